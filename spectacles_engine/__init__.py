@@ -1,0 +1,1 @@
+"""SpecTacles' engine: songs in, stems out. Synchronous; knows nothing of chats."""

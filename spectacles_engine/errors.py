@@ -1,0 +1,55 @@
+"""Everything that can go wrong, as one tree. The message of each is a sentence a person may read.
+
+::
+
+    SpecTaclesError
+    ├── InputError            the person's file is at fault; other files go on
+    │   ├── NotAudioError     not an audio file, or nothing in it to hear
+    │   └── TooLongError      longer than the configured limit
+    ├── OutputError           a stem could not be written (full disk, unwritable folder)
+    ├── ModelError            a preset cannot be used
+    │   ├── ModelMissingError     its files are not here
+    │   ├── ChecksumError         a file is not the one that the manifest names
+    │   └── NoNetworkError        it could not be fetched
+    └── CancelledError        the person changed their mind
+"""
+
+
+class SpecTaclesError(Exception):
+    """Base of all errors of this project; ``str()`` is one clear sentence without a final stop."""
+
+
+class InputError(SpecTaclesError):
+    """The file that a person sent cannot be separated."""
+
+
+class NotAudioError(InputError):
+    """The file is not audio, or holds none."""
+
+
+class TooLongError(InputError):
+    """The song is longer than the limit, or took too long to decode."""
+
+
+class OutputError(SpecTaclesError):
+    """A stem could not be written."""
+
+
+class ModelError(SpecTaclesError):
+    """A preset or one of its models cannot be used."""
+
+
+class ModelMissingError(ModelError):
+    """A file that the preset needs is not on this machine."""
+
+
+class ChecksumError(ModelError):
+    """The SHA-256 of a file differs from the manifest's."""
+
+
+class NoNetworkError(ModelError):
+    """A download failed because the source could not be reached."""
+
+
+class CancelledError(SpecTaclesError):
+    """The job was cancelled between two chunks."""
