@@ -1,0 +1,65 @@
+"""Two decoders behind one seam: libsndfile for plain sound files, FFmpeg (PyAV) for everything else.
+
+Both get an open file instead of a path, and each an allow-list of containers, so that nothing which a file *names*
+(a playlist entry, a data reference, a resource fork) is ever opened. MP3 goes to FFmpeg although libsndfile reads it:
+mpg123 inside libsndfile writes its complaints straight to stderr.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import soundfile
+
+from spectacles_engine.audio.decoder import Decoder
+from spectacles_engine.audio.ffmpeg_decoder import FfmpegDecoder
+from spectacles_engine.audio.soundfile_decoder import SoundfileDecoder
+from spectacles_engine.errors import InputError, NotAudioError
+
+LEAST_RATE_HZ, MOST_RATE_HZ = 4_000, 384_000
+MOST_CHANNELS = 8
+
+_UNKNOWN_FRAMES = 2**62
+_SOUNDFILE_MAGIC = (b"RIFF", b"RF64", b"riff", b"FORM", b"fLaC", b"OggS", b"caff", b".snd")
+
+
+def open_decoder(path: Path) -> Decoder:
+    """The decoder that understands ``path``; raises InputError if it can't be read, NotAudioError if nothing does."""
+    if path.exists() and not path.is_file():
+        raise NotAudioError("not an audio file")
+    try:
+        handle = open(path, "rb", buffering=0)  # noqa: SIM115 - the decoder closes it
+    except OSError as error:
+        raise InputError(f"cannot be read ({(error.strerror or 'unknown reason').lower()})") from error
+    try:
+        decoder = _decoder_of(handle)
+        _check(decoder)
+    except BaseException:
+        handle.close()
+        raise
+    return decoder
+
+
+def _decoder_of(handle: io.FileIO) -> Decoder:
+    magic = handle.read(4)
+    handle.seek(0)
+    if magic in _SOUNDFILE_MAGIC:
+        try:
+            # By descriptor: libsndfile then knows no name from which to guess a headerless format.
+            file = soundfile.SoundFile(handle.fileno(), closefd=False)
+            # At the end of a FLAC of unknown length libsndfile fails and drops its last block; FFmpeg doesn't.
+            if file.frames < _UNKNOWN_FRAMES:
+                return SoundfileDecoder(handle, file)
+            file.close()
+        except soundfile.LibsndfileError:
+            pass
+        handle.seek(0)
+    return FfmpegDecoder(handle)
+
+
+def _check(decoder: Decoder) -> None:
+    if not LEAST_RATE_HZ <= decoder.sample_rate <= MOST_RATE_HZ:
+        raise NotAudioError(f"not an audio file (a sample rate of {decoder.sample_rate} Hz)")
+    if not 1 <= len(decoder.speakers) <= MOST_CHANNELS:
+        raise NotAudioError(f"{len(decoder.speakers)} channels, and at most {MOST_CHANNELS} can be mixed to stereo")

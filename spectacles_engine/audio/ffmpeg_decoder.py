@@ -1,0 +1,175 @@
+"""Everything with a codec or a picture, read by FFmpeg (PyAV)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import cast
+
+import av
+import av.container
+import numpy as np
+from numpy.typing import NDArray
+
+from spectacles_engine.audio.decoder import ENDS_EARLY, WAVE_ORDER
+from spectacles_engine.errors import NotAudioError
+
+_FFMPEG_CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,asf,mp3,aac,flv,avi,wav,ogg,mpegts,mpeg,ape,wv,tta,amr,caf,aiff,flac,ac3"
+)
+_HEADER_TELLS_LENGTH = {
+    "mov,mp4,m4a,3gp,3g2,mj2",
+    "matroska,webm",
+    "asf",
+    "avi",
+    "flv",
+    "flac",
+    "caf",
+    "ape",
+    "wv",
+    "tta",
+}
+_FFMPEG_ERRORS = (av.FFmpegError, OSError, ValueError)
+# Padding of the last frame of a codec with long frames: at most two frames of AAC.
+_MOST_PADDING_SAMPLES = 4_096
+
+
+class FfmpegDecoder:
+    """MP3, AAC, ALAC, WMA and the sound of videos, read by FFmpeg; the first audio stream of several."""
+
+    def __init__(self, handle: io.FileIO) -> None:
+        self._handle = handle
+        self.warnings: list[str] = []
+        self._damaged = 0
+        self._end_s = 0.0
+        try:
+            self._container: av.container.InputContainer = av.open(
+                _Nameless(handle),
+                "r",
+                options={"format_whitelist": _FFMPEG_CONTAINERS, "protocol_whitelist": "none", "enable_drefs": "0"},
+                metadata_errors="replace",
+                buffer_size=1 << 18,
+            )
+        except _FFMPEG_ERRORS as error:
+            raise NotAudioError("not an audio file") from error
+        try:
+            self._start()
+        except BaseException:
+            self._container.close()
+            raise
+
+    def _start(self) -> None:
+        container = self._container
+        if not container.streams.audio:
+            raise NotAudioError("no sound in this video" if container.streams.video else "not an audio file")
+        self._stream = container.streams.audio[0]
+        self._frames = self._decoded()
+        self._first = next(self._frames, None)
+        if self._first is None:
+            raise NotAudioError("no sound in this file")
+        self.sample_rate = self._first.sample_rate
+        self.speakers = _speakers(self._first)
+        # With PyAV the duration is None where no header has one.
+        self.duration_s: float | None = container.duration / av.time_base if container.duration else None
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        exact = self._exact_samples()
+        done = 0
+        held: list[NDArray[np.float32]] = []
+        for block in self._raw_blocks():
+            held.append(block)
+            while sum(b.shape[1] for b in held[1:]) >= _MOST_PADDING_SAMPLES:
+                done += held[0].shape[1]
+                yield held.pop(0)
+        if held:
+            tail = np.concatenate(held, axis=1)
+            is_padded = exact is not None and 0 <= exact - done < tail.shape[1] <= exact - done + _MOST_PADDING_SAMPLES
+            yield tail[:, : exact - done] if exact is not None and is_padded else tail
+        self._note_faults()
+
+    def _raw_blocks(self) -> Iterator[NDArray[np.float32]]:
+        assert self._first is not None
+        yield _floats(self._first)
+        for frame in self._frames:
+            if frame.sample_rate != self.sample_rate or frame.layout.nb_channels != len(self.speakers):
+                self.warnings.append("the sound changes its format midway; separated up to there")
+                return
+            yield _floats(frame)
+
+    def _decoded(self) -> Iterator[av.AudioFrame]:
+        packets = self._container.demux()
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except _FFMPEG_ERRORS:
+                self._damaged += 1
+                return
+            if packet.pts is not None and packet.time_base is not None:
+                self._end_s = max(self._end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            if packet.stream.index == self._stream.index:
+                yield from self._frames_of(cast("av.Packet[av.AudioStream]", packet))
+
+    def _frames_of(self, packet: av.Packet[av.AudioStream]) -> list[av.AudioFrame]:
+        try:
+            return list(packet.decode())
+        except _FFMPEG_ERRORS:
+            self._damaged += 1
+            return []
+
+    def _exact_samples(self) -> int | None:
+        """Length by an MP4 edit list, which leaves out the padding of the last frame."""
+        stream = self._stream
+        if not self._container.format.name.startswith("mov") or not stream.duration or stream.time_base is None:
+            return None
+        return round(stream.duration * stream.time_base * self.sample_rate)
+
+    def _note_faults(self) -> None:
+        name = self._container.format.name
+        # A start time in an MP3 comes from a LAME tag, which has the length too; without it FFmpeg only guesses.
+        is_told = name in _HEADER_TELLS_LENGTH or (name == "mp3" and bool(self._stream.start_time))
+        start_s = (self._container.start_time or 0) / av.time_base
+        if is_told and self.duration_s is not None and self._end_s - start_s < self.duration_s - 0.5:
+            self.warnings.append(ENDS_EARLY)
+        elif self._damaged:
+            self.warnings.append("parts of the file are damaged and were left out")
+
+    def close(self) -> None:
+        self._container.close()
+        self._handle.close()
+
+
+class _Nameless:
+    """A readable file without a name, so that FFmpeg has no suffix to guess a format by."""
+
+    def __init__(self, handle: io.FileIO) -> None:
+        self.read, self.tell = handle.read, handle.tell
+        self._seek = handle.seek
+
+    def seek(self, offset: int, whence: int) -> int:
+        """As of a file, but -1 for where none can be: PyAV prints what is raised here."""
+        try:
+            return self._seek(offset, whence)
+        except OSError:
+            return -1
+
+
+def _speakers(frame: av.AudioFrame) -> tuple[str, ...]:
+    known = {speaker for order in WAVE_ORDER.values() for speaker in order}
+    names = tuple(channel.name for channel in frame.layout.channels)
+    count = frame.layout.nb_channels
+    return names if len(names) == count and known.issuperset(names) else WAVE_ORDER.get(count, ("?",) * count)
+
+
+def _floats(frame: av.AudioFrame) -> NDArray[np.float32]:
+    """Samples of a frame as (channels, samples), full scale at ±1."""
+    data = frame.to_ndarray()
+    if not frame.format.is_planar:
+        data = data.reshape(-1, frame.layout.nb_channels).T
+    if data.dtype == np.uint8:
+        return (data.astype(np.float32) - np.float32(128)) / np.float32(128)
+    if np.issubdtype(data.dtype, np.integer):
+        return (data / float(2 ** (8 * data.dtype.itemsize - 1))).astype(np.float32)
+    with np.errstate(over="ignore"):
+        return data.astype(np.float32)

@@ -1,0 +1,73 @@
+"""Plain sound files, read by libsndfile."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from collections.abc import Iterator
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from spectacles_engine.audio.decoder import ENDS_EARLY, WAVE_ORDER, XIPH_ORDER
+from spectacles_engine.errors import NotAudioError
+
+# libsndfile drops the whole block in which it meets an error, and seeks after each: neither large nor small.
+_BLOCK_SAMPLES = 4_096
+
+
+class SoundfileDecoder:
+    """WAV, AIFF, FLAC, Ogg Vorbis and Opus, CAF and AU, read by libsndfile."""
+
+    def __init__(self, handle: io.FileIO, file: soundfile.SoundFile) -> None:
+        order = XIPH_ORDER if file.format == "OGG" else WAVE_ORDER
+        self._handle = handle
+        self._file = file
+        self.sample_rate = int(file.samplerate)
+        self.speakers = order.get(file.channels, ("?",) * file.channels)
+        self.duration_s: float | None = file.frames / file.samplerate
+        self.warnings: list[str] = []
+        if _is_cut(file, handle):
+            self.warnings.append(ENDS_EARLY)
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        read = 0
+        # A FLAC that lost its sync raises: what was decoded so far stands.
+        with contextlib.suppress(soundfile.LibsndfileError):
+            while len(block := self._file.read(_BLOCK_SAMPLES, dtype="float32", always_2d=True)):
+                read += len(block)
+                yield block.T
+        if read < self._file.frames and ENDS_EARLY not in self.warnings:
+            self.warnings.append(ENDS_EARLY)
+
+    def close(self) -> None:
+        self._file.close()
+        self._handle.close()
+
+
+def _is_cut(file: soundfile.SoundFile, handle: io.FileIO) -> bool:
+    """Whether less sound is there than was written; raises NotAudioError where next to none is."""
+    if file.format == "OGG":
+        return not _ends_with_last_page(handle)
+    found = re.search(r"^\s*(?:data|SSND|Data size|Riff size)\s*: (\d+) \(should be (\d+)\)", file.extra_info, re.M)
+    if found is None:
+        return False
+    promised, held = int(found[1]), int(found[2])
+    # What ffmpeg and sox write when they can't seek back to fill in the size.
+    is_unknown = promised >= 0xFFFF_FFFE or 0x7FFF_0000 <= promised <= 0x7FFF_FFFF
+    if held < promised / 100 and not (is_unknown and file.frames >= file.samplerate):
+        raise NotAudioError("not an audio file (its header promises sound that is not there)")
+    return not is_unknown
+
+
+def _ends_with_last_page(handle: io.FileIO) -> bool:
+    """Whether the last Ogg page has the end-of-stream flag (RFC 3533, section 6); leaves the position alone."""
+    position = handle.tell()
+    size = handle.seek(0, io.SEEK_END)
+    handle.seek(max(0, size - 2 * 65_307))
+    tail = handle.read()
+    handle.seek(position)
+    flags_at = tail.rfind(b"OggS") + 5
+    return 5 <= flags_at < len(tail) and bool(tail[flags_at] & 4)
