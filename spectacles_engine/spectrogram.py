@@ -1,0 +1,47 @@
+"""The STFT pair: periodic Hann window, centred frames, as Demucs, MDX-Net and Spleeter all have it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class Stft:
+    """Short-time Fourier transform with frames of ``n_fft`` samples, ``stft_hop`` samples apart, and its inverse.
+
+    ``stft_hop`` is at most ``n_fft // 2``: with a Hann window the inverse is then exact.
+    """
+
+    n_fft: int
+    stft_hop: int
+
+    @property
+    def bins(self) -> int:
+        """Number of frequencies, from 0 to half the sample rate, both included."""
+        return self.n_fft // 2 + 1
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """(..., samples) -> complex (..., bins, frames).
+
+        The ends are mirrored (torch's default, what MDX-Net was trained with). A waveform that is too short to be
+        mirrored, n_fft / 2 samples or less, is first continued with silence.
+        """
+        missing = self.bins - waveform.shape[-1]
+        if missing > 0:
+            waveform = functional.pad(waveform, (0, missing))
+        flat = waveform.reshape(-1, waveform.shape[-1])
+        window = torch.hann_window(self.n_fft, device=waveform.device, dtype=waveform.dtype)
+        spectrogram = torch.stft(flat, self.n_fft, self.stft_hop, window=window, return_complex=True)
+        return spectrogram.reshape(*waveform.shape[:-1], *spectrogram.shape[-2:])
+
+    def inverse(self, spectrogram: Tensor, samples: int) -> Tensor:
+        """Complex (..., bins, frames) -> (..., samples), the inverse of ``forward`` for a waveform of that length."""
+        flat = spectrogram.reshape(-1, *spectrogram.shape[-2:])
+        window = torch.hann_window(self.n_fft, device=spectrogram.device, dtype=spectrogram.real.dtype)
+        length = max(samples, self.bins)
+        waveform = torch.istft(flat, self.n_fft, self.stft_hop, window=window, length=length)[..., :samples]
+        return waveform.reshape(*spectrogram.shape[:-2], samples)
