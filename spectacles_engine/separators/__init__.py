@@ -1,0 +1,62 @@
+"""Base models: frozen networks that answer, for a chunk of a mixture, what they think each stem is."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+
+class Separator(Protocol):
+    """A base model, loaded once, used for every song.
+
+    ``in_chunks`` is given its ``chunk_samples``, ``overlap``, ``margin_samples`` and ``batch``. ``device`` and
+    ``batch`` may become smaller while it works, when a GPU's memory runs out; ``warnings`` then says so.
+    """
+
+    @property
+    def name(self) -> str:
+        """Family of the model, as the command line's ``--blend`` calls it."""
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        """The stems it can answer, in the order of ``messages.STEMS``."""
+
+    @property
+    def chunk_samples(self) -> int:
+        """Length of all chunks that it is given."""
+
+    @property
+    def margin_samples(self) -> int:
+        """How much of each end of an estimate is not to be used."""
+
+    @property
+    def overlap(self) -> float:
+        """Shared fraction of neighbouring chunks."""
+
+    @property
+    def batch(self) -> int:
+        """Chunks that are best given at once."""
+
+    @property
+    def device(self) -> str:
+        """Where it runs: ``cpu`` or ``cuda``."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences for the person, appended as things happen; whoever has passed them on clears the list."""
+
+    def estimate(self, mixture: Array, stems: Collection[str]) -> dict[str, Array]:
+        """Separate a batch of chunks.
+
+        Args:
+            mixture: (b, 2, chunk_samples), any b.
+            stems: the stems that are wanted; those that this model doesn't have are left out of the answer.
+
+        Returns:
+            {stem: (b, 2, chunk_samples)}
+        """

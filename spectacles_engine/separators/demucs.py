@@ -1,0 +1,157 @@
+"""Demucs: separation in waveform and spectrogram at once (Rouard et al. 2023, https://arxiv.org/abs/2211.08553).
+
+The networks are those of the ``demucs`` package; the weights are safetensors files, with the class and its arguments
+as JSON in their metadata (``demucs.hf``), so that nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import torch
+from demucs.apply import Model
+from demucs.demucs import Demucs
+from demucs.hdemucs import HDemucs
+from demucs.hf import load_safetensors_model
+from demucs.htdemucs import HTDemucs
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from spectacles_engine.errors import ModelError, ModelMissingError
+from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
+from spectacles_engine.separators import Array
+from spectacles_engine.separators.devices import Placement, mixed_precision
+
+_CLASSES = {f"{kind.__module__}.{kind.__name__}" for kind in (Demucs, HDemucs, HTDemucs)}
+_GPU_BATCH = 4
+
+
+class DemucsSeparator:
+    """One Demucs for all stems, or a bag with one for each stem, of which only those that are needed run.
+
+    ``demucs.separate`` scales a song by the mean and the deviation of all of it. A stream has no such figures, and
+    these networks scale every chunk by its own within themselves, so it isn't done here.
+    """
+
+    name = "demucs"
+    overlap = 0.25
+    margin_samples = 0
+
+    def __init__(self, models: Mapping[str, Model], placement: Placement) -> None:
+        self._models = {stem: models[stem] for stem in STEMS if stem in models}
+        self._placement = placement
+        lengths = {int(model.segment * model.samplerate) for model in self._models.values()}
+        if len(lengths) != 1:
+            raise ModelError("the Demucs models of one bag must have one common chunk length")
+        self.chunk_samples = lengths.pop()
+
+    @classmethod
+    def load(cls, files: Mapping[str, Path], device: str) -> DemucsSeparator:
+        """Load ``{"all": file}`` or ``{stem: file}`` onto ``device`` (``cpu`` or ``cuda``).
+
+        Raises:
+            ModelMissingError: a file is not there.
+            ModelError: it is not a Demucs for stereo at 44.1 kHz that knows the stem.
+        """
+        models: dict[str, Model] = {}
+        for key, path in files.items():
+            model = load_demucs(path)
+            stems = [stem for stem in STEMS if stem in _sources(model) and key in ("all", stem)]
+            if not stems:
+                raise ModelError(f"{path.name} does not separate {'any stem' if key == 'all' else key}")
+            models |= dict.fromkeys(stems, model.to(device))
+        return cls(models, Placement(device, batch=_GPU_BATCH if device == "cuda" else 1))
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        """See ``Separator``."""
+        return tuple(self._models)
+
+    @property
+    def device(self) -> str:
+        """See ``Separator``."""
+        return self._placement.device
+
+    @property
+    def batch(self) -> int:
+        """See ``Separator``."""
+        return self._placement.batch
+
+    @property
+    def warnings(self) -> list[str]:
+        """See ``Separator``."""
+        return self._placement.warnings
+
+    def estimate(self, mixture: Array, stems: Collection[str]) -> dict[str, Array]:
+        """See ``Separator``: (b, 2, chunk_samples) -> {stem: (b, 2, chunk_samples)}."""
+        return self._placement.run(lambda part, device: self._run(part, device, stems), mixture)
+
+    @torch.inference_mode()
+    def _run(self, mixture: Array, device: str, stems: Collection[str]) -> dict[str, Array]:
+        wanted = {stem: model for stem, model in self._models.items() if stem in stems}
+        waveform = torch.tensor(mixture, device=device)
+        with mixed_precision(device):
+            answers = {model: model.to(device)(waveform) for model in set(wanted.values())}
+        return {stem: _source(model, answers[model], stem) for stem, model in wanted.items()}
+
+
+def load_demucs(path: Path) -> Model:
+    """Read a network, in float32 on the CPU and ready for inference, from a safetensors file.
+
+    Raises:
+        ModelMissingError: there is no such file.
+        ModelError: it is damaged, names a class that is not Demucs, or is not made for stereo at 44.1 kHz.
+    """
+    if not path.is_file():
+        raise ModelMissingError(f"the model file {path.name} is missing")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        # The metadata names what is imported and called: nothing but these three classes may be.
+        if metadata.get("klass") not in _CLASSES or "structure" in metadata:
+            raise ModelError(f"{path.name} is not a Demucs model: it names {metadata.get('klass', 'no class')}")
+        model: Model = load_safetensors_model(path)
+    except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{path.name} could not be read as a Demucs model ({type(error).__name__})") from error
+    if model.samplerate != SAMPLE_RATE_HZ or model.audio_channels != 2:
+        raise ModelError(f"{path.name} is not made for stereo at 44.1 kHz")
+    return model.eval().requires_grad_(False)
+
+
+def save_demucs(model: Model, path: Path, *, half: bool = False) -> None:
+    """Write a network of the demucs package so that ``load_demucs`` makes it again; ``half`` stores float16."""
+    made_with: Any = model._init_args_kwargs  # demucs keeps it for each network
+    args, kwargs = made_with
+    metadata = {
+        "klass": f"{type(model).__module__}.{type(model).__name__}",
+        "args": json.dumps(args, default=_encode_fraction),
+        "kwargs": json.dumps(kwargs, default=_encode_fraction),
+    }
+    tensors = {key: _stored(value, half) for key, value in model.state_dict().items()}
+    save_file(tensors, path, metadata)
+
+
+def _stored(tensor: Tensor, half: bool) -> Tensor:
+    tensor = tensor.detach().cpu().contiguous()
+    return tensor.half() if half and tensor.is_floating_point() else tensor
+
+
+def _encode_fraction(value: Any) -> dict[str, Any]:
+    if not isinstance(value, Fraction):
+        raise TypeError(f"a Demucs argument of type {type(value).__name__} cannot be stored")
+    return {"_type": "fraction", "numerator": value.numerator, "denominator": value.denominator}
+
+
+def _sources(model: Model) -> list[str]:
+    sources: Any = model.sources
+    return list(sources)
+
+
+def _source(model: Model, answer: Tensor, stem: str) -> Array:
+    array: Array = answer[:, _sources(model).index(stem)].float().cpu().numpy()
+    return array

@@ -1,0 +1,72 @@
+"""Where a separator runs, and what happens when a GPU turns out too small for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from spectacles_engine.errors import ModelError
+from spectacles_engine.separators import Array
+
+
+def pick_device(wanted: str) -> str:
+    """``auto``, ``cpu`` or ``cuda`` -> the device to use, ``cpu`` or ``cuda``.
+
+    Raises:
+        ModelError: ``cuda`` on a machine where torch finds none.
+    """
+    available = torch.cuda.is_available()
+    if wanted == "cuda" and not available:
+        raise ModelError("no CUDA device was found on this machine: set engine.device to auto or cpu")
+    return "cuda" if available and wanted != "cpu" else "cpu"
+
+
+def mixed_precision(device: str) -> AbstractContextManager[None]:
+    """Half precision for the layers that bear it, on a GPU only: on a CPU it gains nothing."""
+    return torch.autocast(device, dtype=torch.float16, enabled=device == "cuda")
+
+
+@dataclass
+class Placement:
+    """The device and the batch of one separator. Both shrink, for good, when the GPU's memory runs out."""
+
+    device: str
+    batch: int
+    warnings: list[str] = field(default_factory=list)
+
+    def run(self, job: Callable[[Array, str], dict[str, Array]], mixture: Array) -> dict[str, Array]:
+        """``job(chunks, device)`` over a batch of chunks (b, 2, samples), in parts that fit into memory.
+
+        Out of memory on a GPU: half the batch, at batch 1 the CPU; each time a line in ``warnings``.
+        """
+        done: list[dict[str, Array]] = []
+        first = 0
+        while first < len(mixture):
+            part = mixture[first : first + self.batch]
+            try:
+                done.append(job(part, self.device))
+            except Exception as error:  # onnxruntime has no type of its own for it; all else is raised again
+                if self.device == "cpu" or not _is_out_of_memory(error):
+                    raise
+                self._shrink(len(part))
+                continue
+            first += len(part)
+        return {stem: np.concatenate([answer[stem] for answer in done]) for stem in done[0]}
+
+    def _shrink(self, failed_batch: int) -> None:
+        if failed_batch > 1:
+            self.batch = failed_batch // 2
+            self.warnings.append(f"the GPU's memory ran out: {self.batch} chunks at once from now on")
+        else:
+            self.device = "cpu"
+            self.warnings.append("the GPU's memory ran out: separating on the CPU from now on")
+        torch.cuda.empty_cache()
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    text = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "failed to allocate memory" in text

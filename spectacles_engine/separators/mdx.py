@@ -1,0 +1,206 @@
+"""MDX-Net: TFC-TDF U-Nets on complex spectrograms (Kim et al. 2021, https://arxiv.org/abs/2111.12203), as ONNX files.
+
+The conventions are KUIELab's, which UVR's models share: input (batch, 4, bins, frames) holds the real and imaginary
+parts of left and right; bins above the network's are zero; the outer n_fft / 2 samples of a chunk are not used. A
+network for S stems answers (batch, 4 S, bins, frames).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from spectacles_engine.chunking import in_chunks
+from spectacles_engine.errors import ModelError, ModelMissingError
+from spectacles_engine.messages import STEMS
+from spectacles_engine.separators import Array
+from spectacles_engine.separators.devices import Placement
+from spectacles_engine.spectrogram import Stft
+
+_CUDA = "CUDAExecutionProvider"
+_STFT_HOP = 1024
+_FRAMES = 256  # for a network that takes any number of them
+_GPU_BATCH = 4
+
+
+class MdxSeparator:
+    """One network for all stems, or one for each, of which only those that are needed run.
+
+    The networks share one grid of chunks: the longest chunk and the widest margin among them. One whose own chunk is
+    shorter is taken over the shared chunk in several steps.
+    """
+
+    name = "mdx"
+    overlap = 0.1  # little is needed: the margins have already removed the ends that a network knows least about
+
+    def __init__(self, nets: Collection[_Net], placement: Placement) -> None:
+        self._nets = nets
+        self._placement = placement
+        self.stems = tuple(stem for stem in STEMS if any(stem in net.stems for net in nets))
+        self.chunk_samples = max(net.chunk_samples for net in nets)
+        self.margin_samples = max(net.margin_samples for net in nets)
+
+    @classmethod
+    def load(cls, files: Mapping[str, Path], n_fft: Mapping[str, int] | None, device: str) -> MdxSeparator:
+        """Load ``{"all": file}`` or ``{stem: file}`` onto ``device`` (``cpu`` or ``cuda``).
+
+        ``n_fft`` has the same keys; a file whose metadata says ``n_fft`` (and ``stft_hop``, ``stems``) needs none.
+
+        Raises:
+            ModelMissingError: a file is not there.
+            ModelError: it is not such a network.
+        """
+        nets = [_Net.load(path, key, (n_fft or {}).get(key), device) for key, path in files.items()]
+        placement = Placement(device, batch=_GPU_BATCH if device == "cuda" else 1)
+        if device == "cuda" and not all(net.on_gpu for net in nets):
+            placement = Placement("cpu", batch=1, warnings=["MDX-Net runs on the CPU: onnxruntime found no CUDA here"])
+        return cls(nets, placement)
+
+    @property
+    def device(self) -> str:
+        """See ``Separator``."""
+        return self._placement.device
+
+    @property
+    def batch(self) -> int:
+        """See ``Separator``."""
+        return self._placement.batch
+
+    @property
+    def warnings(self) -> list[str]:
+        """See ``Separator``."""
+        return self._placement.warnings
+
+    def estimate(self, mixture: Array, stems: Collection[str]) -> dict[str, Array]:
+        """See ``Separator``: (b, 2, chunk_samples) -> {stem: (b, 2, chunk_samples)}."""
+        return self._placement.run(lambda part, device: self._run(part, device, stems), mixture)
+
+    def _run(self, mixture: Array, device: str, stems: Collection[str]) -> dict[str, Array]:
+        estimates: dict[str, Array] = {}
+        for net in self._nets:
+            if any(stem in stems for stem in net.stems):
+                net.move(device)
+                answer = self._over_chunk(net, mixture)
+                estimates |= {stem: answer[:, k] for k, stem in enumerate(net.stems) if stem in stems}
+        return estimates
+
+    def _over_chunk(self, net: _Net, mixture: Array) -> Array:
+        if net.chunk_samples == self.chunk_samples:
+            return net.estimate(mixture)
+        pieces = in_chunks(
+            [mixture],
+            lambda chunks: net.estimate(chunks[0])[np.newaxis],
+            chunk_samples=net.chunk_samples,
+            overlap=self.overlap,
+            margin_samples=net.margin_samples,
+        )
+        return np.concatenate(list(pieces), axis=-1)
+
+
+@dataclass
+class _Net:
+    """One ONNX network between its STFT and the inverse; ``group`` is the batch that it insists on, if it does."""
+
+    path: Path
+    session: Any
+    stems: tuple[str, ...]
+    stft: Stft
+    bins: int
+    frames: int
+    group: int | None
+
+    @classmethod
+    def load(cls, path: Path, key: str, n_fft: int | None, device: str) -> _Net:
+        session = _open(path, device)
+        metadata = session.get_modelmeta().custom_metadata_map
+        n_fft = int(metadata.get("n_fft", n_fft or 0))
+        stems = (key,) if key != "all" else tuple(metadata.get("stems", ",".join(STEMS)).split(","))
+        batch, channels, bins, frames = _shape(path, session.get_inputs())
+        _, answered, *_ = _shape(path, session.get_outputs())
+        if channels != 4 or not isinstance(bins, int) or answered not in (4 * len(stems), None):
+            raise ModelError(
+                f"{path.name} is not an MDX-Net for {', '.join(stems)}: {channels} channels in, {answered} out"
+            )
+        if bins > n_fft // 2 + 1:
+            raise ModelError(f"{path.name} has {bins} bins, but its n_fft is {n_fft or 'not given'}")
+        return cls(
+            path, session, stems, Stft(n_fft, int(metadata.get("stft_hop", _STFT_HOP))), bins, frames or _FRAMES, batch
+        )
+
+    @property
+    def on_gpu(self) -> bool:
+        return _CUDA in self.session.get_providers()
+
+    @property
+    def chunk_samples(self) -> int:
+        return self.stft.stft_hop * (self.frames - 1)
+
+    @property
+    def margin_samples(self) -> int:
+        return self.stft.n_fft // 2
+
+    def move(self, device: str) -> None:
+        if self.on_gpu and device == "cpu":
+            self.session = _open(self.path, device)
+
+    @torch.inference_mode()
+    def estimate(self, mixture: Array) -> Array:
+        """(b, 2, chunk_samples) -> (b, stems, 2, chunk_samples). The STFT stays on the CPU, where the mixture is."""
+        spectrogram = self.stft.forward(torch.tensor(mixture))[..., : self.bins, :]
+        answer = self._answer(_to_channels(spectrogram).numpy())
+        separated = _from_channels(torch.tensor(answer), len(self.stems))
+        separated = functional.pad(separated, (0, 0, 0, self.stft.bins - self.bins))
+        waveform: Array = self.stft.inverse(separated, mixture.shape[-1]).numpy()
+        return waveform
+
+    def _answer(self, channels: Array) -> Array:
+        run = partial(self.session.run, None)
+        name = self.session.get_inputs()[0].name
+        if self.group is None:
+            (answer,) = run({name: channels})
+            return np.asarray(answer)
+        short = -len(channels) % self.group
+        filled = np.concatenate([channels, np.zeros((short, *channels.shape[1:]), np.float32)])
+        answers = [run({name: filled[k : k + self.group]})[0] for k in range(0, len(filled), self.group)]
+        return np.concatenate(answers)[: len(channels)]
+
+
+def _open(path: Path, device: str) -> Any:
+    """A session on the GPU if asked for and possible, else on the CPU."""
+    if not path.is_file():
+        raise ModelMissingError(f"the model file {path.name} is missing")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    wanted = [_CUDA, "CPUExecutionProvider"] if device == "cuda" else ["CPUExecutionProvider"]
+    providers = [provider for provider in wanted if provider in onnxruntime.get_available_providers()]
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=providers)
+    except Exception as error:  # each of onnxruntime's errors derives from Exception alone
+        raise ModelError(f"{path.name} could not be read as an ONNX model ({type(error).__name__})") from error
+
+
+def _shape(path: Path, values: list[Any]) -> list[int | None]:
+    """The shape (batch, channels, bins, frames) of the one input or output; None where any length will do."""
+    if len(values) != 1 or len(values[0].shape) != 4:
+        raise ModelError(f"{path.name} is not an MDX-Net: it must have one input and one output with four axes")
+    return [length if isinstance(length, int) else None for length in values[0].shape]
+
+
+def _to_channels(spectrogram: Tensor) -> Tensor:
+    """Complex (b, 2, bins, frames) -> (b, 4, bins, frames): left real, left imaginary, right real, right imaginary."""
+    return torch.view_as_real(spectrogram).permute(0, 1, 4, 2, 3).flatten(1, 2).contiguous()
+
+
+def _from_channels(channels: Tensor, stems: int) -> Tensor:
+    """(b, 4 S, bins, frames) -> complex (b, S, 2, bins, frames)."""
+    parts = channels.reshape(len(channels), stems, 2, 2, *channels.shape[2:]).permute(0, 1, 2, 4, 5, 3)
+    return torch.view_as_complex(parts.contiguous())

@@ -1,0 +1,324 @@
+"""Base models: each family against a direct call of its network, and what happens when files or memory fail."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from demucs.apply import apply_model
+from onnx import TensorProto, helper
+from safetensors.torch import save_file
+
+from spectacles_engine.chunking import in_chunks
+from spectacles_engine.errors import ModelError, ModelMissingError
+from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
+from spectacles_engine.separators import Array, Separator
+from spectacles_engine.separators.demucs import DemucsSeparator, load_demucs, save_demucs
+from spectacles_engine.separators.devices import Placement, pick_device
+from spectacles_engine.separators.mdx import MdxSeparator
+from spectacles_engine.spectrogram import Stft
+from tests.engine.fakes import DEMUCS_ORDER, KUIELAB_N_FFT, tiny_demucs, write_net
+
+
+def noise(*shape: int) -> Array:
+    return 0.1 * np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+
+
+def separated(separator: Separator, song: Array, stem: str) -> Array:
+    out = in_chunks(
+        [song],
+        lambda chunks: separator.estimate(chunks, [stem])[stem],
+        chunk_samples=separator.chunk_samples,
+        overlap=separator.overlap,
+        margin_samples=separator.margin_samples,
+        batch=separator.batch,
+    )
+    return np.concatenate(list(out), axis=-1)
+
+
+# Demucs ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_demucs_from_a_file_answers_what_the_network_itself_does(tmp_path: Path) -> None:
+    network = tiny_demucs()
+    save_demucs(network, tmp_path / "a.safetensors")
+    separator: Separator = DemucsSeparator.load({"all": tmp_path / "a.safetensors"}, "cpu")
+    assert (separator.stems, separator.chunk_samples, separator.device) == (STEMS, 22_050, "cpu")
+    mixture = noise(2, 2, separator.chunk_samples)
+    estimates = separator.estimate(mixture, STEMS)
+    with torch.inference_mode():
+        expected = network(torch.tensor(mixture)).numpy()
+    assert list(estimates) == list(STEMS)
+    for stem, estimate in estimates.items():
+        assert estimate.dtype == np.float32
+        np.testing.assert_allclose(estimate, expected[:, DEMUCS_ORDER.index(stem)], atol=1e-5)
+
+
+def test_a_song_comes_out_as_demucs_own_apply_model_has_it(tmp_path: Path) -> None:
+    """Except for the last chunk, which demucs pads with zeros and ``split`` fills with the song."""
+    save_demucs(network := tiny_demucs(), tmp_path / "a.safetensors")
+    separator = DemucsSeparator.load({"all": tmp_path / "a.safetensors"}, "cpu")
+    song = noise(2, 2 * SAMPLE_RATE_HZ)
+    expected = apply_model(network, torch.tensor(song)[None], shifts=0, overlap=0.25)[0].numpy()
+    before_last = 5 * int(0.75 * separator.chunk_samples)
+    for stem in ("bass", "vocals"):
+        estimate = separated(separator, song, stem)
+        reference = expected[DEMUCS_ORDER.index(stem)]
+        np.testing.assert_allclose(estimate[:, :before_last], reference[:, :before_last], atol=1e-4)
+
+
+def test_of_a_bag_only_the_models_that_are_needed_run(tmp_path: Path) -> None:
+    networks = {stem: tiny_demucs(seed) for seed, stem in enumerate(STEMS)}
+    for stem, network in networks.items():
+        save_demucs(network, tmp_path / f"{stem}.safetensors")
+    (tmp_path / "bass.safetensors").unlink()
+    files = {stem: tmp_path / f"{stem}.safetensors" for stem in STEMS if stem != "bass"}
+    separator = DemucsSeparator.load(files, "cpu")
+    assert separator.stems == ("vocals", "drums", "other")
+    mixture = noise(1, 2, separator.chunk_samples)
+    estimates = separator.estimate(mixture, {"drums", "vocals", "bass"})
+    assert list(estimates) == ["vocals", "drums"]
+    with torch.inference_mode():
+        for stem, estimate in estimates.items():
+            expected = networks[stem](torch.tensor(mixture))[:, DEMUCS_ORDER.index(stem)]
+            np.testing.assert_allclose(estimate, expected.numpy(), atol=1e-5)
+
+
+def test_half_stored_weights_are_used_as_float32(tmp_path: Path) -> None:
+    network = tiny_demucs()
+    save_demucs(network, tmp_path / "half.safetensors", half=True)
+    save_demucs(network, tmp_path / "full.safetensors")
+    assert (tmp_path / "half.safetensors").stat().st_size < 0.6 * (tmp_path / "full.safetensors").stat().st_size
+    loaded = load_demucs(tmp_path / "half.safetensors")
+    for name, tensor in loaded.state_dict().items():
+        torch.testing.assert_close(tensor, network.state_dict()[name], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"klass": "subprocess.Popen", "args": '[["touch", "owned"]]', "kwargs": "{}"},
+        {"klass": "demucs.htdemucs.HTDemucs", "args": "[]", "kwargs": "{}", "structure": '{"_class": "os.system"}'},
+        {"klass": "demucs.htdemucs.HTDemucs", "args": "[", "kwargs": "{}"},
+        {"klass": "demucs.htdemucs.HTDemucs", "args": json.dumps([DEMUCS_ORDER]), "kwargs": "{}"},
+        None,
+    ],
+    ids=["another class", "a structure", "broken JSON", "other tensors", "no metadata"],
+)
+def test_a_file_that_is_no_demucs_is_refused(tmp_path: Path, metadata: dict[str, str] | None) -> None:
+    path = tmp_path / "bad.safetensors"
+    save_file({"weight": torch.zeros(1)}, path, metadata)
+    with pytest.raises(ModelError, match=r"bad\.safetensors"):
+        load_demucs(path)
+
+
+def test_bytes_that_are_no_safetensors_and_a_missing_file_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "bad.safetensors").write_bytes(b"not a model" * 100)
+    with pytest.raises(ModelError, match="could not be read"):
+        load_demucs(tmp_path / "bad.safetensors")
+    with pytest.raises(ModelMissingError):
+        load_demucs(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize("changes", [{"samplerate": 48_000}, {"audio_channels": 1}])
+def test_a_demucs_for_other_audio_is_refused(tmp_path: Path, changes: dict[str, int]) -> None:
+    save_demucs(tiny_demucs(**changes), tmp_path / "a.safetensors")
+    with pytest.raises(ModelError, match=r"stereo at 44\.1 kHz"):
+        load_demucs(tmp_path / "a.safetensors")
+
+
+def test_a_bag_must_know_its_stems_and_share_a_chunk_length(tmp_path: Path) -> None:
+    save_demucs(tiny_demucs(), tmp_path / "a.safetensors")
+    save_demucs(tiny_demucs(segment=1), tmp_path / "b.safetensors")
+    with pytest.raises(ModelError, match="chunk length"):
+        DemucsSeparator.load({"bass": tmp_path / "a.safetensors", "drums": tmp_path / "b.safetensors"}, "cpu")
+    with pytest.raises(ModelError, match="does not separate kazoo"):
+        DemucsSeparator.load({"kazoo": tmp_path / "a.safetensors"}, "cpu")
+
+
+# MDX-Net --------------------------------------------------------------------------------------------------------------
+
+
+def low_passed(song: Array, n_fft: int, bins: int) -> Array:
+    """The song without the bins that a network doesn't have, in one piece."""
+    stft = Stft(n_fft, 1024)
+    spectrogram = stft.forward(torch.tensor(song))
+    spectrogram[..., bins:, :] = 0
+    result: Array = stft.inverse(spectrogram, song.shape[-1]).numpy()
+    return result
+
+
+@pytest.mark.parametrize("batch", [1, 2, "batch"])
+@pytest.mark.parametrize("chunks", [1, 3])
+def test_an_identity_net_gives_the_mixture_without_its_highest_bins(
+    tmp_path: Path, batch: int | str, chunks: int
+) -> None:
+    files = {"vocals": write_net(tmp_path / "v.onnx", batch=batch)}
+    separator: Separator = MdxSeparator.load(files, {"vocals": 6144}, "cpu")
+    assert (separator.stems, separator.chunk_samples, separator.margin_samples) == (("vocals",), 1024 * 63, 3072)
+    mixture = noise(chunks, 2, separator.chunk_samples)
+    estimate = separator.estimate(mixture, STEMS)["vocals"]
+    assert estimate.shape == mixture.shape
+    np.testing.assert_allclose(estimate, low_passed(mixture, 6144, 2048), atol=1e-4)
+
+
+def test_no_chunk_border_is_found_in_twenty_seconds_of_noise(tmp_path: Path) -> None:
+    """A full band comes out as it went in; a cut one as from one chunk, to 70 dB below the song."""
+    n_fft, song = {"vocals": 6144}, noise(2, 20 * SAMPLE_RATE_HZ)
+    full = MdxSeparator.load({"vocals": write_net(tmp_path / "full.onnx", frames=256, bins=3073)}, n_fft, "cpu")
+    np.testing.assert_allclose(separated(full, song, "vocals"), song, atol=1e-4)
+    separator = MdxSeparator.load({"vocals": write_net(tmp_path / "cut.onnx", frames=256)}, n_fft, "cpu")
+    difference = separated(separator, song, "vocals") - low_passed(song, 6144, 2048)
+    power = np.square(difference).reshape(2, -1, 2100).mean(axis=(0, 2))[4:-4]
+    assert power.max() < 1e-7 * np.square(song).mean()
+
+
+def test_four_nets_with_their_own_n_fft_share_one_grid(tmp_path: Path) -> None:
+    gains = dict(zip(STEMS, (0.5, 0.25, 2.0, 1.0), strict=True))
+    files = {stem: write_net(tmp_path / f"{stem}.onnx", gains=(gain,)) for stem, gain in gains.items()}
+    separator = MdxSeparator.load(files, KUIELAB_N_FFT, "cpu")
+    assert separator.stems == STEMS
+    assert separator.margin_samples == 8192
+    mixture = noise(1, 2, separator.chunk_samples)
+    estimates = separator.estimate(mixture, ["bass", "vocals"])
+    assert set(estimates) == {"bass", "vocals"}
+    for stem, estimate in estimates.items():
+        expected = gains[stem] * low_passed(mixture, KUIELAB_N_FFT[stem], 2048)
+        np.testing.assert_allclose(estimate, expected, atol=1e-4)
+
+
+def test_a_net_with_a_shorter_chunk_is_taken_in_several_steps(tmp_path: Path) -> None:
+    files = {
+        "vocals": write_net(tmp_path / "v.onnx", frames=32, bins=3841, gains=(0.5,)),
+        "drums": write_net(tmp_path / "d.onnx", frames=128, bins=2049),
+    }
+    separator = MdxSeparator.load(files, {"vocals": 7680, "drums": 4096}, "cpu")
+    assert separator.chunk_samples == 1024 * 127
+    mixture = noise(2, 2, separator.chunk_samples)
+    estimates = separator.estimate(mixture, STEMS)
+    np.testing.assert_allclose(estimates["vocals"], 0.5 * mixture, atol=1e-4)
+    np.testing.assert_allclose(estimates["drums"], mixture, atol=1e-4)
+
+
+def test_one_net_for_all_stems_tells_its_own_conventions(tmp_path: Path) -> None:
+    metadata = {"n_fft": "2048", "stft_hop": "512", "stems": "drums,bass,other,vocals"}
+    path = write_net(
+        tmp_path / "all.onnx", frames="T", batch="b", bins=1025, gains=(1.0, 2.0, 3.0, 4.0), metadata=metadata
+    )
+    separator = MdxSeparator.load({"all": path}, None, "cpu")
+    assert (separator.stems, separator.chunk_samples, separator.margin_samples) == (STEMS, 512 * 255, 1024)
+    mixture = noise(2, 2, separator.chunk_samples)
+    for stem, estimate in separator.estimate(mixture, STEMS).items():
+        gain = 1 + DEMUCS_ORDER.index(stem)
+        np.testing.assert_allclose(estimate, gain * mixture, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("key", "n_fft", "net"),
+    [
+        ("vocals", 4096, {"gains": (1.0, 1.0)}),
+        ("all", 4096, {"gains": (1.0,)}),
+        ("vocals", 2048, {"bins": 2048}),
+        ("vocals", None, {}),
+    ],
+    ids=["two answers for one stem", "one answer for four stems", "more bins than n_fft has", "no n_fft"],
+)
+def test_an_onnx_of_the_wrong_shape_is_refused(
+    tmp_path: Path, key: str, n_fft: int | None, net: dict[str, Any]
+) -> None:
+    path = write_net(tmp_path / "bad.onnx", **net)
+    with pytest.raises(ModelError, match=r"bad\.onnx"):
+        MdxSeparator.load({key: path}, None if n_fft is None else {key: n_fft}, "cpu")
+
+
+def test_an_onnx_with_other_axes_no_onnx_and_a_missing_file_are_refused(tmp_path: Path) -> None:
+    wave = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 2, 44_100])
+    out = helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 2, 44_100])
+    graph = helper.make_graph([helper.make_node("Identity", ["input"], ["output"])], "net", [wave], [out])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, tmp_path / "bad.onnx")
+    with pytest.raises(ModelError, match="four axes"):
+        MdxSeparator.load({"vocals": tmp_path / "bad.onnx"}, {"vocals": 4096}, "cpu")
+    (tmp_path / "bad.onnx").write_bytes(b"not a model")
+    with pytest.raises(ModelError, match="could not be read"):
+        MdxSeparator.load({"vocals": tmp_path / "bad.onnx"}, {"vocals": 4096}, "cpu")
+    with pytest.raises(ModelMissingError):
+        MdxSeparator.load({"vocals": tmp_path / "none.onnx"}, {"vocals": 4096}, "cpu")
+
+
+# Devices --------------------------------------------------------------------------------------------------------------
+
+
+def gpu_with_room_for(chunks: int, tried: list[tuple[int, str]], error: Exception) -> Any:
+    def job(part: Array, device: str) -> dict[str, Array]:
+        tried.append((len(part), device))
+        if device == "cuda" and len(part) > chunks:
+            raise error
+        return {"vocals": 2 * part}
+
+    return job
+
+
+@pytest.fixture(params=["torch", "onnxruntime"])
+def out_of_memory(request: pytest.FixtureRequest) -> Exception:
+    errors = {
+        "torch": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        "onnxruntime": RuntimeError("Conv node: BFCArena: Failed to allocate memory for requested buffer of size 8"),
+    }
+    return errors[request.param]
+
+
+def test_out_of_memory_halves_the_batch(out_of_memory: Exception) -> None:
+    placement, mixture = Placement("cuda", 8), noise(8, 2, 10)
+    tried: list[tuple[int, str]] = []
+    answer = placement.run(gpu_with_room_for(2, tried, out_of_memory), mixture)
+    np.testing.assert_array_equal(answer["vocals"], 2 * mixture)
+    assert tried == [(8, "cuda"), (4, "cuda"), *[(2, "cuda")] * 4]
+    assert (placement.device, placement.batch, len(placement.warnings)) == ("cuda", 2, 2)
+
+
+def test_a_gpu_without_room_for_one_chunk_is_left_for_the_cpu(out_of_memory: Exception) -> None:
+    placement, mixture = Placement("cuda", 2), noise(3, 2, 10)
+    tried: list[tuple[int, str]] = []
+    answer = placement.run(gpu_with_room_for(0, tried, out_of_memory), mixture)
+    np.testing.assert_array_equal(answer["vocals"], 2 * mixture)
+    assert tried == [(2, "cuda"), (1, "cuda"), *[(1, "cpu")] * 3]
+    assert placement.warnings[-1] == "the GPU's memory ran out: separating on the CPU from now on"
+
+
+def test_any_other_failure_and_one_on_the_cpu_are_raised() -> None:
+    with pytest.raises(ZeroDivisionError):
+        Placement("cuda", 2).run(gpu_with_room_for(0, [], ZeroDivisionError()), noise(1, 2, 10))
+
+    def job(part: Array, device: str) -> dict[str, Array]:
+        raise torch.OutOfMemoryError("out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        Placement("cpu", 2).run(job, noise(1, 2, 10))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a GPU")
+def test_without_a_gpu_auto_means_cpu_and_cuda_is_a_clear_error(tmp_path: Path) -> None:
+    assert pick_device("auto") == pick_device("cpu") == "cpu"
+    with pytest.raises(ModelError, match="no CUDA device"):
+        pick_device("cuda")
+    separator = MdxSeparator.load({"vocals": write_net(tmp_path / "v.onnx")}, {"vocals": 4096}, "cuda")
+    assert (separator.device, separator.batch) == ("cpu", 1)
+    assert separator.warnings == ["MDX-Net runs on the CPU: onnxruntime found no CUDA here"]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_half_precision_on_a_gpu_stays_close_to_float32_on_the_cpu(tmp_path: Path) -> None:
+    save_demucs(tiny_demucs(), tmp_path / "a.safetensors")
+    on_cpu = DemucsSeparator.load({"all": tmp_path / "a.safetensors"}, "cpu")
+    on_gpu = DemucsSeparator.load({"all": tmp_path / "a.safetensors"}, pick_device("auto"))
+    mixture = noise(on_gpu.batch, 2, on_cpu.chunk_samples)
+    expected, answer = on_cpu.estimate(mixture, STEMS), on_gpu.estimate(mixture, STEMS)
+    for stem in STEMS:
+        assert np.linalg.norm(answer[stem] - expected[stem]) < 0.01 * np.linalg.norm(expected[stem])
