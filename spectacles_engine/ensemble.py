@@ -1,0 +1,133 @@
+"""The whole separation of a song, as streams: mixture → base models → mixer → stems.
+
+Every arrow is a generator of blocks, so that an hour of audio needs no more memory than three minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import tee
+
+import numpy as np
+
+from spectacles_engine.chunking import in_chunks, rebatch
+from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
+from spectacles_engine.separators import Array, Separator
+from spectacles_engine.stem_mixer import Mixer
+
+BLOCK_SAMPLES = SAMPLE_RATE_HZ
+"""Streams are regrouped to blocks of one second where they are zipped."""
+MIXER_CHUNK_SAMPLES = 10 * SAMPLE_RATE_HZ
+MIXER_MARGIN_SAMPLES = 4096
+MIXER_OVERLAP = 0.02
+
+
+@dataclass(frozen=True)
+class Block:
+    """The same second of everything.
+
+    ``mixture`` (2, n); ``tracks`` (track, 2, n), what each base model said of each stem, in the order of
+    ``Ensemble.tracks``; ``stems`` (stem, 2, n), in the order of ``messages.STEMS``.
+    """
+
+    mixture: Array
+    tracks: Array
+    stems: Array
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Frozen base models and a mixer, loaded once and used for every song.
+
+    With a ``front`` the other models hear ``mixture − vocals of the front``, and what they still find of vocals there
+    is added to it (a cascade). ``models`` are the others, by name.
+    """
+
+    models: Mapping[str, Separator]
+    mixer: Mixer
+    front: Separator | None = None
+
+    @property
+    def separators(self) -> tuple[Separator, ...]:
+        """All base models, the front first."""
+        return (*([self.front] if self.front else []), *self.models.values())
+
+    def tracks(self, stems: Collection[str] = STEMS) -> tuple[tuple[str, str], ...]:
+        """(stem, model) of every track: for each stem the models that the mixer listens to, in its order."""
+        return tuple((stem, model) for stem in STEMS if stem in stems for model in self.mixer.models[stem])
+
+    def separate(
+        self, blocks: Iterable[Array], stems: Collection[str] = STEMS, between_chunks: Callable[[], None] = lambda: None
+    ) -> Iterator[Block]:
+        """Blocks (2, n) of stereo at 44.1 kHz → ``Block`` after ``Block``; ``between_chunks`` may raise to end it."""
+        mixture, source = tee(rebatch(blocks, BLOCK_SAMPLES))
+        tracks, heard = tee(self._said(self._heard(source, between_chunks), stems, between_chunks))
+        mixed = in_chunks(
+            heard,
+            lambda chunks: self._mixed(chunks, stems),
+            chunk_samples=MIXER_CHUNK_SAMPLES,
+            overlap=MIXER_OVERLAP,
+            margin_samples=MIXER_MARGIN_SAMPLES,
+        )
+        for parts in zip(mixture, tracks, rebatch(mixed, BLOCK_SAMPLES), strict=True):
+            yield Block(*parts)
+
+    def _heard(self, mixture: Iterable[Array], between_chunks: Callable[[], None]) -> Iterator[Array]:
+        """What the models are given, (2, 2, n): the mixture without the front's vocals, and these vocals."""
+        if self.front is None:
+            yield from (np.stack([block, np.zeros_like(block)]) for block in mixture)
+            return
+        mixture, source = tee(mixture)
+        alone = (np.stack([block, np.zeros_like(block)]) for block in source)
+        vocals = _estimates(self.front, alone, ("vocals",), between_chunks)
+        for block, (front,) in zip(mixture, vocals, strict=True):
+            yield np.stack([block - front, front])
+
+    def _said(
+        self, heard: Iterable[Array], stems: Collection[str], between_chunks: Callable[[], None]
+    ) -> Iterator[Array]:
+        """The tracks, (track, 2, n)."""
+        tracks = self.tracks(stems)
+        asked = {name: tuple(stem for stem, model in tracks if model == name) for name in self.models}
+        asked = {name: wanted for name, wanted in asked.items() if wanted}
+        front, *copies = tee(heard, len(asked) + 1)
+        answers = [
+            _estimates(self.models[name], copy, wanted, between_chunks)
+            for (name, wanted), copy in zip(asked.items(), copies, strict=True)
+        ]
+        for (_, front_vocals), *said in zip(front, *answers, strict=True):
+            known = {("vocals", self.front.name): front_vocals} if self.front else {}
+            for (name, wanted), answer in zip(asked.items(), said, strict=True):
+                known |= {(stem, name): part for stem, part in zip(wanted, answer, strict=True)}
+            yield np.stack([known[track] for track in tracks])
+
+    def _mixed(self, tracks: Array, stems: Collection[str]) -> Array:
+        """Tracks (b, track, 2, n) → stems (b, stem, 2, n)."""
+        owners = [stem for stem, _ in self.tracks(stems)]
+        wanted = [stem for stem in STEMS if stem in stems]
+        parts = [tracks[:, [i for i, owner in enumerate(owners) if owner == stem]] for stem in wanted]
+        return np.stack([self.mixer.blend(stem, part) for stem, part in zip(wanted, parts, strict=True)], axis=1)
+
+
+def _estimates(
+    separator: Separator, heard: Iterable[Array], stems: tuple[str, ...], between_chunks: Callable[[], None]
+) -> Iterator[Array]:
+    """One base model over a stream of (2, 2, n), see ``_heard`` → its stems, (stem, 2, n), in blocks of one second."""
+
+    def estimate(chunks: Array) -> Array:
+        between_chunks()
+        answers = separator.estimate(np.ascontiguousarray(chunks[:, 0]), stems)
+        if "vocals" in answers:
+            answers["vocals"] = answers["vocals"] + chunks[:, 1]
+        return np.stack([answers[stem] for stem in stems], axis=1)
+
+    finished = in_chunks(
+        heard,
+        estimate,
+        chunk_samples=separator.chunk_samples,
+        overlap=separator.overlap,
+        margin_samples=separator.margin_samples,
+        batch=separator.batch,
+    )
+    return rebatch(finished, BLOCK_SAMPLES)

@@ -1,0 +1,57 @@
+"""What can be heard of a song before it is separated: reasons why the result may disappoint."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spectacles_engine.messages import SAMPLE_RATE_HZ
+from spectacles_engine.separators import Array
+
+FRAME_SAMPLES = 4096
+NARROW_BAND_HZ = 9000.0
+NARROW_BAND_DB = -70.0
+"""A band is called empty where its level lies this far below that of the strongest bin."""
+VERY_SHORT_S = 5.0
+CLIPPED_SHARE = 1e-4
+
+
+class InputCheck:
+    """Listens to the mixture, block by block (2, n) at 44.1 kHz."""
+
+    def __init__(self) -> None:
+        self._spectrum = np.zeros(FRAME_SAMPLES // 2 + 1)
+        self._window = np.hanning(FRAME_SAMPLES).astype(np.float32)
+        self._samples = self._clipped = 0
+        self._energy = self._side = 0.0
+
+    def add(self, block: Array) -> None:
+        """Takes in one block."""
+        middle = block.mean(axis=0)
+        frames = middle[: len(middle) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
+        self._spectrum += (np.abs(np.fft.rfft(frames * self._window)) ** 2).sum(axis=0)
+        self._samples += block.shape[1]
+        self._clipped += int(np.count_nonzero(np.abs(block).max(axis=0) >= 0.9999))
+        self._energy += float(np.vdot(block, block))
+        self._side += float(np.sum((block[0] - block[1]) ** 2))
+
+    def warnings(self) -> list[str]:
+        """One phrase each, for the note."""
+        if self._energy <= 1e-9 * self._samples:
+            return ["the input is silent"]
+        found = []
+        if self._samples < VERY_SHORT_S * SAMPLE_RATE_HZ:
+            found.append(f"the input is very short ({self._samples / SAMPLE_RATE_HZ:.1f} s)")
+        if self._side < 1e-6 * self._energy:
+            found.append("the input is mono")
+        if 0 < self._highest_hz() < NARROW_BAND_HZ:
+            found.append(
+                f"the input has nothing above {self._highest_hz() / 1000:.1f} kHz, like a voice note or a call"
+            )
+        if self._clipped > CLIPPED_SHARE * self._samples:
+            found.append("the input is clipped in places")
+        return found
+
+    def _highest_hz(self) -> float:
+        """The highest frequency that is not empty."""
+        heard = np.flatnonzero(self._spectrum > self._spectrum.max() * 10 ** (NARROW_BAND_DB / 10))
+        return float(heard.max()) * SAMPLE_RATE_HZ / FRAME_SAMPLES if len(heard) else 0.0

@@ -1,0 +1,75 @@
+"""A preset of the manifest → an ensemble in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from spectacles_engine.ensemble import Ensemble
+from spectacles_engine.errors import ModelError
+from spectacles_engine.messages import STEMS
+from spectacles_engine.models import BaseModelSpec, ModelStore, PresetSpec
+from spectacles_engine.quality import Calibration
+from spectacles_engine.separators import Separator
+from spectacles_engine.separators.demucs import DemucsSeparator
+from spectacles_engine.separators.mdx import MdxSeparator
+from spectacles_engine.separators.spleeter import SpleeterSeparator
+from spectacles_engine.stem_mixer import FixedShares, Mixer, StemMixers
+
+
+def load_ensemble(spec: PresetSpec, store: ModelStore, *, blend: str, device: str) -> Ensemble:
+    """Loads the base models that the blend listens to, and its mixer.
+
+    ``blend``: one of ``messages.BLENDS``. Raises ModelError, also where the preset has no such model.
+    """
+    mixer = _mixer(spec, store, blend, device)
+    heard = {model for models in mixer.models.values() for model in models}
+    models = {model.name: model for model in spec.models if not model.front and model.name in heard}
+    front = next((model for model in spec.models if model.front), None)
+    return Ensemble(
+        {name: _load(model, store, device) for name, model in models.items()},
+        mixer,
+        _load(front, store, device) if front else None,
+    )
+
+
+def load_calibration(spec: PresetSpec, store: ModelStore) -> Calibration | None:
+    """What turns the measurements on a song into the note, if the preset has it."""
+    return Calibration.load(store.path(spec.quality)) if spec.quality else None
+
+
+def average_shares(spec: PresetSpec) -> Mapping[str, Mapping[str, float]]:
+    """Every base model that answers a stem has the same share."""
+    shares = {}
+    for stem in STEMS:
+        names = [model.name for model in spec.models if not model.front or stem == "vocals"]
+        shares[stem] = dict.fromkeys(names, 1 / len(names))
+    return shares
+
+
+def _mixer(spec: PresetSpec, store: ModelStore, blend: str, device: str) -> Mixer:
+    names = [model.name for model in spec.models]
+    if blend in names:
+        return FixedShares({stem: {blend: 1.0} for stem in STEMS})
+    if blend == "average":
+        return FixedShares(average_shares(spec))
+    if blend != "stemmixer":
+        raise ModelError(f"the preset {spec.name} has no model {blend!r}, only {', '.join(names)}")
+    if spec.mixers:
+        return StemMixers.load(store.path(spec.mixers), device)
+    return FixedShares({stem: _published(spec, stem) for stem in STEMS})
+
+
+def _published(spec: PresetSpec, stem: str) -> dict[str, float]:
+    """A fixed blend of the manifest; what is left over belongs to the first model."""
+    given = {model: stems[stem] for model, stems in spec.shares.items() if stem in stems}
+    lead = next(model.name for model in spec.models if not model.front)
+    return {lead: 1.0 - sum(given.values()) + given.get(lead, 0.0)} | {m: s for m, s in given.items() if m != lead}
+
+
+def _load(spec: BaseModelSpec, store: ModelStore, device: str) -> Separator:
+    files = {key: store.path(name) for key, name in spec.files.items()}
+    if spec.family == "mdx":
+        return MdxSeparator.load(files, spec.n_fft, device)
+    if spec.family == "spleeter":
+        return SpleeterSeparator.load(files, device)
+    return DemucsSeparator.load(files, device)

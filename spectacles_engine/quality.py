@@ -1,0 +1,198 @@
+"""How good are the stems of a song that nobody has the reference of? An estimate, with a range, that says so.
+
+No SDR can be measured without a reference. What can be measured is how far the base models, which fail in different
+ways, agree; and that predicts it. ``Meter`` gathers, second by second, the inner products of everything that was said
+about a stem; all features come from them:
+
+* agreement: energy of the stem against the energy of what the models differ in (dB), a Σ over the song
+* share: energy of the stem against that of the mixture (dB)
+* residual: energy of mixture − Σ stems against the mixture (dB)
+* entropy: of the effective trust, the least-squares weights with which the stem follows its models (0–1)
+
+A ridge regression per stem turns them into a song's uSDR (10 log₁₀ Σ reference² / Σ error²); the 80 % range is the
+central range of its errors on songs that it was not fitted to (split conformal prediction, leave-one-song-out; see
+``training/quality.py`` and the model card for the method and its error).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spectacles_engine.ensemble import Block
+from spectacles_engine.errors import ModelError
+from spectacles_engine.messages import STEMS, QualityNote, StemQuality, WeakSpot
+
+FEATURES = ("agreement_db", "share_db", "residual_db", "entropy")
+SILENT_DB = -50.0
+"""A stem this far below the mixture, or below full scale, is called silent."""
+GRADES = ((5.0, "good"), (2.0, "fair"), (-np.inf, "poor"))
+WEAK_BELOW_DB = 4.0
+"""A passage is weak where its agreement lies this far below that of the whole song."""
+WEAK_WINDOW_S = 8
+WEAK_SPOTS = 3
+
+Floats = NDArray[np.float64]
+
+
+def usdr(reference: NDArray[np.float32], estimate: NDArray[np.float32]) -> float:
+    """uSDR in dB of a whole song, as in the Music Demixing Challenge 2021: 10 log₁₀ Σ reference² / Σ error²."""
+    error = float(np.sum((reference - estimate) ** 2, dtype=np.float64))
+    return ratio_db(float(np.sum(reference**2, dtype=np.float64)), error)
+
+
+def ratio_db(energy: float, against: float) -> float:
+    """10 log₁₀ of a ratio of energies, held within ±100 dB."""
+    return float(np.clip(10 * np.log10((energy + 1e-12) / (against + 1e-12)), -100.0, 100.0))
+
+
+@dataclass
+class Meter:
+    """Listens to a separation block by block (one second each), and keeps a few numbers of each.
+
+    ``tracks`` as in ``Ensemble.tracks``; ``stems`` those that come out, in order.
+    """
+
+    tracks: Sequence[tuple[str, str]]
+    stems: Sequence[str]
+    _products: dict[str, list[Floats]] = field(default_factory=dict)
+    _mixture: list[float] = field(default_factory=list)
+    _residual: list[float] = field(default_factory=list)
+    _samples: int = 0
+
+    def add(self, block: Block) -> None:
+        """Takes in one block."""
+        self._samples += block.mixture.shape[1]
+        self._mixture.append(_energy(block.mixture))
+        self._residual.append(_energy(block.mixture - block.stems.sum(axis=0)))
+        for stem, output in zip(self.stems, block.stems, strict=True):
+            said = [block.tracks[i] for i, (owner, _) in enumerate(self.tracks) if owner == stem]
+            rows = np.stack([*said, output]).reshape(len(said) + 1, -1)
+            self._products.setdefault(stem, []).append((rows @ rows.T).astype(np.float64))
+
+    @property
+    def residual_db(self) -> float | None:
+        """Energy of mixture − Σ stems against the mixture; None unless all four stems were separated."""
+        if len(self.stems) < len(STEMS) or not self._mixture:
+            return None
+        return round(ratio_db(sum(self._residual), sum(self._mixture)), 1)
+
+    def is_silent(self, stem: str) -> bool:
+        """Whether there is next to nothing in a stem."""
+        energy = self._energies(stem).sum()
+        loudness_db = ratio_db(energy, 2.0 * self._samples)
+        return bool(loudness_db < SILENT_DB - 10 or ratio_db(energy, sum(self._mixture)) < SILENT_DB)
+
+    def features(self, stem: str) -> dict[str, float]:
+        """The features of a whole song, named as in ``FEATURES``."""
+        products = np.sum(self._products[stem], axis=0)
+        return {
+            "agreement_db": _agreement_db(products),
+            "share_db": ratio_db(products[-1, -1], sum(self._mixture)),
+            "residual_db": max(ratio_db(sum(self._residual), sum(self._mixture)), -60.0),
+            "entropy": _entropy(products),
+        }
+
+    def weak_spots(self, stem: str) -> list[WeakSpot]:
+        """Passages, longest and worst first, in which the models agree far less than in the rest of the song."""
+        if len(self._products[stem]) < 2 * WEAK_WINDOW_S or len(self._products[stem][0]) < 3:
+            return []
+        products = np.array(self._products[stem])
+        window = np.ones(WEAK_WINDOW_S)
+        smooth = np.apply_along_axis(lambda x: np.convolve(x, window, "same"), 0, products)
+        heard = smooth[:, -1, -1] > products[:, -1, -1].mean() * WEAK_WINDOW_S * 0.05
+        local = np.array([_agreement_db(p) for p in smooth])
+        weak = heard & (local < _agreement_db(products.sum(axis=0)) - WEAK_BELOW_DB)
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], weak.astype(int), [0]])))
+        spots = [WeakSpot(stem, float(a), float(b)) for a, b in edges.reshape(-1, 2) if b - a >= WEAK_WINDOW_S // 2]
+        return sorted(spots, key=lambda spot: spot.from_s - spot.to_s)
+
+    def _energies(self, stem: str) -> Floats:
+        return np.array([products[-1, -1] for products in self._products[stem]])
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Per stem: the weights of a ridge regression on ``FEATURES`` and the errors that bound the 80 % range.
+
+    ``stems``: stem → {"intercept", "weights": {feature: weight}, "low_db", "high_db"}, the last two added to the
+    estimate. A stem that the estimator cannot judge better than the constant guess is absent.
+    """
+
+    stems: Mapping[str, Mapping[str, object]]
+
+    @classmethod
+    def load(cls, path: Path) -> Calibration:
+        """Reads what ``training`` wrote; raises ModelError where it is none of ours."""
+        try:
+            return cls(json.loads(path.read_text(encoding="utf-8"))["stems"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"{path.name} could not be read as the calibration of the quality note") from error
+
+    def judge(self, stem: str, features: Mapping[str, float]) -> StemQuality:
+        """The estimate for one stem of one song."""
+        fitted = self.stems.get(stem)
+        if fitted is None:
+            return StemQuality("unknown")
+        weights: Mapping[str, float] = fitted["weights"]  # type: ignore[assignment]
+        intercept, low_db, high_db = (float(fitted[key]) for key in ("intercept", "low_db", "high_db"))  # type: ignore[arg-type]
+        estimated_db = intercept + sum(weights[name] * features[name] for name in FEATURES)
+        grade = next(name for floor, name in GRADES if estimated_db >= floor)
+        figures = (round(x, 1) for x in (estimated_db, estimated_db + low_db, estimated_db + high_db))
+        return StemQuality(grade, *figures)
+
+
+def note(meter: Meter, calibration: Calibration | None) -> QualityNote:
+    """The quality note of a song, after its last block."""
+    stems: dict[str, StemQuality] = {}
+    spots: list[WeakSpot] = []
+    for stem in meter.stems:
+        if meter.is_silent(stem):
+            stems[stem] = StemQuality("silent")
+            continue
+        spots += meter.weak_spots(stem)
+        stems[stem] = calibration.judge(stem, meter.features(stem)) if calibration else StemQuality("unknown")
+    longest = sorted(spots, key=lambda spot: spot.from_s - spot.to_s)[:WEAK_SPOTS]
+    return QualityNote(stems, meter.residual_db, tuple(longest))
+
+
+def quality_of_mix(left_out: StemQuality, share_db: float) -> StemQuality:
+    """Quality of mixture − stem: its error is the stem's, its energy the rest of the mixture's.
+
+    ``share_db``: energy of the stem against the mixture.
+    """
+    if left_out.estimated_sdr_db is None or left_out.low_db is None or left_out.high_db is None:
+        return StemQuality("unknown")
+    rest = max(1 - 10 ** (share_db / 10), 1e-6)
+    more_db = 10 * np.log10(rest) - share_db
+    figures = [round(float(x + more_db), 1) for x in (left_out.estimated_sdr_db, left_out.low_db, left_out.high_db)]
+    return StemQuality(next(name for floor, name in GRADES if figures[0] >= floor), *figures)
+
+
+def _energy(samples: NDArray[np.float32]) -> float:
+    return float(np.vdot(samples, samples))
+
+
+def _agreement_db(products: Floats) -> float:
+    """SI-SDR-like: the stem's energy against the mean energy of its models' differences (n models, then the stem)."""
+    said = products[:-1, :-1]
+    energies = np.diag(said)
+    differences = energies[:, None] + energies[None, :] - 2 * said
+    pairs = len(said) * (len(said) - 1)
+    return ratio_db(products[-1, -1], differences.sum() / pairs) if pairs else 0.0
+
+
+def _entropy(products: Floats) -> float:
+    """Entropy in 0–1 of the weights (clipped to 0–1, summing to 1) with which the stem follows its models."""
+    said, towards = products[:-1, :-1], products[:-1, -1]
+    if len(said) < 2:
+        return 0.0
+    weights = np.linalg.lstsq(said + 1e-9 * np.trace(said) * np.eye(len(said)), towards, rcond=None)[0]
+    weights = np.clip(weights, 1e-6, None)
+    weights /= weights.sum()
+    return float(-(weights * np.log(weights)).sum() / np.log(len(weights)))

@@ -1,0 +1,190 @@
+"""One song from file to files: decode, separate, judge, encode; everything is streamed."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from spectacles_engine.audio import Song, StemWriter, open_song
+from spectacles_engine.ensemble import Ensemble
+from spectacles_engine.errors import OutputError
+from spectacles_engine.input_check import InputCheck
+from spectacles_engine.messages import (
+    MIXES,
+    SAMPLE_RATE_HZ,
+    STEMS,
+    QualityNote,
+    SeparatedFile,
+    SeparationRequest,
+    SeparationResult,
+    StemQuality,
+)
+from spectacles_engine.models import ModelStore
+from spectacles_engine.presets import load_calibration, load_ensemble
+from spectacles_engine.quality import Calibration, Meter, note, quality_of_mix
+from spectacles_engine.separators import Array
+from spectacles_engine.separators.devices import pick_device
+from spectacles_engine.soft_clip import soft_clip
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a song may cost: its length, and the time that decoding it may take."""
+
+    longest_s: float = 3600.0
+    decode_deadline_s: float = 600.0
+
+
+class SongSeparator:
+    """Loads each ensemble once and separates song after song with it. Not for two threads at once."""
+
+    def __init__(self, store: ModelStore, device: str = "auto") -> None:
+        self._store = store
+        self._device = pick_device(device)
+        self._ensembles: dict[tuple[str, str], tuple[Ensemble, Calibration | None]] = {}
+
+    def load(self, preset: str, blend: str) -> tuple[Ensemble, Calibration | None]:
+        """The ensemble of a preset with one of ``messages.BLENDS``; raises ModelError if it can't be had here."""
+        if (preset, blend) not in self._ensembles:
+            spec = self._store.preset(preset)
+            ensemble = load_ensemble(spec, self._store, blend=blend, device=self._device)
+            calibration = load_calibration(spec, self._store) if blend == "stemmixer" else None
+            self._ensembles[preset, blend] = ensemble, calibration
+        return self._ensembles[preset, blend]
+
+    def separate(
+        self,
+        song: Path,
+        out: Path,
+        request: SeparationRequest,
+        *,
+        limits: Limits = Limits(),
+        on_progress: Callable[[float], None] = lambda share: None,
+    ) -> SeparationResult:
+        """Writes ``out/<stem>.<format>`` for every stem asked for, and ``out/<mix>.<format>``.
+
+        ``on_progress`` gets the share that is done, 0–1, between chunks; what it raises ends the separation, and no
+        file is left. Raises SpecTaclesError, see ``errors``.
+        """
+        started = time.monotonic()
+        ensemble, calibration = self.load(request.preset, request.blend)
+        with open_song(song, longest_s=limits.longest_s, deadline_s=limits.decode_deadline_s) as opened:
+            job = _Job(opened, ensemble, calibration, request, on_progress)
+            written = job.run(out)
+            quality = job.note()
+            return SeparationResult(
+                song=str(song),
+                seconds=opened.samples / opened.sample_rate,
+                sample_rate=opened.sample_rate,
+                preset=request.preset,
+                blend=request.blend,
+                device=" and ".join(sorted({separator.device for separator in ensemble.separators})),
+                elapsed_s=time.monotonic() - started,
+                peak_rss_mb=_peak_rss_mb(),
+                files={name: SeparatedFile(str(path), job.quality(name, quality)) for name, path in written.items()},
+                note=quality,
+                warnings=tuple(job.warnings()),
+            )
+
+
+class _Job:
+    """What belongs to the separation of one song."""
+
+    def __init__(
+        self,
+        song: Song,
+        ensemble: Ensemble,
+        calibration: Calibration | None,
+        request: SeparationRequest,
+        on_progress: Callable[[float], None],
+    ) -> None:
+        self._song, self._ensemble, self._calibration, self._request = song, ensemble, calibration, request
+        self._on_progress = on_progress
+        self._left_out = next((s for s in STEMS if request.mix and s not in MIXES[request.mix]), None)
+        needed = {*request.stems, *([self._left_out] if self._left_out else [])}
+        # the note needs all four, and its presets' models answer them together anyway
+        self._separated = [stem for stem in STEMS if calibration or stem in needed]
+        self._meter = Meter(ensemble.tracks(self._separated), self._separated)
+        self._input = InputCheck()
+        self._done_s = 0.0
+
+    def run(self, out: Path) -> dict[str, Path]:
+        """Separates and writes; returns the files by name."""
+        names = [*(stem for stem in STEMS if stem in self._request.stems), *([self._request.mix or ""])]
+        paths = {name: out / f"{name}.{self._request.format}" for name in names if name}
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"the folder {out} could not be made ({error.strerror})") from error
+        with ExitStack() as stack:
+            writers = [
+                stack.enter_context(
+                    StemWriter(
+                        path,
+                        self._request.format,
+                        sample_rate=self._song.sample_rate,
+                        channels=self._song.channels,
+                        title=name,
+                    )
+                )
+                for name, path in paths.items()
+            ]
+            for block in soft_clip(self._outputs()):
+                for writer, samples in zip(writers, block, strict=True):
+                    writer.write(samples)
+            for writer in writers:
+                writer.finish(self._song.samples)
+        return paths
+
+    def note(self) -> QualityNote:
+        """The quality note, once all is separated."""
+        return note(self._meter, self._calibration)
+
+    def quality(self, name: str, quality: QualityNote) -> StemQuality:
+        """The quality of a file: a stem's own, or what follows from it for a mix of all the others."""
+        if name in quality.stems or self._left_out is None:
+            return quality.stems[name]
+        share_db = self._meter.features(self._left_out)["share_db"]
+        return quality_of_mix(quality.stems[self._left_out], share_db)
+
+    def warnings(self) -> list[str]:
+        """All that a person should know about this song's separation."""
+        from_models = [warning for separator in self._ensemble.separators for warning in separator.warnings]
+        for separator in self._ensemble.separators:
+            separator.warnings.clear()
+        return [*self._input.warnings(), *self._song.warnings, *from_models]
+
+    def _outputs(self) -> Iterator[Array]:
+        """Blocks (file, 2, n) of what is written."""
+        kept = [self._separated.index(stem) for stem in STEMS if stem in self._request.stems]
+        for block in self._ensemble.separate(self._checked(), self._separated, self._report):
+            self._meter.add(block)
+            self._done_s += block.mixture.shape[1] / SAMPLE_RATE_HZ
+            self._report()
+            mix = block.mixture - block.stems[self._separated.index(self._left_out)] if self._left_out else None
+            yield np.stack([*block.stems[kept], *([] if mix is None else [mix])])
+
+    def _checked(self) -> Iterator[Array]:
+        for block in self._song.blocks():
+            self._input.add(block)
+            yield block
+
+    def _report(self) -> None:
+        duration_s = self._song.duration_s
+        self._on_progress(min(1.0, self._done_s / duration_s) if duration_s else 0.0)
+
+
+def _peak_rss_mb() -> int:
+    """Peak resident memory of this process so far, in MiB; 0 where the system doesn't tell."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10))

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from spectacles_engine.ensemble import Ensemble
+from spectacles_engine.errors import CancelledError
+from spectacles_engine.messages import STEMS
+from spectacles_engine.separators import Array
+from spectacles_engine.stem_mixer import FixedShares
+from tests.engine.fakes import FakeSeparator, share
+
+SHARES = {"vocals": 0.4, "drums": 0.3, "bass": 0.2, "other": 0.1}
+
+
+def _song(samples: int) -> Array:
+    return np.random.default_rng(0).standard_normal((2, samples)).astype(np.float32) * np.float32(0.1)
+
+
+def _model(name: str = "demucs", chunk_samples: int = 30_000) -> FakeSeparator:
+    return FakeSeparator(name, {stem: share(part) for stem, part in SHARES.items()}, chunk_samples)
+
+
+def _alone(name: str) -> FixedShares:
+    return FixedShares({stem: {name: 1.0} for stem in STEMS})
+
+
+@pytest.mark.parametrize("samples", [1, 44_099, 44_100, 44_101, 30_000 * 9 + 7, 441_000 + 8192])
+def test_a_linear_model_comes_out_as_it_is_at_every_length(samples: int) -> None:
+    song = _song(samples)
+    ensemble = Ensemble({"demucs": _model()}, _alone("demucs"))
+    blocks = list(ensemble.separate(np.array_split(song, 3, axis=1)))
+    np.testing.assert_array_equal(np.concatenate([b.mixture for b in blocks], axis=1), song)
+    stems = np.concatenate([b.stems for b in blocks], axis=-1)
+    expected = song * np.array(list(SHARES.values()), np.float32)[:, None, None]
+    np.testing.assert_allclose(stems, expected, atol=1e-6)
+    np.testing.assert_allclose(stems.sum(axis=0), song, atol=1e-6)
+
+
+def test_models_with_different_chunks_stay_aligned() -> None:
+    song = _song(500_000)
+    models = {"demucs": _model("demucs", 30_000), "mdx": _model("mdx", 77_777)}
+    average = FixedShares({stem: {"demucs": 0.5, "mdx": 0.5} for stem in STEMS})
+    blocks = list(Ensemble(models, average).separate([song]))
+    tracks = np.concatenate([b.tracks for b in blocks], axis=-1)
+    np.testing.assert_allclose(tracks[0::2], tracks[1::2], atol=1e-6)
+    np.testing.assert_allclose(np.concatenate([b.stems for b in blocks], axis=-1).sum(axis=0), song, atol=1e-6)
+
+
+def test_behind_a_front_the_others_hear_what_it_left_and_their_vocals_are_added_to_its() -> None:
+    song = _song(200_000)
+    front = FakeSeparator("spleeter", {"vocals": share(0.5)}, 50_000)
+    mixer = FixedShares({"vocals": {"demucs": 1.0}} | {stem: {"demucs": 1.0} for stem in STEMS[1:]})
+    blocks = list(Ensemble({"demucs": _model()}, mixer, front).separate([song]))
+    vocals, drums, *_ = np.concatenate([b.stems for b in blocks], axis=-1)
+    np.testing.assert_allclose(vocals, song * (0.5 + 0.5 * 0.4), atol=1e-6)
+    np.testing.assert_allclose(drums, song * 0.5 * 0.3, atol=1e-6)
+
+
+def test_the_front_can_be_listened_to_itself() -> None:
+    song = _song(100_000)
+    front = FakeSeparator("spleeter", {"vocals": share(0.5)}, 50_000)
+    mixer = FixedShares({"vocals": {"demucs": 0.0, "spleeter": 1.0}})
+    blocks, *_ = Ensemble({"demucs": _model()}, mixer, front).separate([song], ("vocals",))
+    np.testing.assert_allclose(blocks.stems[0], song[:, : blocks.mixture.shape[1]] * 0.5, atol=1e-6)
+
+
+def test_only_what_is_asked_for_is_estimated() -> None:
+    model, deaf = _model("demucs"), _model("mdx")
+    mixer = FixedShares({"bass": {"demucs": 1.0}, "drums": {"mdx": 1.0}})
+    list(Ensemble({"demucs": model, "mdx": deaf}, mixer).separate([_song(50_000)], ("bass",)))
+    assert (model.asked, deaf.asked) == ({"bass"}, set())
+
+
+def test_silence_stays_silence() -> None:
+    blocks = Ensemble({"demucs": _model()}, _alone("demucs")).separate([np.zeros((2, 300_000), np.float32)])
+    assert all(not block.stems.any() for block in blocks)
+
+
+def test_it_can_be_ended_between_two_chunks() -> None:
+    left = 3
+
+    def check() -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise CancelledError("cancelled")
+
+    with pytest.raises(CancelledError):
+        list(Ensemble({"demucs": _model()}, _alone("demucs")).separate([_song(900_000)], between_chunks=check))

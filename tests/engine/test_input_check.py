@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from spectacles_engine.input_check import InputCheck
+from spectacles_engine.messages import SAMPLE_RATE_HZ
+from spectacles_engine.separators import Array
+
+
+def _warnings(song: Array) -> list[str]:
+    check = InputCheck()
+    for block in np.array_split(song, 7, axis=1):
+        check.add(block)
+    return check.warnings()
+
+
+def _song(seconds: int = 10) -> Array:
+    noise = np.random.default_rng(0).standard_normal((2, seconds * SAMPLE_RATE_HZ))
+    return (noise * 0.1).astype(np.float32)
+
+
+def _low_passed(song: Array, cut_hz: float) -> Array:
+    spectrum = np.fft.rfft(song)
+    spectrum[:, np.fft.rfftfreq(song.shape[1], 1 / SAMPLE_RATE_HZ) > cut_hz] = 0
+    return np.fft.irfft(spectrum, song.shape[1]).astype(np.float32)
+
+
+def test_an_ordinary_song_gives_no_warning() -> None:
+    assert _warnings(_song()) == []
+
+
+def test_a_song_cut_at_16_khz_as_by_an_mp3_is_ordinary() -> None:
+    assert _warnings(_low_passed(_song(), 16_000)) == []
+
+
+def test_each_fault_is_named() -> None:
+    song = _song()
+    mono = np.repeat(song[:1], 2, axis=0)
+    assert _warnings(mono) == ["the input is mono"]
+    (narrow,) = _warnings(_low_passed(song, 3400))
+    assert re.fullmatch(r"the input has nothing above 3\.[45] kHz, like a voice note or a call", narrow)
+    assert _warnings(song[:, : 2 * SAMPLE_RATE_HZ]) == ["the input is very short (2.0 s)"]
+    assert _warnings(np.clip(song * 6, -1, 1)) == ["the input is clipped in places"]
+    assert _warnings(song * 0) == ["the input is silent"]

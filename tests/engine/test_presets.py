@@ -1,0 +1,93 @@
+"""``studio`` through the code that runs the real weights, with stand-ins of the same kinds, fetched from a server."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from spectacles_engine.errors import ModelError, ModelMissingError
+from spectacles_engine.manifest import WEIGHTS
+from spectacles_engine.messages import BLENDS, STEMS
+from spectacles_engine.models import Manifest, ModelStore, describe
+from spectacles_engine.presets import load_ensemble
+from spectacles_engine.separators.demucs import save_demucs
+from spectacles_engine.stem_mixer import FixedShares
+from tests.engine.fakes import tiny_demucs, write_net
+
+
+class _QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[ModelStore]:
+    """The package's own manifest, with stand-ins for the files of ``studio`` and a server that has them."""
+    shelf = tmp_path / "shelf"
+    shelf.mkdir()
+    handler = partial(_QuietHandler, directory=str(shelf))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        raw = yaml.safe_load((WEIGHTS / "manifest.yaml").read_text())
+        raw["presets"] = {"studio": raw["presets"]["studio"]}
+        raw["files"] = {name: entry for name, entry in raw["files"].items() if entry["source"] != "embedded"}
+        for seed, (name, entry) in enumerate(raw["files"].items()):
+            if name.endswith(".onnx"):
+                write_net(shelf / name, gains=(0.25,))
+            else:
+                save_demucs(tiny_demucs(seed), shelf / name)
+            entry["bytes"], entry["sha256"] = describe(shelf / name)
+            entry["source"] = f"http://127.0.0.1:{server.server_port}/{name}"
+        (tmp_path / "manifest.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+        yield ModelStore(tmp_path / "fetched", Manifest.load(tmp_path / "manifest.yaml"))
+        server.shutdown()
+
+
+def test_studio_is_fetched_and_separates(store: ModelStore) -> None:
+    spec = store.preset("studio")
+    with pytest.raises(ModelMissingError, match="models fetch studio"):
+        load_ensemble(spec, store, blend="stemmixer", device="cpu")
+    assert len(store.fetch("studio")) == 8
+    ensemble = load_ensemble(spec, store, blend="stemmixer", device="cpu")
+    song = np.random.default_rng(0).standard_normal((2, 100_000)).astype(np.float32) * np.float32(0.1)
+    blocks = list(ensemble.separate([song], ("bass", "vocals")))
+    tracks = np.concatenate([block.tracks for block in blocks], axis=-1)
+    vocals, bass = np.concatenate([block.stems for block in blocks], axis=-1)
+    # KUIELab's published blend: 0.9 MDX for the vocals, 0.5 for the bass
+    assert ensemble.tracks(("bass", "vocals")) == tuple((s, m) for s in ("vocals", "bass") for m in ("demucs", "mdx"))
+    np.testing.assert_allclose(vocals, 0.1 * tracks[0] + 0.9 * tracks[1], atol=1e-5)
+    np.testing.assert_allclose(bass, 0.5 * tracks[2] + 0.5 * tracks[3], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["demucs", "mdx"])
+def test_a_base_model_alone_is_loaded_alone(store: ModelStore, name: str) -> None:
+    store.fetch("studio")
+    ensemble = load_ensemble(store.preset("studio"), store, blend=name, device="cpu")
+    assert [separator.name for separator in ensemble.separators] == [name]
+
+
+def test_an_average_gives_every_model_the_same_share(store: ModelStore) -> None:
+    store.fetch("studio")
+    mixer = load_ensemble(store.preset("studio"), store, blend="average", device="cpu").mixer
+    assert isinstance(mixer, FixedShares)
+    assert mixer.shares == {stem: {"demucs": 0.5, "mdx": 0.5} for stem in STEMS}
+
+
+def test_a_blend_that_a_preset_does_not_have_is_a_sentence(store: ModelStore) -> None:
+    with pytest.raises(ModelError, match="the preset studio has no model 'spleeter', only demucs, mdx"):
+        load_ensemble(store.preset("studio"), store, blend="spleeter", device="cpu")
+
+
+@pytest.mark.parametrize("blend", BLENDS)
+def test_every_blend_of_lite_loads_from_the_embedded_files(tmp_path: Path, blend: str) -> None:
+    store = ModelStore(tmp_path)
+    ensemble = load_ensemble(store.preset("lite"), store, blend=blend, device="cpu")
+    assert ensemble.front is not None
+    assert set(ensemble.mixer.models) == set(STEMS)

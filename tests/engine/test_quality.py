@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spectacles_engine.ensemble import Block
+from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS, StemQuality
+from spectacles_engine.quality import FEATURES, Calibration, Meter, note, quality_of_mix, usdr
+from spectacles_engine.separators import Array
+
+TRACKS = tuple((stem, model) for stem in STEMS for model in ("demucs", "mdx"))
+
+
+def _noise(seed: int, seconds: int, level: float = 0.1) -> Array:
+    shape = (2, seconds * SAMPLE_RATE_HZ)
+    return (np.random.default_rng(seed).standard_normal(shape) * level).astype(np.float32)
+
+
+def _meter(stems: list[Array], errors: list[tuple[Array, Array]]) -> Meter:
+    """A separation in which each stem's two models are wrong by the two given signals, averaged."""
+    meter = Meter(TRACKS, STEMS)
+    mixture = np.sum(stems, axis=0)
+    tracks = np.stack([stem + error for stem, pair in zip(stems, errors, strict=True) for error in pair])
+    mixed = np.stack([tracks[2 * i : 2 * i + 2].mean(axis=0) for i in range(len(STEMS))])
+    for start in range(0, mixture.shape[1], SAMPLE_RATE_HZ):
+        second = slice(start, start + SAMPLE_RATE_HZ)
+        meter.add(Block(mixture[:, second], tracks[..., second], mixed[..., second]))
+    return meter
+
+
+def _errors(level: float, seconds: int, seed: int) -> tuple[Array, Array]:
+    return _noise(seed, seconds, level), _noise(seed + 1, seconds, level)
+
+
+def test_usdr_of_a_known_error() -> None:
+    reference = _noise(0, 1)
+    assert usdr(reference, reference * 0.9) == pytest.approx(20, abs=1e-3)
+
+
+def test_agreement_is_the_energy_of_the_stem_against_the_models_differences() -> None:
+    stems = [_noise(i, 10) for i in range(4)]
+    meter = _meter(stems, [_errors(0.01, 10, 10 + 2 * i) for i in range(4)])
+    # two independent errors 20 dB below the stem: their difference is 17 dB below it
+    assert meter.features("drums")["agreement_db"] == pytest.approx(17, abs=0.2)
+    assert meter.features("drums")["share_db"] == pytest.approx(-6, abs=0.2)
+    assert meter.features("drums")["entropy"] == pytest.approx(1, abs=0.05)
+
+
+def test_the_residual_is_what_no_stem_took() -> None:
+    stems = [_noise(i, 5) for i in range(4)]
+    lost = _noise(9, 5, 0.02)
+    meter = _meter(stems, [(-lost, -lost), *[(lost * 0, lost * 0)] * 3])
+    assert meter.residual_db == pytest.approx(20 * np.log10(0.02 / 0.2), abs=0.2)
+
+
+def test_a_stem_with_next_to_nothing_in_it_is_silent_and_gets_no_figure() -> None:
+    stems = [_noise(0, 5), _noise(1, 5), _noise(2, 5), _noise(3, 5, 1e-5)]
+    meter = _meter(stems, [_errors(1e-6, 5, 10)] * 4)
+    assert note(meter, None).stems["other"] == StemQuality("silent")
+    assert note(meter, None).stems["bass"] == StemQuality("unknown")
+
+
+def test_a_passage_in_which_the_models_part_is_found_where_it_is() -> None:
+    stems = [_noise(i, 60) for i in range(4)]
+    errors = [_errors(0.01, 60, 10 + 2 * i) for i in range(4)]
+    errors[0][0][:, 20 * SAMPLE_RATE_HZ : 35 * SAMPLE_RATE_HZ] *= 15
+    spots = note(_meter(stems, errors), None).weak_spots
+    assert [spot.stem for spot in spots] == ["vocals"]
+    assert abs(spots[0].from_s - 20) <= 4
+    assert abs(spots[0].to_s - 35) <= 4
+
+
+def test_a_song_that_is_equally_good_everywhere_has_no_weak_spot() -> None:
+    stems = [_noise(i, 60) for i in range(4)]
+    assert note(_meter(stems, [_errors(0.03, 60, 10 + 2 * i) for i in range(4)]), None).weak_spots == ()
+
+
+def test_the_calibration_turns_features_into_figures_with_a_range_and_a_grade(tmp_path: Path) -> None:
+    fitted = {
+        "intercept": 1.0,
+        "weights": {"agreement_db": 0.5, "share_db": 0.0, "residual_db": 0.0, "entropy": 0.0},
+        "low_db": -1.5,
+        "high_db": 1.0,
+    }
+    (tmp_path / "quality.json").write_text(json.dumps({"stems": {"vocals": fitted}}))
+    calibration = Calibration.load(tmp_path / "quality.json")
+    features = dict.fromkeys(FEATURES, 0.0) | {"agreement_db": 10.0}
+    assert calibration.judge("vocals", features) == StemQuality("good", 6.0, 4.5, 7.0)
+    assert calibration.judge("bass", features) == StemQuality("unknown")
+
+
+def test_a_mix_of_all_but_one_has_that_ones_error() -> None:
+    left_out, rest = _noise(0, 2, 0.1), _noise(1, 2, 0.3)
+    wrong = left_out + _noise(2, 2, 0.05)
+    mixture = left_out + rest
+    share_db = float(10 * np.log10((left_out**2).sum() / (mixture**2).sum()))
+    judged = quality_of_mix(StemQuality("good", usdr(left_out, wrong), 0.0, 9.0), share_db)
+    assert judged.estimated_sdr_db == pytest.approx(usdr(rest, mixture - wrong), abs=0.2)

@@ -1,0 +1,124 @@
+"""The real preset `lite`, from file to files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from spectacles_engine import demo
+from spectacles_engine.errors import CancelledError, NotAudioError, OutputError
+from spectacles_engine.messages import STEMS, SeparationRequest, SeparationResult
+from spectacles_engine.models import ModelStore
+from spectacles_engine.separation import SongSeparator
+from spectacles_engine.separators import Array
+
+
+@pytest.fixture(scope="module")
+def separator(tmp_path_factory: pytest.TempPathFactory) -> SongSeparator:
+    return SongSeparator(ModelStore(tmp_path_factory.mktemp("models")), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def excerpt(separator: SongSeparator, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SeparationResult]:
+    """The excerpt of `demo`, separated."""
+    folder = tmp_path_factory.mktemp("excerpt")
+    demo.write_mixture(demo.references(), folder / "mixture.wav")
+    return folder, separator.separate(folder / "mixture.wav", folder / "stems", SeparationRequest())
+
+
+def _read(path: str | Path) -> Array:
+    samples: Array = soundfile.read(path, dtype="float32", always_2d=True)[0].T
+    return samples
+
+
+def test_real_music_comes_apart(excerpt: tuple[Path, SeparationResult]) -> None:
+    _, result = excerpt
+    references = demo.references()
+    true_db = demo.true_sdr_db(references, {stem: Path(result.files[stem].path) for stem in STEMS})
+    untouched_db = demo.mixture_sdr_db(references)
+    assert true_db["vocals"] >= 4.8
+    for stem in ("drums", "bass", "other"):
+        assert true_db[stem] >= untouched_db[stem] + 4, stem
+
+
+def test_every_stem_lies_over_the_mixture_to_the_sample_and_their_sum_is_what_the_residual_says(
+    excerpt: tuple[Path, SeparationResult],
+) -> None:
+    folder, result = excerpt
+    mixture = _read(folder / "mixture.wav")
+    stems = np.stack([_read(result.files[stem].path) for stem in STEMS])
+    assert stems.shape[1:] == mixture.shape
+    residual = mixture - stems.sum(axis=0)
+    residual_db = 10 * np.log10((residual**2).sum() / (mixture**2).sum())
+    assert result.note.residual_db is not None
+    assert residual_db == pytest.approx(result.note.residual_db, abs=0.3)
+    assert residual_db < -12
+
+
+def test_the_note_estimates_every_stem_with_a_range_or_says_nothing(excerpt: tuple[Path, SeparationResult]) -> None:
+    _, result = excerpt
+    assert set(result.note.stems) == set(STEMS)
+    for quality in result.note.stems.values():
+        if quality.estimated_sdr_db is None:
+            assert quality.grade in ("unknown", "silent")
+        else:
+            assert quality.low_db is not None
+            assert quality.high_db is not None
+            assert quality.low_db < quality.estimated_sdr_db < quality.high_db
+
+
+def test_a_mono_voice_note_at_16_khz_comes_back_as_such(separator: SongSeparator, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).standard_normal(16_000 * 3 + 7 + 20) * 0.1
+    voice = np.convolve(noise, np.hanning(22)[1:-1] / 10, "valid")[: 16_000 * 3 + 7]  # nothing near 8 kHz
+    soundfile.write(tmp_path / "note.wav", voice, 16_000)
+    request = SeparationRequest(stems=("vocals",), mix="karaoke", format="flac")
+    result = separator.separate(tmp_path / "note.wav", tmp_path / "out", request)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["karaoke.flac", "vocals.flac"]
+    for path in (tmp_path / "out").iterdir():
+        info = soundfile.info(path)
+        assert (info.samplerate, info.channels, info.frames) == (16_000, 1, len(voice))
+    together = _read(tmp_path / "out" / "vocals.flac") + _read(tmp_path / "out" / "karaoke.flac")
+    assert np.abs(together[0] - voice).max() < 0.02
+    assert "the input is mono" in result.warnings
+
+
+def test_silence_gives_silent_stems_and_no_figures(separator: SongSeparator, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "silence.wav", np.zeros((44_100 * 3, 2)), 44_100)
+    result = separator.separate(tmp_path / "silence.wav", tmp_path / "out", SeparationRequest())
+    assert {quality.grade for quality in result.note.stems.values()} == {"silent"}
+    assert all(not _read(result.files[stem].path).any() for stem in STEMS)
+
+
+@pytest.mark.parametrize("samples", [1, 100, 44_100])
+def test_however_short_it_is_it_comes_back_as_long(separator: SongSeparator, tmp_path: Path, samples: int) -> None:
+    soundfile.write(tmp_path / "short.wav", np.full((samples, 2), 0.25), 44_100)
+    result = separator.separate(tmp_path / "short.wav", tmp_path / "out", SeparationRequest(stems=("bass",)))
+    assert _read(result.files["bass"].path).shape == (2, samples)
+
+
+def test_what_is_no_audio_leaves_nothing_behind(separator: SongSeparator, tmp_path: Path) -> None:
+    (tmp_path / "song.mp3").write_text("la la la")
+    with pytest.raises(NotAudioError, match="not an audio file"):
+        separator.separate(tmp_path / "song.mp3", tmp_path / "out", SeparationRequest())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_separation_that_is_stopped_leaves_no_file(separator: SongSeparator, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "song.wav", np.random.default_rng(0).standard_normal((44_100 * 8, 2)) * 0.1, 44_100)
+
+    def stop(share: float) -> None:
+        raise CancelledError("cancelled")
+
+    with pytest.raises(CancelledError):
+        separator.separate(tmp_path / "song.wav", tmp_path / "out", SeparationRequest(), on_progress=stop)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_a_sentence(separator: SongSeparator, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "song.wav", np.zeros((100, 2)), 44_100)
+    (tmp_path / "out").write_text("a file where the folder should be")
+    with pytest.raises(OutputError, match="could not be made"):
+        separator.separate(tmp_path / "song.wav", tmp_path / "out", SeparationRequest())
