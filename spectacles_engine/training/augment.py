@@ -1,0 +1,157 @@
+"""Random mixtures: stems drawn from songs and loose recordings, changed within musical bounds, and summed.
+
+Random mixing across songs is Uhlich et al., "Improving music source separation based on deep neural networks through
+data augmentation and network blending", ICASSP 2017; half of the mixtures stay coherent (one song, one instant).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
+from spectacles_engine.training.data import Recording
+
+Audio = NDArray[np.float32]
+Song = Mapping[str, Recording]
+
+COHERENT_SHARE = 0.4
+"""Share of mixtures whose stems play together in one song."""
+ABSENT_SHARE = {"vocals": 0.3, "drums": 0.12, "bass": 0.15, "other": 0.08}
+"""How often a stem is silent in a random mixture: a model must also learn to answer nothing."""
+LEVEL_DB = {"vocals": -19.0, "drums": -19.0, "bass": -20.0, "other": -20.0}
+"""Middle of the drawn loudness (RMS of what sounds), where stems of real songs lie."""
+
+
+class MixtureSource:
+    """An endless, seeded supply of training examples."""
+
+    def __init__(
+        self, songs: Sequence[Song], loose: Mapping[str, Sequence[Recording]], samples: int, seed: int
+    ) -> None:
+        self._songs = [song for song in songs if song]
+        self._pools = {stem: [s[stem] for s in songs if stem in s] + list(loose.get(stem, ())) for stem in STEMS}
+        # long recordings hold more than short ones, but not in proportion: variety counts too
+        self._odds = {stem: _odds([len(r.active_s) for r in pool]) for stem, pool in self._pools.items()}
+        self._samples = samples
+        self._random = np.random.default_rng(seed)
+
+    def draw(self) -> Audio:
+        """References of one mixture, (stems, 2, samples), peak of their sum at most 1."""
+        coherent = self._random.random() < COHERENT_SHARE
+        stems = self._from_one_song() if coherent else self._across_songs()
+        peak = np.abs(stems.sum(axis=0)).max()
+        stems = stems / max(1.0, peak) if peak > 0 else stems
+        return stems.astype(np.float32)
+
+    def _from_one_song(self) -> Audio:
+        song = self._songs[self._random.integers(len(self._songs))]
+        lead = song[list(song)[self._random.integers(len(song))]]
+        start, speed = self._instant(lead), self._speed()
+        stems = np.zeros((len(STEMS), 2, self._samples), np.float32)
+        swap = self._random.random() < 0.5
+        for i, stem in enumerate(STEMS):
+            if stem in song:
+                part = _at_speed(song[stem], start, self._samples, speed) * _gain(self._random.normal(0, 2))
+                stems[i] = part[::-1] if swap else part
+            elif self._random.random() > ABSENT_SHARE[stem] + 0.2:
+                stems[i] = self._loose_stem(stem)
+        return stems
+
+    def _across_songs(self) -> Audio:
+        stems = np.zeros((len(STEMS), 2, self._samples), np.float32)
+        for i, stem in enumerate(STEMS):
+            if self._random.random() > ABSENT_SHARE[stem]:
+                stems[i] = self._loose_stem(stem)
+                if stem in ("vocals", "other") and self._random.random() < 0.25:
+                    stems[i] += self._loose_stem(stem)
+        return stems
+
+    def _loose_stem(self, stem: str) -> Audio:
+        recording = self._pools[stem][self._random.choice(len(self._pools[stem]), p=self._odds[stem])]
+        part = _at_speed(recording, self._instant(recording), self._samples, self._speed())
+        return self._loudness(self._colour(part, stem), stem)
+
+    def _instant(self, recording: Recording) -> int:
+        """Start of an excerpt in which something sounds, not on a grid."""
+        if not len(recording.active_s):
+            return 0
+        second = recording.active_s[self._random.integers(len(recording.active_s))]
+        start = second * SAMPLE_RATE_HZ - self._random.integers(self._samples)
+        return int(np.clip(start, 0, max(0, recording.samples.shape[1] - int(self._samples * 1.15))))
+
+    def _speed(self) -> float:
+        """Pitch and tempo together, within two semitones."""
+        return 1.0 if self._random.random() < 0.4 else float(2 ** self._random.uniform(-2 / 12, 2 / 12))
+
+    def _colour(self, part: Audio, stem: str) -> Audio:
+        draw = self._random.random
+        if stem in ("other", "bass") and draw() < 0.2:
+            part = _drive(part, self._random.uniform(3, 20 if stem == "other" else 8))
+        if draw() < 0.5:
+            part = self._equalised(part)
+        if stem != "bass" and draw() < 0.15:
+            part = self._reverberated(part)
+        if draw() < 0.5:
+            part = part[::-1]
+        if draw() < 0.1:
+            part = np.repeat(part.mean(axis=0, keepdims=True), 2, axis=0)
+        if draw() < (0.15 if stem == "bass" else 0.4):
+            angle = self._random.uniform(0.15, 0.85) * np.pi / 2
+            part = part * np.array([[np.cos(angle)], [np.sin(angle)]], np.float32) * np.float32(np.sqrt(2))
+        return part
+
+    def _equalised(self, part: Audio) -> Audio:
+        """A smooth random curve of ±6 dB over the octaves."""
+        spectrum = np.fft.rfft(part)
+        octave = np.log2(np.maximum(np.fft.rfftfreq(part.shape[1], 1 / SAMPLE_RATE_HZ), 30) / 30)
+        curve = np.interp(octave, np.linspace(0, 9.6, 6), self._random.uniform(-6, 6, 6))
+        return np.fft.irfft(spectrum * 10 ** (curve / 20), part.shape[1]).astype(np.float32)
+
+    def _reverberated(self, part: Audio) -> Audio:
+        """Decaying stereo noise as the room, 5–25 % of the energy."""
+        length = int(self._random.uniform(0.15, 1.2) * SAMPLE_RATE_HZ)
+        decay = np.exp(-6.9 * np.arange(length) / length)
+        room = self._random.standard_normal((2, length)) * decay
+        total = part.shape[1] + length
+        wet = np.fft.irfft(np.fft.rfft(part, total) * np.fft.rfft(room, total), total)[:, : part.shape[1]]
+        share = self._random.uniform(0.05, 0.25)
+        wet *= np.sqrt(share * (part**2).sum() / ((wet**2).sum() + 1e-9))
+        return (part + wet).astype(np.float32)
+
+    def _loudness(self, part: Audio, stem: str) -> Audio:
+        energy = part.reshape(2, -1, 4410 if part.shape[1] % 4410 == 0 else part.shape[1])
+        frames = (energy**2).mean(axis=(0, 2))
+        sounding = frames[frames > max(frames.max() * 1e-3, 1e-10)]
+        if not len(sounding):
+            return part
+        wanted_db = LEVEL_DB[stem] + self._random.normal(0, 4.5)
+        return part * _gain(wanted_db - 10 * np.log10(sounding.mean()))
+
+
+def _at_speed(recording: Recording, start: int, length: int, speed: float) -> Audio:
+    if speed == 1.0:
+        return recording.excerpt(start, length)
+    source = recording.excerpt(start, int(length * speed) + 2)
+    at = np.arange(length) * speed
+    index = at.astype(np.int64)
+    share = (at - index).astype(np.float32)
+    between: Audio = source[:, index] * (1 - share) + source[:, index + 1] * share
+    return between
+
+
+def _drive(part: Audio, amount: float) -> Audio:
+    peak = np.abs(part).max() + 1e-6
+    driven: Audio = (np.tanh(part / peak * amount) * peak).astype(np.float32)
+    return driven
+
+
+def _gain(level_db: float) -> np.float32:
+    return np.float32(10 ** (level_db / 20))
+
+
+def _odds(seconds: Sequence[int]) -> NDArray[np.float64]:
+    weights = np.sqrt(np.maximum(np.asarray(seconds, float), 1))
+    return np.asarray(weights / weights.sum())

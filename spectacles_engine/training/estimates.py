@@ -1,0 +1,81 @@
+"""Pre-computes what the frozen base models say of every song, as the paper does before it trains its mixer.
+
+``OUT/<song>/`` holds ``references.npy`` (stem, 2, samples) and ``tracks.npy`` (track, 2, samples), both float16, and
+``tracks.json``, the (stem, model) of every track. A song whose folder is complete is not computed again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from spectacles_engine.ensemble import Ensemble
+from spectacles_engine.separators import Array
+from spectacles_engine.training.augment import MixtureSource
+from spectacles_engine.training.data import SongFiles, read_song
+
+
+@dataclass(frozen=True)
+class Example:
+    """A song with references (stem, 2, samples), four stems in the order of ``messages.STEMS``."""
+
+    name: str
+    references: Array
+
+
+def songs_as_examples(songs: Iterable[SongFiles]) -> Iterator[Example]:
+    """One song at a time in memory."""
+    for song in songs:
+        yield Example(song.name, read_song(song))
+
+
+def random_examples(source: MixtureSource, count: int) -> Iterator[Example]:
+    """Random mixtures as further songs, for folders with few songs that have all stems."""
+    for i in range(count):
+        yield Example(f"mixture-{i:04d}", source.draw())
+
+
+def write_estimates(ensemble: Ensemble, examples: Iterable[Example], out: Path) -> None:
+    """Runs the base models of ``ensemble`` over every example; can be interrupted and goes on where it stopped."""
+    for example in tqdm(examples, desc="estimates", unit="song"):
+        folder = out / example.name
+        if (folder / "tracks.json").exists():
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        blocks = ensemble.separate([example.references.sum(axis=0)])
+        tracks = np.concatenate([block.tracks.astype(np.float16) for block in blocks], axis=-1)
+        np.save(folder / "references.npy", example.references.astype(np.float16))
+        np.save(folder / "tracks.npy", tracks)
+        (folder / "tracks.json").write_text(json.dumps(ensemble.tracks()))
+
+
+@dataclass(frozen=True)
+class StoredEstimates:
+    """One folder of ``write_estimates``, mapped, not read."""
+
+    name: str
+    references: Array
+    tracks: Array
+    names: Sequence[tuple[str, str]]
+
+    def of_stem(self, stem: str) -> list[int]:
+        """Indices of the tracks that belong to a stem."""
+        return [i for i, (owner, _) in enumerate(self.names) if owner == stem]
+
+
+def read_estimates(folder: Path) -> list[StoredEstimates]:
+    """All songs below ``folder``, sorted by name."""
+    return [
+        StoredEstimates(
+            path.parent.name,
+            np.load(path.parent / "references.npy", mmap_mode="r"),
+            np.load(path.parent / "tracks.npy", mmap_mode="r"),
+            [tuple(track) for track in json.loads(path.read_text())],
+        )
+        for path in sorted(folder.glob("*/tracks.json"))
+    ]

