@@ -1,0 +1,163 @@
+"""``config.yaml`` and the environment → frozen :class:`Settings`. Read when :func:`load` is called, never at import.
+
+An environment variable ``SPECTACLES_<SECTION>__<KEY>`` wins over the file. Whatever is wrong is told in one sentence.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from platformdirs import user_data_path
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+
+PREFIX = "SPECTACLES_"
+TOKENS = ("TELEGRAM_BOT_TOKEN", "DISCORD_BOT_TOKEN")
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; ``str()`` is one sentence that says which key and what is allowed."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class EngineSettings(_Section):
+    """Which ensemble runs, and where."""
+
+    preset: Literal["lite", "studio"] = "lite"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    blend: Literal["stemmixer", "average", "demucs", "mdx"] = "stemmixer"
+
+
+class LimitSettings(_Section):
+    """What is refused."""
+
+    longest_song_minutes: float = Field(default=60, gt=0)
+    decode_deadline_s: float = Field(default=600, gt=0)
+
+
+class WebSettings(_Section):
+    """The local web chat."""
+
+    enabled: bool = True
+    host: str = Field(default="127.0.0.1", min_length=1)
+    port: int = Field(default=8080, ge=1, le=65535)
+
+
+class TelegramSettings(_Section):
+    """The Telegram chat."""
+
+    local_mode: bool = False
+
+
+class Settings(BaseSettings):
+    """All settings. Tokens come from the environment alone and are never shown."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", env_ignore_empty=True, frozen=True, extra="forbid"
+    )
+
+    data_dir: Path | None = None
+    engine: EngineSettings = EngineSettings()
+    limits: LimitSettings = LimitSettings()
+    web: WebSettings = WebSettings()
+    telegram: TelegramSettings = TelegramSettings()
+    telegram_bot_token: SecretStr | None = Field(default=None, validation_alias="TELEGRAM_BOT_TOKEN")
+    discord_bot_token: SecretStr | None = Field(default=None, validation_alias="DISCORD_BOT_TOKEN")
+
+    @property
+    def data_folder(self) -> Path:
+        """Where fetched models and results live."""
+        return self.data_dir.expanduser() if self.data_dir else user_data_path("spectacles", appauthor=False)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment first, then what :func:`load` read from the file; nothing else."""
+        return env_settings, init_settings
+
+
+_FILE_KEYS = tuple(name for name in Settings.model_fields if not name.endswith("_token"))
+_SECTIONS = tuple(name for name in _FILE_KEYS if name != "data_dir")
+
+
+def load(default_file: Path) -> Settings:
+    """Settings from ``default_file`` (need not exist), or from the file that ``SPECTACLES_CONFIG`` names.
+
+    Raises :class:`ConfigError`.
+    """
+    named = os.environ.get(f"{PREFIX}CONFIG")
+    file = Path(named) if named else default_file
+    from_file = _read(file) if named or file.exists() else {}
+    _refuse_unknown_sections()
+    try:
+        return Settings(**from_file)
+    except ValidationError as error:
+        raise ConfigError(_sentence(error.errors()[0], file)) from None
+    except SettingsError as error:
+        raise ConfigError(f"the environment cannot be read: {error}") from None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        parsed = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
+    except yaml.MarkedYAMLError as error:
+        # The mark's own text quotes the file, which may hold a secret.
+        where = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{file} is not YAML: {error.problem or 'syntax error'}{where}") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{file} is not YAML in UTF-8") from error
+    if not isinstance(parsed, dict | None):
+        raise ConfigError(f"{file} must hold sections ({', '.join(_FILE_KEYS)}), not a {type(parsed).__name__}")
+    settings = parsed or {}
+    _refuse_tokens(settings, file)
+    for key in settings:
+        if key not in _FILE_KEYS:
+            raise ConfigError(f"{file}: there is no setting {key}, only {', '.join(_FILE_KEYS)}")
+    return {key: value for key, value in settings.items() if value is not None}
+
+
+def _refuse_tokens(settings: dict[Any, Any], file: Path) -> None:
+    for key, value in settings.items():
+        if "token" in str(key).lower():
+            raise ConfigError(
+                f"{file}: {key} is a secret and belongs into no file, set {' or '.join(TOKENS)} in the environment"
+            )
+        if isinstance(value, dict):
+            _refuse_tokens(value, file)
+
+
+def _refuse_unknown_sections() -> None:
+    for name in os.environ:
+        section, delimiter, _ = name.upper().removeprefix(PREFIX).partition("__")
+        if name.upper().startswith(PREFIX) and delimiter and section.lower() not in _SECTIONS:
+            raise ConfigError(f"{name}: there is no section {section.lower()}, only {', '.join(_SECTIONS)}")
+
+
+def _sentence(error: ErrorDetails, file: Path) -> str:
+    """Pydantic's first complaint in our words. Values of sections and of unknown keys may be secrets: not shown."""
+    key = ".".join(str(part) for part in error["loc"])
+    variable = PREFIX + key.upper().replace(".", "__")
+    name = variable if variable in os.environ else f"{file}: {key}"
+    section = str(error["loc"][0])
+    if error["type"] == "extra_forbidden":
+        allowed = ", ".join(Settings.model_fields[section].default.__class__.model_fields)
+        return f"{name}: there is no such setting, {section} has only {allowed}"
+    if key in _SECTIONS:
+        return f"{name} must be a section with keys of its own"
+    allowed = error["msg"].removeprefix("Input should be ").split(", unable")[0]
+    return f"{name} is {str(error['input'])[:40]!r}, but must be {allowed}"

@@ -1,0 +1,35 @@
+"""Names that strangers chose → names that are safe to write and to print. Pure."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Set
+from pathlib import PurePath
+
+LONGEST_BYTES = 120
+"""File systems take 255; this leaves room for numbers, suffixes and album titles."""
+
+
+def printable(text: str) -> str:
+    """One line without control characters, so that a file name cannot steer the terminal."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+def song_folder(file_name: str, taken: Set[str] = frozenset()) -> str:
+    """Name of the folder for a song's stems: never a path, hidden, empty, too long, or one of ``taken``.
+
+    ``taken`` holds folders in lower case, as some file systems do not tell ``Song`` from ``song``.
+    """
+    stem = unicodedata.normalize("NFC", PurePath(file_name).stem)
+    visible = "".join(character for character in stem if character.isprintable())
+    name = _cut(re.sub(r'[<>:"/\\|?*]', "_", visible).strip(". ")) or "song"
+    number, candidate = 1, name
+    while candidate.lower() in taken:
+        number += 1
+        candidate = f"{name}-{number}"
+    return candidate
+
+
+def _cut(name: str) -> str:
+    return name.encode()[:LONGEST_BYTES].decode(errors="ignore").strip(". ")

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from pydantic import ValidationError
+
+from bot.config import ConfigError, EngineSettings, Settings, load
+from spectacles_engine.messages import BLENDS, PRESETS
+
+SHIPPED = Path(__file__).parents[2] / "config.yaml"
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith("SPECTACLES_") or name.endswith("_BOT_TOKEN"):
+            monkeypatch.delenv(name)
+
+
+def _load(tmp_path: Path, text: str) -> Settings:
+    file = tmp_path / "config.yaml"
+    file.write_text(text, encoding="utf-8")
+    return load(file)
+
+
+def _complaint(tmp_path: Path, text: str = "") -> str:
+    with pytest.raises(ConfigError) as caught:
+        _load(tmp_path, text)
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    return sentence.removeprefix(f"{tmp_path}/")
+
+
+def test_the_shipped_file_names_every_setting_with_its_default(tmp_path: Path) -> None:
+    assert load(SHIPPED) == load(tmp_path / "missing.yaml") == Settings()
+    text = SHIPPED.read_text(encoding="utf-8")
+    for name, field in Settings.model_fields.items():
+        if name.endswith("_token"):
+            assert name not in text.lower()
+        else:
+            assert f"\n{name}:" in text
+            assert all(f"\n  {key}:" in text for key in getattr(field.default.__class__, "model_fields", {}))
+
+
+def test_choices_are_the_engines() -> None:
+    fields = EngineSettings.model_fields
+    assert get_args(fields["preset"].annotation) == PRESETS
+    assert get_args(fields["blend"].annotation) == BLENDS
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPECTACLES_WEB__PORT", "9000")
+    monkeypatch.setenv("SPECTACLES_WEB__ENABLED", "false")
+    monkeypatch.setenv("SPECTACLES_ENGINE__DEVICE", "")
+    settings = _load(tmp_path, "web: {port: 8000, host: 0.0.0.0}\nengine: {preset: studio}\nlimits:\n")
+    assert (settings.web.port, settings.web.host, settings.web.enabled) == (9000, "0.0.0.0", False)
+    assert (settings.engine.preset, settings.engine.device) == ("studio", "auto")
+
+
+def test_another_file_and_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text("data_dir: ~/here\n", encoding="utf-8")
+    monkeypatch.setenv("SPECTACLES_CONFIG", str(other))
+    assert load(SHIPPED).data_folder == Path.home() / "here"
+    monkeypatch.setenv("SPECTACLES_DATA_DIR", str(tmp_path))
+    assert load(SHIPPED).data_folder == tmp_path
+    other.unlink()
+    with pytest.raises(ConfigError, match=r"other\.yaml cannot be read: No such file"):
+        load(SHIPPED)
+
+
+def test_the_default_folder_is_the_platforms() -> None:
+    assert Settings().data_folder.name == "spectacles"
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError):
+        Settings().web.port = 1
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("web: {port: many}", "config.yaml: web.port is 'many', but must be a valid integer"),
+        ("web: {port: 70000}", "config.yaml: web.port is '70000', but must be less than or equal to 65535"),
+        ("engine: {preset: big}", "config.yaml: engine.preset is 'big', but must be 'lite' or 'studio'"),
+        ("limits: {decode_deadline_s: .inf}", "limits.decode_deadline_s is 'inf', but must be a finite number"),
+        ("web: {prot: 1}", "config.yaml: web.prot: there is no such setting, web has only enabled, host, port"),
+        ("wbe: {port: 1}", "there is no setting wbe, only data_dir, engine, limits, web, telegram"),
+        ("_env_file: x", "there is no setting _env_file"),
+        ("1: x", "there is no setting 1"),
+        ("web: 8080", "config.yaml: web must be a section with keys of its own"),
+        ("- web", "must hold sections (data_dir, engine, limits, web, telegram), not a list"),
+        ("web: [", "config.yaml is not YAML: expected the node content, but found '<stream end>' in line 1"),
+        ("\x00", "config.yaml is not YAML in UTF-8"),
+    ],
+)
+def test_mistakes_in_the_file_are_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
+    assert sentence in _complaint(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("SPECTACLES_WEB__PORT", "many", "SPECTACLES_WEB__PORT is 'many', but must be a valid integer"),
+        ("SPECTACLES_WEB__PROT", "1", "SPECTACLES_WEB__PROT: there is no such setting, web has only enabled"),
+        ("SPECTACLES_WBE__PORT", "1", "SPECTACLES_WBE__PORT: there is no section wbe, only engine, limits"),
+        ("SPECTACLES_WEB", "8080", "SPECTACLES_WEB must be a section"),
+        ("SPECTACLES_WEB", "{", "the environment cannot be read"),
+    ],
+)
+def test_mistakes_in_the_environment_are_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, sentence: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert sentence in _complaint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text", ["telegram: {token: 123:abc}", "telegram_bot_token: 123:abc", "TELEGRAM_BOT_TOKEN: 123:abc"]
+)
+def test_a_token_in_the_file_is_refused_and_not_shown(tmp_path: Path, text: str) -> None:
+    sentence = _complaint(tmp_path, text)
+    assert "is a secret and belongs into no file, set TELEGRAM_BOT_TOKEN" in sentence
+    assert "abc" not in sentence
+
+
+@pytest.mark.parametrize(
+    "text", ["telegram: 123:abc", "telegram: {key: 123:abc}", "telegram: 123:abc\n  x: [", "\t123:abc"]
+)
+def test_no_complaint_shows_what_may_be_a_secret(tmp_path: Path, text: str) -> None:
+    assert "abc" not in _complaint(tmp_path, text)
+
+
+def test_tokens_come_from_the_environment_and_stay_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TELEGRAM_BOT_TOKEN", "123:abc")
+    settings = _load(tmp_path, "")
+    assert settings.telegram_bot_token is not None
+    assert settings.telegram_bot_token.get_secret_value() == "123:abc"
+    assert "abc" not in repr(settings)
+    assert settings.discord_bot_token is None

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import PurePath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.names import LONGEST_BYTES, printable, song_folder
+
+
+@pytest.mark.parametrize(
+    ("file_name", "folder"),
+    [
+        ("song.mp3", "song"),
+        ("Mr. Brightside.live.flac", "Mr. Brightside.live"),
+        ("..", "song"),
+        (".mp3", "mp3"),
+        ("...hidden.wav", "hidden"),
+        ("a\\..\\b.wav", "a_.._b"),
+        ("a:b|c?.wav", "a_b_c_"),
+        ("bell\x07esc\x1b[31m\n.wav", "bellesc[31m"),
+        ("evil\u202e3pm.wav", "evil3pm"),
+        ("\udcff\udcfe.wav", "song"),
+        ("cafe\u0301.wav", "caf\u00e9"),
+        ("   .wav", "song"),
+        ("", "song"),
+        ("é" * 300 + ".wav", "é" * 60),
+        ("x" * 119 + "é.wav", "x" * 119),
+    ],
+)
+def test_folder_names(file_name: str, folder: str) -> None:
+    assert song_folder(file_name) == folder
+
+
+def test_a_taken_name_gets_a_number() -> None:
+    assert song_folder("X.mp3", {"x"}) == "X-2"
+    assert song_folder("x.wav", {"x", "x-2"}) == "x-3"
+
+
+@given(st.text())
+def test_a_folder_name_is_never_a_path_hidden_or_too_long(file_name: str) -> None:
+    name = song_folder(file_name)
+    assert PurePath(name).parts == (name,)
+    assert name[0] not in ". "
+    assert name[-1] not in ". "
+    assert len(name.encode()) <= LONGEST_BYTES
+    assert name.isprintable()
+    assert not set('/\\\0:*?"<>|') & set(name)
+
+
+def test_printable_keeps_text_and_disarms_the_rest() -> None:
+    assert printable("Für Elise – 3") == "Für Elise – 3"
+    assert printable("a\x1b[2Jb\nc") == "a\ufffd[2Jb\ufffdc"

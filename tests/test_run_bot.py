@@ -1,0 +1,265 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+import run_bot
+from bot.config import Settings
+from spectacles_engine.errors import ModelMissingError, NotAudioError
+from spectacles_engine.messages import (
+    STEMS,
+    QualityNote,
+    SeparatedFile,
+    SeparationRequest,
+    SeparationResult,
+    StemQuality,
+)
+
+SCRIPT = Path(run_bot.__file__)
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in os.environ:
+        if name.startswith("SPECTACLES_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("SPECTACLES_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+
+
+def fake_engine(settings: Settings) -> run_bot.Separate:
+    """Hands out the song, a quarter of it, as every stem; songs whose name says so fail."""
+    del settings
+    print("a library that talks on stdout")
+    return _separate
+
+
+def _separate(
+    song: Path, folder: Path, request: SeparationRequest, on_share: Callable[[float], None]
+) -> SeparationResult:
+    on_share(0.5)
+    if "text" in song.name:
+        raise NotAudioError("not an audio file")
+    if "crash" in song.name:
+        raise ValueError("shapes (2, 3)\nand (3, 2)")
+    if "slow" in song.name:
+        raise KeyboardInterrupt
+    samples, rate = soundfile.read(song)
+    folder.mkdir(parents=True, exist_ok=True)
+    quality = StemQuality("fair", 3.0, 1.0, 5.0)
+    files = {}
+    for name in (*request.stems, *([request.mix] if request.mix else [])):
+        path = folder / f"{name}.{request.format}"
+        soundfile.write(path, samples / 4, rate)
+        files[name] = SeparatedFile(str(path), quality)
+    note = QualityNote(dict.fromkeys(STEMS, quality), -40.0)
+    return SeparationResult(
+        str(song),
+        len(samples) / rate,
+        rate,
+        request.preset,
+        request.blend,
+        "cpu",
+        1.0,
+        100,
+        files,
+        note,
+        ("it is short",),
+    )
+
+
+def _song(path: Path) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.zeros((4410, 2)), 44_100)
+    return str(path)
+
+
+def _run(*argv: str) -> int:
+    return run_bot.main(argv, fake_engine)
+
+
+def _objects(capsys: pytest.CaptureFixture[str]) -> tuple[list[dict[str, Any]], list[str]]:
+    captured = capsys.readouterr()
+    return [json.loads(line) for line in captured.out.splitlines()], captured.err.splitlines()
+
+
+def test_a_song_becomes_a_folder_of_stems_and_a_note(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run("separate", _song(tmp_path / "song.wav")) == 0
+    assert sorted(path.name for path in (tmp_path / "stems" / "song").iterdir()) == sorted(f"{s}.wav" for s in STEMS)
+    out = capsys.readouterr().out
+    assert "stems/song/vocals.wav" in out
+    assert "Estimated quality (dB SDR, 80 % range): vocals 3.0 (1.0–5.0) fair" in out
+    assert "Note: it is short." in out
+
+
+def test_a_failure_is_one_line_and_the_others_are_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    songs = [_song(tmp_path / name) for name in ("text.wav", "crash.wav", "song.wav")]
+    assert _run("separate", *songs, "nowhere.mp3", str(tmp_path), "--json") == 1
+    objects, errors = _objects(capsys)
+    assert errors == [
+        "a library that talks on stdout",
+        f"{songs[0]}: not an audio file",
+        f"{songs[1]}: something went wrong in SpecTacles itself (ValueError: shapes (2, 3) and (3, 2))",
+        "nowhere.mp3: no such file",
+        f"{tmp_path}: not an audio file",
+    ]
+    assert [made["status"] for made in objects] == ["failed", "failed", "done", "failed", "failed"]
+    assert objects[0] == {"song": songs[0], "status": "failed", "error": "not an audio file"}
+    assert objects[2]["stems"]["vocals"] == {
+        "path": "stems/song/vocals.wav", "grade": "fair", "estimated_sdr_db": 3.0, "low_db": 1.0, "high_db": 5.0
+    }  # fmt: skip
+
+
+def test_an_engine_that_cannot_start_fails_every_song(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def missing(settings: Settings) -> run_bot.Separate:
+        raise ModelMissingError("x.onnx is not on this machine")
+
+    songs = [_song(tmp_path / name) for name in ("a.wav", "b.wav")]
+    assert run_bot.main(["separate", *songs], missing) == 1
+    assert capsys.readouterr().err.splitlines() == [f"{song}: x.onnx is not on this machine" for song in songs]
+
+
+def test_songs_of_the_same_name_do_not_overwrite_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    songs = [_song(tmp_path / name) for name in ("a/x.wav", "b/X.wav", "c/x.flac", "d/..x-2.wav")]
+    assert _run("separate", *songs, "--json", "--out", "made", "--stems", "bass") == 0
+    objects, _ = _objects(capsys)
+    paths = [made["stems"]["bass"]["path"] for made in objects]
+    assert paths == ["made/x/bass.wav", "made/X-2/bass.wav", "made/x-3/bass.wav", "made/x-2-2/bass.wav"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "files"),
+    [
+        ([], ["vocals.wav", "drums.wav", "bass.wav", "other.wav"]),
+        (["--stems", "other, drums,drums", "--format", "flac"], ["drums.flac", "other.flac"]),
+        (["--mix", "karaoke"], ["karaoke.wav"]),
+        (["--mix", "no-bass", "--stems", "bass"], ["bass.wav", "no-bass.wav"]),
+    ],
+)
+def test_what_is_asked_for_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], files: list[str]
+) -> None:
+    assert _run("separate", _song(tmp_path / "x.wav"), "--json", *flags) == 0
+    objects, _ = _objects(capsys)
+    assert [Path(file["path"]).name for file in objects[0]["stems"].values()] == files
+
+
+def test_flags_win_over_the_configuration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPECTACLES_ENGINE__PRESET", "studio")
+    monkeypatch.setenv("SPECTACLES_ENGINE__BLEND", "mdx")
+    assert _run("separate", _song(tmp_path / "x.wav"), "--json", "--blend", "average") == 0
+    objects, _ = _objects(capsys)
+    assert (objects[0]["preset"], objects[0]["blend"]) == ("studio", "average")
+
+
+def test_a_name_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run("separate", "a\x1b[2J\nb.mp3") == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "a\ufffd[2J b.mp3: no such file"
+
+
+def test_ctrl_c_ends_with_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run("separate", _song(tmp_path / "slow.wav")) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "interrupted"
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["separate"],
+        ["separate", "x.wav", "--stems", "guitar"],
+        ["separate", "x.wav", "--stems", ""],
+        ["separate", "x.wav", "--mix", "all"],
+        ["separate", "x.wav", "--format", "aiff"],
+        ["models"],
+        ["models", "fetch", "huge"],
+        ["dance"],
+    ],
+)
+def test_wrong_usage_is_2(argv: list[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        _run(*argv)
+    assert left.value.code == 2
+
+
+def test_a_wrong_setting_is_2_and_one_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPECTACLES_WEB__PORT", "many")
+    assert _run("models", "list") == 2
+    assert capsys.readouterr().err == "SPECTACLES_WEB__PORT is 'many', but must be a valid integer\n"
+
+
+def test_demo_puts_the_true_sdr_beside_the_estimate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run("demo") == 0
+    out = capsys.readouterr().out
+    rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line.startswith(STEMS)}
+    assert rows["vocals"][:2] == ["3.0", "(1.0–5.0)"]
+    assert rows["vocals"][3] == "-7.1"
+    # a quarter of the mixture is a better guess than the whole of it, for every stem
+    assert all(float(row[2]) > float(row[3]) for row in rows.values())
+    assert "The stems are in stems/demo." in out
+    mixture = soundfile.info(tmp_path / "stems" / "demo" / "mixture.wav")
+    assert (mixture.frames, mixture.subtype) == (255_780, "FLOAT")
+
+
+def test_demo_says_in_one_sentence_that_it_cannot_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "stems").write_text("in the way", encoding="utf-8")
+    assert _run("demo") == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("stems/demo/mixture.wav cannot be written")
+
+
+def test_models_list_and_fetch_and_verify(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run("models", "list") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["preset", "file", "state", "MB", "licence", "source"]
+    assert any("studio" in line and "missing" in line and "https://" in line for line in lines)
+    assert _run("models", "fetch", "lite") == 0
+    assert "lite is here" in capsys.readouterr().out
+    assert _run("models", "verify") == 0
+    assert "intact" in capsys.readouterr().out
+
+
+def test_models_verify_names_a_damaged_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "data" / "models").mkdir(parents=True)
+    (tmp_path / "data" / "models" / "kuielab_a_bass.onnx").write_bytes(b"half")
+    assert _run("models", "verify") == 1
+    assert "kuielab_a_bass.onnx is not the file that it should be" in capsys.readouterr().err
+
+
+def _script(*argv: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, SCRIPT, *argv], capture_output=True, text=True, check=False)
+
+
+def test_without_a_command_it_is_honest() -> None:
+    done = _script()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "come with a later version" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_help_names_the_commands() -> None:
+    done = _script("--help")
+    assert done.returncode == 0
+    assert all(command in done.stdout for command in ("separate", "demo", "models"))
+
+
+def test_a_reader_who_leaves_early_costs_no_traceback() -> None:
+    with subprocess.Popen(
+        [sys.executable, SCRIPT, "models", "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as run:
+        assert run.stdout is not None
+        run.stdout.close()
+        assert run.stderr is not None
+        assert run.stderr.read() == b""
+    assert run.returncode == 1
