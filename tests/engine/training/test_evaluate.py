@@ -12,7 +12,7 @@ from spectacles_engine.separators import Array
 from spectacles_engine.stem_mixer import FixedShares
 from spectacles_engine.training.calibration import fit, observe
 from spectacles_engine.training.estimates import Example
-from spectacles_engine.training.evaluate import Table, evaluate, usdr_row
+from spectacles_engine.training.evaluate import Table, bss_eval_row, evaluate, usdr_row
 from tests.engine.fakes import FakeSeparator, share
 
 
@@ -26,6 +26,18 @@ def test_usdr_of_a_stem_with_a_known_error_and_none_of_a_silent_one() -> None:
     references[2] = 0
     row = usdr_row(references, {"vocals": references[0] * 0.9, "bass": references[1]})
     assert row == {"vocals": pytest.approx(20, abs=0.01)}
+
+
+def test_bss_eval_is_the_median_second_and_usdr_the_whole_song() -> None:
+    references = _references(3)
+    references[2:] = 0
+    error = _references(3, seed=5)[0] * np.float32(0.1)
+    error[:, : SAMPLE_RATE_HZ // 2] *= 30  # one bad second of three
+    estimates = {"vocals": references[0] + error, "drums": references[1] + error * 0}
+    row = bss_eval_row(references, estimates)
+    assert set(row) == {"vocals", "drums"}
+    assert row["vocals"] == pytest.approx(20, abs=0.3)
+    assert usdr_row(references, estimates)["vocals"] < 0
 
 
 def test_the_table_has_a_row_for_the_mixture_each_model_the_average_and_the_mixer() -> None:
