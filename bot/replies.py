@@ -12,7 +12,9 @@ def quality_note(note: QualityNote) -> str:
     """The estimate of every stem, the weakest passages, and what was left over if it can be heard."""
     order = [*(stem for stem in STEMS if stem in note.stems), *(name for name in note.stems if name not in STEMS)]
     sentences = []
-    if order:
+    if order and all(note.stems[name].grade == "unknown" for name in order):
+        sentences.append("There is no estimate of the quality for this blend.")
+    elif order:
         grades = " · ".join(_grade(name, note.stems[name]) for name in order)
         sentences.append(f"Estimated quality (dB SDR, 80 % range): {grades}.")
     if note.weak_spots:

@@ -23,6 +23,7 @@ from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.quality import ratio_db
 from spectacles_engine.separators import Array
 from spectacles_engine.training.estimates import Example
+from spectacles_engine.training.floor import floor
 
 AUDIBLE_DB = -60.0
 """A reference that is quieter than this below the mixture is silent, and its stem is not scored in that song."""
@@ -70,7 +71,7 @@ class Table:
 
 
 def evaluate(ensemble: Ensemble, examples: Iterable[Example], *, bss_eval: bool, name: str = "StemMixer") -> Table:
-    """Separates every example and scores the mixture itself, each base model, their average, and the mixer."""
+    """Separates every example and scores the mixture itself, each base model, a floor, their average, and the mixer."""
     table = Table()
     for example in examples:
         ways = _ways(ensemble, example.references.sum(axis=0), name)
@@ -129,6 +130,8 @@ def _ways(ensemble: Ensemble, mixture: Array, name: str) -> dict[str, dict[str, 
     for (stem, model), track in zip(ensemble.tracks(), tracks, strict=True):
         ways.setdefault(model, {})[stem] = track
         by_stem.setdefault(stem, []).append(track)
+    if ensemble.front:
+        ways["floor"] = floor(mixture, ways[ensemble.front.name]["vocals"])
     ways["average"] = {stem: np.mean(said, axis=0, dtype=np.float32) for stem, said in by_stem.items()}
     mixed = np.concatenate([block.stems for block in blocks], axis=-1)
     ways[name] = dict(zip(STEMS, mixed, strict=True))

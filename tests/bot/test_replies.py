@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from bot.replies import clock, figures, quality_note
-from spectacles_engine.messages import QualityNote, StemQuality, WeakSpot
+from spectacles_engine.messages import STEMS, QualityNote, StemQuality, WeakSpot
 
 
 def test_the_note_of_the_contract() -> None:
@@ -21,6 +21,11 @@ def test_the_note_of_the_contract() -> None:
         "Estimated quality (dB SDR, 80 % range): vocals 6.1 (4.7–7.4) good · drums 5.2 (3.9–6.6) good · "
         "bass 3.0 (1.2–4.9) fair · other 2.4 (1.0–3.9) fair. Weakest: vocals at 1:12–1:30."
     )
+
+
+def test_a_blend_without_a_calibration_says_so_once() -> None:
+    note = QualityNote(dict.fromkeys(STEMS, StemQuality("unknown")), -40.0)
+    assert quality_note(note) == "There is no estimate of the quality for this blend."
 
 
 def test_silent_and_unknown_stems_and_a_loud_residual() -> None:
