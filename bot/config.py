@@ -32,7 +32,7 @@ class EngineSettings(_Section):
 
     preset: Literal["lite", "studio"] = "lite"
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    blend: Literal["stemmixer", "average", "demucs", "mdx"] = "stemmixer"
+    blend: Literal["stemmixer", "stemmixer-paper", "average", "demucs", "mdx"] = "stemmixer"
 
 
 class LimitSettings(_Section):

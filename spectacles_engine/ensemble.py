@@ -5,7 +5,7 @@ Every arrow is a generator of blocks, so that an hour of audio needs no more mem
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import tee
 
@@ -63,14 +63,8 @@ class Ensemble:
         """Blocks (2, n) of stereo at 44.1 kHz → ``Block`` after ``Block``; ``between_chunks`` may raise to end it."""
         mixture, source = tee(rebatch(blocks, BLOCK_SAMPLES))
         tracks, heard = tee(self._said(self._heard(source, between_chunks), stems, between_chunks))
-        mixed = in_chunks(
-            heard,
-            lambda chunks: self._mixed(chunks, stems),
-            chunk_samples=MIXER_CHUNK_SAMPLES,
-            overlap=MIXER_OVERLAP,
-            margin_samples=MIXER_MARGIN_SAMPLES,
-        )
-        for parts in zip(mixture, tracks, rebatch(mixed, BLOCK_SAMPLES), strict=True):
+        mixed = mix(heard, self.tracks(stems), self.mixer, stems)
+        for parts in zip(mixture, tracks, mixed, strict=True):
             yield Block(*parts)
 
     def _heard(self, mixture: Iterable[Array], between_chunks: Callable[[], None]) -> Iterator[Array]:
@@ -102,12 +96,25 @@ class Ensemble:
                 known |= {(stem, name): part for stem, part in zip(wanted, answer, strict=True)}
             yield np.stack([known[track] for track in tracks])
 
-    def _mixed(self, tracks: Array, stems: Collection[str]) -> Array:
-        """Tracks (b, track, 2, n) → stems (b, stem, 2, n)."""
-        owners = [stem for stem, _ in self.tracks(stems)]
-        wanted = [stem for stem in STEMS if stem in stems]
-        parts = [tracks[:, [i for i, owner in enumerate(owners) if owner == stem]] for stem in wanted]
-        return np.stack([self.mixer.blend(stem, part) for stem, part in zip(wanted, parts, strict=True)], axis=1)
+
+def mix(
+    tracks: Iterable[Array], names: Sequence[tuple[str, str]], mixer: Mixer, stems: Collection[str] = STEMS
+) -> Iterator[Array]:
+    """Blocks of tracks (track, 2, n), each named (stem, model), → blocks of one second of stems (stem, 2, n)."""
+    wanted = [stem for stem in STEMS if stem in stems]
+    heard = {stem: [names.index((stem, model)) for model in mixer.models[stem]] for stem in wanted}
+
+    def blend(chunks: Array) -> Array:
+        return np.stack([mixer.blend(stem, chunks[:, heard[stem]]) for stem in wanted], axis=1)
+
+    mixed = in_chunks(
+        tracks,
+        blend,
+        chunk_samples=MIXER_CHUNK_SAMPLES,
+        overlap=MIXER_OVERLAP,
+        margin_samples=MIXER_MARGIN_SAMPLES,
+    )
+    return rebatch(mixed, BLOCK_SAMPLES)
 
 
 def _estimates(

@@ -72,13 +72,13 @@ class BaseModelSpec:
 class PresetSpec:
     """A named ensemble; the first of ``models`` that is not ``front`` gives the phase.
 
-    ``mixers`` names the file with the StemMixers, ``quality`` the calibration of the note. ``shares`` is a fixed
+    ``mixers``: blend → file with its StemMixers; ``quality`` names the calibration of the note. ``shares`` is a fixed
     blend, model → stem → share 0–1; what is left over belongs to the model that gives the phase.
     """
 
     name: str
     models: tuple[BaseModelSpec, ...]
-    mixers: str | None
+    mixers: Mapping[str, str]
     quality: str | None
     shares: Mapping[str, Mapping[str, float]]
 
@@ -86,7 +86,7 @@ class PresetSpec:
     def file_names(self) -> tuple[str, ...]:
         """Every file that the preset needs, once, in the order of the manifest."""
         named = [name for model in self.models for name in model.files.values()]
-        return tuple(dict.fromkeys([*named, *(name for name in (self.mixers, self.quality) if name)]))
+        return tuple(dict.fromkeys([*named, *self.mixers.values(), *([self.quality] if self.quality else [])]))
 
 
 @dataclass(frozen=True)
@@ -135,9 +135,11 @@ def _preset(name: str, entry: Any) -> PresetSpec:
     known = _fields(entry, where, ("models",), ("mixers", "quality", "shares"))
     models = tuple(_model(where, key, model) for key, model in _mapping(known["models"], f"{where}.models").items())
     _require(any(not model.front for model in models), f"{where}.models", "must hold one that is not `front`")
-    mixers, quality = (
-        None if known.get(key) is None else _typed(known[key], str, f"{where}.{key}") for key in ("mixers", "quality")
-    )
+    mixers = {
+        blend: _typed(file, str, f"{where}.mixers.{blend}")
+        for blend, file in _mapping(known.get("mixers", {}), f"{where}.mixers").items()
+    }
+    quality = None if known.get("quality") is None else _typed(known["quality"], str, f"{where}.quality")
     shares = _shares(known.get("shares", {}), {model.name for model in models if not model.front}, f"{where}.shares")
     return PresetSpec(name, models, mixers, quality, shares)
 

@@ -18,7 +18,7 @@ MIXES = {
 """Name of a mix → the stems that are summed in it: all but one."""
 
 FORMATS = ("wav", "flac", "mp3", "ogg", "opus", "m4a")
-BLENDS = ("stemmixer", "average", "demucs", "mdx")
+BLENDS = ("stemmixer", "stemmixer-paper", "average", "demucs", "mdx")
 PRESETS = ("lite", "studio")
 
 SAMPLE_RATE_HZ = 44_100

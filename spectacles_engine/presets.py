@@ -21,7 +21,7 @@ def load_ensemble(spec: PresetSpec, store: ModelStore, *, blend: str, device: st
 
     ``blend``: one of ``messages.BLENDS``. Raises ModelError, also where the preset has no such model.
     """
-    mixer = _mixer(spec, store, blend, device)
+    mixer = load_mixer(spec, store, blend, device)
     heard = {model for models in mixer.models.values() for model in models}
     models = {model.name: model for model in spec.models if not model.front and model.name in heard}
     front = next((model for model in spec.models if model.front), None)
@@ -37,6 +37,11 @@ def load_calibration(spec: PresetSpec, store: ModelStore) -> Calibration | None:
     return Calibration.load(store.path(spec.quality)) if spec.quality else None
 
 
+def blends(spec: PresetSpec) -> tuple[str, ...]:
+    """What can be had of a preset: its mixers (or the published shares in their place), the average, single models."""
+    return tuple(dict.fromkeys(["stemmixer", *spec.mixers, "average", *(m.name for m in spec.models if not m.front)]))
+
+
 def average_shares(spec: PresetSpec) -> Mapping[str, Mapping[str, float]]:
     """Every base model that answers a stem has the same share."""
     shares = {}
@@ -46,16 +51,16 @@ def average_shares(spec: PresetSpec) -> Mapping[str, Mapping[str, float]]:
     return shares
 
 
-def _mixer(spec: PresetSpec, store: ModelStore, blend: str, device: str) -> Mixer:
-    names = [model.name for model in spec.models]
-    if blend in names:
+def load_mixer(spec: PresetSpec, store: ModelStore, blend: str, device: str) -> Mixer:
+    """The mixer of a blend, see ``blends``; raises ModelError if the preset has no such."""
+    if blend in [model.name for model in spec.models]:
         return FixedShares({stem: {blend: 1.0} for stem in STEMS})
     if blend == "average":
         return FixedShares(average_shares(spec))
+    if blend in spec.mixers:
+        return StemMixers.load(store.path(spec.mixers[blend]), device)
     if blend != "stemmixer":
-        raise ModelError(f"the preset {spec.name} has no model {blend!r}, only {', '.join(names)}")
-    if spec.mixers:
-        return StemMixers.load(store.path(spec.mixers), device)
+        raise ModelError(f"the preset {spec.name} has no blend {blend!r}, only {', '.join(blends(spec))}")
     return FixedShares({stem: _published(spec, stem) for stem in STEMS})
 
 

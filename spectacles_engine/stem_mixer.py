@@ -10,7 +10,7 @@ two models that is the very same function, since softmax([z, 0]) = [sigmoid(z), 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -31,20 +31,30 @@ SLICE_BINS = 32
 
 
 class StemMixer(nn.Module):
-    """The network for one stem and ``models`` base models (two or more)."""
+    """The network for one stem and ``models`` base models (two or more).
 
-    def __init__(self, models: int = 2) -> None:
+    The paper's sees magnitudes alone. With ``knows_frequency`` it sees their logarithms, and where on the
+    axis a bin is.
+    """
+
+    def __init__(self, models: int = 2, *, knows_frequency: bool = False) -> None:
         super().__init__()
-        widths = (2 * models, *HIDDEN, 2 * (models - 1))
+        widths = (2 * models + knows_frequency, *HIDDEN, 2 * (models - 1))
         layers: list[nn.Module] = []
         for width_in, width_out in zip(widths[:-2], widths[1:-1], strict=True):
             layers += [nn.Conv2d(width_in, width_out, 1), nn.BatchNorm2d(width_out), nn.ReLU()]
         self.mlp = nn.Sequential(*layers, nn.Conv2d(widths[-2], widths[-1], 1))
-        self.models = models
+        self.models, self.knows_frequency = models, knows_frequency
 
     def forward(self, magnitudes: Tensor) -> Tensor:
         """Magnitudes (batch, models, 2, bins, frames) → weights of the same shape, which sum to 1 over the models."""
-        logits = self.mlp(magnitudes.flatten(1, 2)).unflatten(1, (self.models - 1, 2))
+        seen = magnitudes.flatten(1, 2)
+        if self.knows_frequency:
+            seen = torch.cat([(seen + 1e-3).log(), _octaves(seen)], dim=1)
+        # bins don't see each other; without gradients a few at a time stay in the processor's cache: five times as fast
+        slices = (seen,) if torch.is_grad_enabled() else torch.split(seen, SLICE_BINS, dim=-2)
+        logits = torch.cat([self.mlp(part) for part in slices], dim=-2)
+        logits = logits.reshape(-1, self.models - 1, 2, *logits.shape[2:])
         return torch.cat([logits, torch.zeros_like(logits[:, :1])], dim=1).softmax(dim=1)
 
 
@@ -109,9 +119,7 @@ class StemMixers:
     def blend(self, stem: str, estimates: Array) -> Array:
         """Estimates (batch, models, 2, samples) → the stem (batch, 2, samples)."""
         spectrograms = STFT.forward(torch.tensor(estimates, device=self.device))
-        # bins don't see each other, and a few at a time stay in the processor's cache: five times as fast
-        slices = [self.networks[stem](part) for part in torch.split(spectrograms.abs(), SLICE_BINS, dim=-2)]
-        weights = torch.cat(slices, dim=-2)
+        weights = self.networks[stem](spectrograms.abs())
         stems: Array = STFT.inverse(LAWS[self.law](weights, spectrograms), estimates.shape[-1]).cpu().numpy()
         return stems
 
@@ -122,7 +130,9 @@ class StemMixers:
             for stem, network in self.networks.items()
             for key, value in network.state_dict().items()
         }
-        save_file(tensors, path, {"models": json.dumps(self.models), "law": self.law})
+        shown = next(iter(self.networks.values())).knows_frequency
+        metadata = {"models": json.dumps(self.models), "law": self.law, "knows_frequency": json.dumps(shown)}
+        save_file(tensors, path, metadata)
 
     @classmethod
     def load(cls, path: Path, device: str = "cpu") -> StemMixers:
@@ -131,14 +141,20 @@ class StemMixers:
             with safe_open(path, framework="pt") as file:
                 metadata, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             models = {stem: tuple(names) for stem, names in json.loads(metadata["models"]).items()}
-            networks = {stem: _network(tensors, stem, names).to(device) for stem, names in models.items()}
+            networks = {
+                stem: StemMixer(len(names), knows_frequency=json.loads(metadata["knows_frequency"]))
+                for stem, names in models.items()
+            }
+            for stem, network in networks.items():
+                network.load_state_dict({key.removeprefix(f"{stem}."): t for key, t in tensors.items() if stem in key})
+                network.eval().requires_grad_(False).to(device)
             return cls(networks, models, next(law for law in LAWS if law == metadata["law"]), device)
         except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError, StopIteration) as error:
             raise ModelError(f"{path.name} could not be read as StemMixers") from error
 
 
-def _network(tensors: Mapping[str, Tensor], stem: str, models: Sequence[str]) -> StemMixer:
-    network = StemMixer(len(models))
-    prefix = f"{stem}."
-    network.load_state_dict({key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)})
-    return network.eval().requires_grad_(False)
+def _octaves(like: Tensor) -> Tensor:
+    """Octaves above the lowest bin, scaled to 0–1, for every bin and frame: (batch, 1, bins, frames)."""
+    bins = like.shape[-2]
+    octaves = torch.arange(1, bins + 1, device=like.device).log2() / torch.tensor(float(bins)).log2()
+    return octaves[None, None, :, None].expand(like.shape[0], 1, -1, like.shape[-1])

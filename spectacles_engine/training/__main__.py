@@ -14,7 +14,7 @@ from spectacles_engine.ensemble import Ensemble
 from spectacles_engine.errors import SpecTaclesError
 from spectacles_engine.messages import BLENDS, PRESETS, SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.models import ModelStore
-from spectacles_engine.presets import load_ensemble
+from spectacles_engine.presets import blends, load_ensemble, load_mixer
 from spectacles_engine.separators.devices import pick_device
 from spectacles_engine.separators.spleeter import SpleeterSeparator
 from spectacles_engine.stem_mixer import LAWS
@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--estimates", type=Path, required=True)
     command.add_argument("--out", type=Path, required=True)
     command.add_argument("--law", choices=tuple(LAWS), default="magnitudes")
+    command.add_argument("--knows-frequency", action="store_true", help="show it where on the axis a bin is")
     command.add_argument("--epochs", type=int, default=100)
     command.add_argument("--every-frame", type=int, default=1, help="learn from one frame in so many (a CPU is slow)")
     command.add_argument("--seed", type=int, default=0)
@@ -124,13 +125,27 @@ def _estimates(arguments: argparse.Namespace) -> None:
 
 
 def _mixer(arguments: argparse.Namespace) -> None:
-    recipe = mixer.Recipe(arguments.epochs, law=arguments.law, every_frame=arguments.every_frame, seed=arguments.seed)
+    recipe = mixer.Recipe(
+        arguments.epochs,
+        law=arguments.law,
+        knows_frequency=arguments.knows_frequency,
+        every_frame=arguments.every_frame,
+        seed=arguments.seed,
+    )
     mixer.train(estimates.read_estimates(arguments.estimates), recipe, arguments.out, pick_device("auto"))
     print(arguments.out)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    table = evaluate.evaluate(_ensemble(arguments), _examples(arguments), bss_eval=not arguments.only_usdr)
+    store = ModelStore(arguments.models)
+    spec = store.preset(arguments.preset)
+    models = {model.name for model in spec.models}
+    mixers = {
+        blend: load_mixer(spec, store, blend, pick_device(arguments.device))
+        for blend in reversed(blends(spec))
+        if blend not in models
+    }
+    table = evaluate.evaluate(_ensemble(arguments), mixers, _examples(arguments), bss_eval=not arguments.only_usdr)
     print(table.text())
     if arguments.json:
         table.write(arguments.json)

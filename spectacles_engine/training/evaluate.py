@@ -17,11 +17,12 @@ from types import ModuleType
 
 import numpy as np
 
-from spectacles_engine.ensemble import Ensemble
+from spectacles_engine.ensemble import Ensemble, mix
 from spectacles_engine.errors import ModelMissingError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.quality import ratio_db
 from spectacles_engine.separators import Array
+from spectacles_engine.stem_mixer import Mixer
 from spectacles_engine.training.estimates import Example
 from spectacles_engine.training.floor import floor
 
@@ -70,11 +71,14 @@ class Table:
         path.write_text(json.dumps({"summary": summaries, "songs": self.scores}, indent=1))
 
 
-def evaluate(ensemble: Ensemble, examples: Iterable[Example], *, bss_eval: bool, name: str = "StemMixer") -> Table:
-    """Separates every example and scores the mixture itself, each base model, a floor, their average, and the mixer."""
+def evaluate(ensemble: Ensemble, mixers: Mapping[str, Mixer], examples: Iterable[Example], *, bss_eval: bool) -> Table:
+    """Separates every example; scores the mixture itself, each base model, a floor, and every mixer (name → mixer).
+
+    The mixer of ``ensemble`` decides which models are asked; ``mixers`` listen to no others.
+    """
     table = Table()
     for example in examples:
-        ways = _ways(ensemble, example.references.sum(axis=0), name)
+        ways = _ways(ensemble, mixers, example.references.sum(axis=0))
         for row, estimates in ways.items():
             table.add("uSDR", row, example.name, usdr_row(example.references, estimates))
             if bss_eval:
@@ -121,20 +125,18 @@ def _museval_metrics() -> ModuleType:
     return module
 
 
-def _ways(ensemble: Ensemble, mixture: Array, name: str) -> dict[str, dict[str, Array]]:
+def _ways(ensemble: Ensemble, mixers: Mapping[str, Mixer], mixture: Array) -> dict[str, dict[str, Array]]:
     """Name of the row → stem → what it says, (2, samples)."""
     blocks = list(ensemble.separate([mixture]))
     tracks = np.concatenate([block.tracks for block in blocks], axis=-1)
     ways: dict[str, dict[str, Array]] = {"mixture": dict.fromkeys(STEMS, mixture)}
-    by_stem: dict[str, list[Array]] = {}
     for (stem, model), track in zip(ensemble.tracks(), tracks, strict=True):
         ways.setdefault(model, {})[stem] = track
-        by_stem.setdefault(stem, []).append(track)
     if ensemble.front:
         ways["floor"] = floor(mixture, ways[ensemble.front.name]["vocals"])
-    ways["average"] = {stem: np.mean(said, axis=0, dtype=np.float32) for stem, said in by_stem.items()}
-    mixed = np.concatenate([block.stems for block in blocks], axis=-1)
-    ways[name] = dict(zip(STEMS, mixed, strict=True))
+    for name, mixer in mixers.items():
+        mixed = np.concatenate(list(mix([tracks], ensemble.tracks(), mixer)), axis=-1)
+        ways[name] = dict(zip(STEMS, mixed, strict=True))
     return ways
 
 

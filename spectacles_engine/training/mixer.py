@@ -24,14 +24,16 @@ from spectacles_engine.training.plots import plot_losses
 
 @dataclass(frozen=True)
 class Recipe:
-    """The paper's, by default. ``law``: see ``stem_mixer.LAWS``; ``chunk_s``: length of a training chunk.
+    """The paper's, by default. ``law``, ``knows_frequency``: see ``stem_mixer``.
 
+    ``chunk_s``: length of a training chunk.
     ``every_frame``: learn from one frame in so many. Neighbours are much alike, and a CPU is slow.
     """
 
     epochs: int = 100
     learning_rate: float = 1e-3
     law: str = "magnitudes"
+    knows_frequency: bool = False
     chunk_s: float = 7.0
     every_frame: int = 1
     seed: int = 0
@@ -44,7 +46,9 @@ def train(songs: Sequence[StoredEstimates], recipe: Recipe, out: Path, device: s
     """
     torch.manual_seed(recipe.seed)
     models = {stem: tuple(model for owner, model in songs[0].names if owner == stem) for stem in STEMS}
-    networks = {stem: StemMixer(len(names)).to(device) for stem, names in models.items()}
+    networks = {
+        stem: StemMixer(len(names), knows_frequency=recipe.knows_frequency).to(device) for stem, names in models.items()
+    }
     optimiser = torch.optim.Adam([p for net in networks.values() for p in net.parameters()], lr=recipe.learning_rate)
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, patience=5)
     state: dict[str, Any] = {**networks, "optimiser": optimiser, "plateau": plateau}

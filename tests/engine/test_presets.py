@@ -81,7 +81,9 @@ def test_an_average_gives_every_model_the_same_share(store: ModelStore) -> None:
 
 
 def test_a_blend_that_a_preset_does_not_have_is_a_sentence(store: ModelStore) -> None:
-    with pytest.raises(ModelError, match="the preset studio has no model 'spleeter', only demucs, mdx"):
+    with pytest.raises(
+        ModelError, match="the preset studio has no blend 'spleeter', only stemmixer, average, demucs, mdx"
+    ):
         load_ensemble(store.preset("studio"), store, blend="spleeter", device="cpu")
 
 

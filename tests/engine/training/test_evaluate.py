@@ -45,8 +45,9 @@ def test_the_table_has_a_row_for_the_mixture_each_model_the_average_and_the_mixe
         "demucs": FakeSeparator("demucs", {stem: share(0.5) for stem in STEMS}),
         "mdx": FakeSeparator("mdx", {stem: share(0.1) for stem in STEMS}),
     }
-    ensemble = Ensemble(models, FixedShares({stem: {"demucs": 0.25, "mdx": 0.75} for stem in STEMS}))
-    table = evaluate(ensemble, [Example("song", _references())], bss_eval=False)
+    average, other = (FixedShares({s: {"demucs": d, "mdx": 1 - d} for s in STEMS}) for d in (0.5, 0.25))
+    mixers = {"average": average, "StemMixer": other}
+    table = evaluate(Ensemble(models, average), mixers, [Example("song", _references())], bss_eval=False)
     summary = table.summary("uSDR")
     assert list(summary) == ["mixture", "demucs", "mdx", "average", "StemMixer"]
     # a quarter of the sum of four independent equals leaves an error of 3/4 of the energy, and so on
