@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 
 import platformdirs
@@ -98,7 +97,7 @@ def _with_preset(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
     command.add_argument("--blend", choices=BLENDS, default="stemmixer")
     command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     command.add_argument("--models", type=Path, default=_data_dir() / "models", help="where fetched models live")
-    command.add_argument("--mixtures", type=int, default=0, help="add this many random mixtures of the data")
+    command.add_argument("--mixtures", type=int, default=0, help="this many random mixtures in place of the songs")
     command.add_argument("--mixture-s", type=float, default=10.0, help="length of a random mixture")
     command.add_argument("--cache", type=Path, default=_data_dir() / "training-cache")
     return command
@@ -163,11 +162,10 @@ def _picture(arguments: argparse.Namespace) -> None:
 
 
 def _examples(arguments: argparse.Namespace) -> Iterator[estimates.Example]:
-    songs = estimates.songs_as_examples(_songs(arguments))
     if not arguments.mixtures:
-        return songs
+        return estimates.songs_as_examples(_songs(arguments))
     source = _source(arguments, arguments.cache, int(arguments.mixture_s * SAMPLE_RATE_HZ))
-    return chain(songs, estimates.random_examples(source, arguments.mixtures))
+    return estimates.random_examples(source, arguments.mixtures)
 
 
 def _ensemble(arguments: argparse.Namespace) -> Ensemble:

@@ -35,7 +35,7 @@ def songs_as_examples(songs: Iterable[SongFiles]) -> Iterator[Example]:
 
 
 def random_examples(source: MixtureSource, count: int) -> Iterator[Example]:
-    """Random mixtures as further songs, for folders with few songs that have all stems."""
+    """Random mixtures in place of songs, for folders with few songs that have all stems."""
     for i in range(count):
         yield Example(f"mixture-{i:04d}", source.draw())
 
