@@ -11,9 +11,9 @@ from itertools import tee
 
 import numpy as np
 
-from spectacles_engine.chunking import in_chunks, rebatch
+from spectacles_engine.chunking import Array, in_chunks, rebatch
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
-from spectacles_engine.separators import Array, Separator
+from spectacles_engine.separators import Separator
 from spectacles_engine.stem_mixer import Mixer
 
 BLOCK_SAMPLES = SAMPLE_RATE_HZ

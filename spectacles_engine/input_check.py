@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from spectacles_engine.chunking import Array
 from spectacles_engine.messages import SAMPLE_RATE_HZ
-from spectacles_engine.separators import Array
 
 FRAME_SAMPLES = 4096
 NARROW_BAND_HZ = 9000.0

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from spectacles_engine.audio import Song, StemWriter, open_song
+from spectacles_engine.chunking import Array
 from spectacles_engine.ensemble import Ensemble
 from spectacles_engine.errors import OutputError
 from spectacles_engine.input_check import InputCheck
@@ -28,7 +29,6 @@ from spectacles_engine.messages import (
 from spectacles_engine.models import ModelStore
 from spectacles_engine.presets import load_calibration, load_ensemble
 from spectacles_engine.quality import Calibration, Meter, note, quality_of_mix
-from spectacles_engine.separators import Array
 from spectacles_engine.separators.devices import pick_device
 from spectacles_engine.soft_clip import soft_clip
 

@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from torch.nn.functional import avg_pool1d, max_pool1d
 
-from spectacles_engine.chunking import in_chunks
+from spectacles_engine.chunking import Array, in_chunks
 from spectacles_engine.messages import SAMPLE_RATE_HZ
-from spectacles_engine.separators import Array
 
 CEILING = 0.999
 HALF_WINDOW_SAMPLES = SAMPLE_RATE_HZ // 100

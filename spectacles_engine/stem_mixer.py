@@ -21,8 +21,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from spectacles_engine.chunking import Array
 from spectacles_engine.errors import ModelError
-from spectacles_engine.separators import Array
 from spectacles_engine.spectrogram import Stft
 
 STFT = Stft(n_fft=4096, stft_hop=1024)

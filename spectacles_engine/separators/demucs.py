@@ -22,9 +22,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from spectacles_engine.chunking import Array
 from spectacles_engine.errors import ModelError, ModelMissingError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
-from spectacles_engine.separators import Array
 from spectacles_engine.separators.devices import Placement, mixed_precision
 
 _CLASSES = {f"{kind.__module__}.{kind.__name__}" for kind in (Demucs, HDemucs, HTDemucs)}

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from spectacles_engine.chunking import Array
 from spectacles_engine.errors import ModelError
-from spectacles_engine.separators import Array
 
 
 def pick_device(wanted: str) -> str:

@@ -19,10 +19,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from spectacles_engine.chunking import in_chunks
+from spectacles_engine.chunking import Array, in_chunks
 from spectacles_engine.errors import ModelError, ModelMissingError
 from spectacles_engine.messages import STEMS
-from spectacles_engine.separators import Array
 from spectacles_engine.separators.devices import Placement
 from spectacles_engine.spectrogram import Stft
 

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, pad
 
+from spectacles_engine.chunking import Array
 from spectacles_engine.errors import ModelError
-from spectacles_engine.separators import Array
 from spectacles_engine.separators.devices import Placement, mixed_precision
 from spectacles_engine.spectrogram import Stft
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from spectacles_engine.chunking import Array
 from spectacles_engine.ensemble import Ensemble
-from spectacles_engine.separators import Array
 from spectacles_engine.training.augment import MixtureSource
 from spectacles_engine.training.data import SongFiles, read_song
 

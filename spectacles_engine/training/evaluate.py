@@ -17,11 +17,11 @@ from types import ModuleType
 
 import numpy as np
 
+from spectacles_engine.chunking import Array
 from spectacles_engine.ensemble import Ensemble, mix
 from spectacles_engine.errors import ModelMissingError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.quality import ratio_db
-from spectacles_engine.separators import Array
 from spectacles_engine.stem_mixer import Mixer
 from spectacles_engine.training.estimates import Example
 from spectacles_engine.training.floor import floor

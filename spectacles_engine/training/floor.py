@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from scipy.ndimage import median_filter
 
+from spectacles_engine.chunking import Array
 from spectacles_engine.messages import SAMPLE_RATE_HZ
-from spectacles_engine.separators import Array
 from spectacles_engine.spectrogram import Stft
 
 STFT = Stft(n_fft=4096, stft_hop=1024)

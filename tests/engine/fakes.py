@@ -13,7 +13,7 @@ import torch
 from demucs.htdemucs import HTDemucs
 from onnx import TensorProto, helper
 
-from spectacles_engine.separators import Array
+from spectacles_engine.chunking import Array
 
 DEMUCS_ORDER = ["drums", "bass", "other", "vocals"]
 KUIELAB_N_FFT = {"vocals": 6144, "drums": 4096, "bass": 16384, "other": 8192}

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from spectacles_engine.chunking import Array
 from spectacles_engine.ensemble import Ensemble
 from spectacles_engine.errors import CancelledError
 from spectacles_engine.messages import STEMS
-from spectacles_engine.separators import Array
 from spectacles_engine.stem_mixer import FixedShares
 from tests.engine.fakes import FakeSeparator, share
 

@@ -4,9 +4,9 @@ import re
 
 import numpy as np
 
+from spectacles_engine.chunking import Array
 from spectacles_engine.input_check import InputCheck
 from spectacles_engine.messages import SAMPLE_RATE_HZ
-from spectacles_engine.separators import Array
 
 
 def _warnings(song: Array) -> list[str]:

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from spectacles_engine.chunking import Array
 from spectacles_engine.ensemble import Block
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS, StemQuality
 from spectacles_engine.quality import FEATURES, Calibration, Meter, note, quality_of_mix, usdr
-from spectacles_engine.separators import Array
 
 TRACKS = tuple((stem, model) for stem in STEMS for model in ("demucs", "mdx"))
 

@@ -9,11 +9,11 @@ import pytest
 import soundfile
 
 from spectacles_engine import demo
+from spectacles_engine.chunking import Array
 from spectacles_engine.errors import CancelledError, NotAudioError, OutputError
 from spectacles_engine.messages import STEMS, SeparationRequest, SeparationResult
 from spectacles_engine.models import ModelStore
 from spectacles_engine.separation import SongSeparator
-from spectacles_engine.separators import Array
 
 
 @pytest.fixture(scope="module")

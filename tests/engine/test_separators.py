@@ -14,10 +14,10 @@ from demucs.apply import apply_model
 from onnx import TensorProto, helper
 from safetensors.torch import save_file
 
-from spectacles_engine.chunking import in_chunks
+from spectacles_engine.chunking import Array, in_chunks
 from spectacles_engine.errors import ModelError, ModelMissingError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
-from spectacles_engine.separators import Array, Separator
+from spectacles_engine.separators import Separator
 from spectacles_engine.separators.demucs import DemucsSeparator, load_demucs, save_demucs
 from spectacles_engine.separators.devices import Placement, pick_device
 from spectacles_engine.separators.mdx import MdxSeparator

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spectacles_engine.separators import Array
+from spectacles_engine.chunking import Array
 from spectacles_engine.soft_clip import CEILING, soft_clip
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from spectacles_engine.chunking import Array
 from spectacles_engine.ensemble import Ensemble
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
-from spectacles_engine.separators import Array
 from spectacles_engine.stem_mixer import FixedShares
 from spectacles_engine.training.calibration import fit, observe
 from spectacles_engine.training.estimates import Example

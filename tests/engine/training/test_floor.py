@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from spectacles_engine.chunking import Array
 from spectacles_engine.messages import SAMPLE_RATE_HZ
 from spectacles_engine.quality import usdr
-from spectacles_engine.separators import Array
 from spectacles_engine.training.floor import floor
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from spectacles_engine.chunking import Array
 from spectacles_engine.ensemble import Ensemble
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.quality import usdr
-from spectacles_engine.separators import Array
 from spectacles_engine.stem_mixer import FixedShares
 from spectacles_engine.training.estimates import Example, read_estimates, write_estimates
 from spectacles_engine.training.mixer import Recipe, train
