@@ -135,6 +135,6 @@ def _estimates(
         chunk_samples=separator.chunk_samples,
         overlap=separator.overlap,
         margin_samples=separator.margin_samples,
-        batch=separator.batch,
+        batch=separator.placement.batch,
     )
     return rebatch(finished, BLOCK_SAMPLES)

@@ -84,7 +84,7 @@ class SongSeparator:
                 sample_rate=opened.sample_rate,
                 preset=request.preset,
                 blend=request.blend,
-                device=" and ".join(sorted({separator.device for separator in ensemble.separators})),
+                device=" and ".join(sorted({separator.placement.device for separator in ensemble.separators})),
                 elapsed_s=time.monotonic() - started,
                 peak_rss_mb=_peak_rss_mb(),
                 files={name: SeparatedFile(str(path), job.quality(name, quality)) for name, path in written.items()},
@@ -155,9 +155,9 @@ class _Job:
 
     def warnings(self) -> list[str]:
         """All that a person should know about this song's separation."""
-        from_models = [warning for separator in self._ensemble.separators for warning in separator.warnings]
+        from_models = [warning for separator in self._ensemble.separators for warning in separator.placement.warnings]
         for separator in self._ensemble.separators:
-            separator.warnings.clear()
+            separator.placement.warnings.clear()
         return [*self._input.warnings(), *self._song.warnings, *from_models]
 
     def _outputs(self) -> Iterator[Array]:

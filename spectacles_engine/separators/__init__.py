@@ -6,13 +6,13 @@ from collections.abc import Collection
 from typing import Protocol
 
 from spectacles_engine.chunking import Array
+from spectacles_engine.separators.devices import Placement
 
 
 class Separator(Protocol):
     """A base model, loaded once, used for every song.
 
-    ``in_chunks`` is given its ``chunk_samples``, ``overlap``, ``margin_samples`` and ``batch``. ``device`` and
-    ``batch`` may become smaller while it works, when a GPU's memory runs out; ``warnings`` then says so.
+    ``in_chunks`` is given its ``chunk_samples``, ``overlap``, ``margin_samples`` and the batch of its ``placement``.
     """
 
     @property
@@ -36,16 +36,8 @@ class Separator(Protocol):
         """Shared fraction of neighbouring chunks."""
 
     @property
-    def batch(self) -> int:
-        """Chunks that are best given at once."""
-
-    @property
-    def device(self) -> str:
-        """Where it runs: ``cpu`` or ``cuda``."""
-
-    @property
-    def warnings(self) -> list[str]:
-        """Sentences for the person, appended as things happen; whoever has passed them on clears the list."""
+    def placement(self) -> Placement:
+        """Where it runs, and how many chunks it is best given at once."""
 
     def estimate(self, mixture: Array, stems: Collection[str]) -> dict[str, Array]:
         """Separate a batch of chunks.

@@ -44,7 +44,7 @@ class DemucsSeparator:
 
     def __init__(self, models: Mapping[str, Model], placement: Placement) -> None:
         self._models = {stem: models[stem] for stem in STEMS if stem in models}
-        self._placement = placement
+        self.placement = placement
         lengths = {int(model.segment * model.samplerate) for model in self._models.values()}
         if len(lengths) != 1:
             raise ModelError("the Demucs models of one bag must have one common chunk length")
@@ -72,24 +72,9 @@ class DemucsSeparator:
         """See ``Separator``."""
         return tuple(self._models)
 
-    @property
-    def device(self) -> str:
-        """See ``Separator``."""
-        return self._placement.device
-
-    @property
-    def batch(self) -> int:
-        """See ``Separator``."""
-        return self._placement.batch
-
-    @property
-    def warnings(self) -> list[str]:
-        """See ``Separator``."""
-        return self._placement.warnings
-
     def estimate(self, mixture: Array, stems: Collection[str]) -> dict[str, Array]:
         """See ``Separator``: (b, 2, chunk_samples) -> {stem: (b, 2, chunk_samples)}."""
-        return self._placement.run(lambda part, device: self._run(part, device, stems), mixture)
+        return self.placement.run(lambda part, device: self._run(part, device, stems), mixture)
 
     @torch.inference_mode()
     def _run(self, mixture: Array, device: str, stems: Collection[str]) -> dict[str, Array]:

@@ -32,7 +32,10 @@ def mixed_precision(device: str) -> AbstractContextManager[None]:
 
 @dataclass
 class Placement:
-    """The device and the batch of one separator. Both shrink, for good, when the GPU's memory runs out."""
+    """Where one separator runs (``cpu`` or ``cuda``), and how many chunks it is best given at once.
+
+    Both shrink, for good, when the GPU's memory runs out; ``warnings`` then says so, until somebody clears it.
+    """
 
     device: str
     batch: int

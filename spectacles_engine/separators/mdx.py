@@ -43,7 +43,7 @@ class MdxSeparator:
 
     def __init__(self, nets: Collection[_Net], placement: Placement) -> None:
         self._nets = nets
-        self._placement = placement
+        self.placement = placement
         self.stems = tuple(stem for stem in STEMS if any(stem in net.stems for net in nets))
         self.chunk_samples = max(net.chunk_samples for net in nets)
         self.margin_samples = max(net.margin_samples for net in nets)
@@ -64,24 +64,9 @@ class MdxSeparator:
             placement = Placement("cpu", batch=1, warnings=["MDX-Net runs on the CPU: onnxruntime found no CUDA here"])
         return cls(nets, placement)
 
-    @property
-    def device(self) -> str:
-        """See ``Separator``."""
-        return self._placement.device
-
-    @property
-    def batch(self) -> int:
-        """See ``Separator``."""
-        return self._placement.batch
-
-    @property
-    def warnings(self) -> list[str]:
-        """See ``Separator``."""
-        return self._placement.warnings
-
     def estimate(self, mixture: Array, stems: Collection[str]) -> dict[str, Array]:
         """See ``Separator``: (b, 2, chunk_samples) -> {stem: (b, 2, chunk_samples)}."""
-        return self._placement.run(lambda part, device: self._run(part, device, stems), mixture)
+        return self.placement.run(lambda part, device: self._run(part, device, stems), mixture)
 
     def _run(self, mixture: Array, device: str, stems: Collection[str]) -> dict[str, Array]:
         estimates: dict[str, Array] = {}

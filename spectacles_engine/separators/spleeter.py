@@ -70,7 +70,7 @@ class SpleeterSeparator:
 
     def __init__(self, network: nn.Module, placement: Placement) -> None:
         self._network = network.eval().requires_grad_(False)
-        self._placement = placement
+        self.placement = placement
 
     @classmethod
     def load(cls, files: Mapping[str, Path], device: str) -> SpleeterSeparator:
@@ -83,24 +83,9 @@ class SpleeterSeparator:
             raise ModelError(f"{files['vocals'].name} could not be read as Spleeter's vocals") from error
         return cls(network, Placement(device, batch=_GPU_BATCH if device == "cuda" else 1))
 
-    @property
-    def device(self) -> str:
-        """See ``Separator``."""
-        return self._placement.device
-
-    @property
-    def batch(self) -> int:
-        """See ``Separator``."""
-        return self._placement.batch
-
-    @property
-    def warnings(self) -> list[str]:
-        """See ``Separator``."""
-        return self._placement.warnings
-
     def estimate(self, mixture: Array, stems: Collection[str]) -> dict[str, Array]:
         """See ``Separator``: (b, 2, chunk_samples) -> {"vocals": (b, 2, chunk_samples)}."""
-        return self._placement.run(self._run, mixture) if "vocals" in stems else {}
+        return self.placement.run(self._run, mixture) if "vocals" in stems else {}
 
     @torch.inference_mode()
     def _run(self, mixture: Array, device: str) -> dict[str, Array]:

@@ -14,6 +14,7 @@ from demucs.htdemucs import HTDemucs
 from onnx import TensorProto, helper
 
 from spectacles_engine.chunking import Array
+from spectacles_engine.separators.devices import Placement
 
 DEMUCS_ORDER = ["drums", "bass", "other", "vocals"]
 KUIELAB_N_FFT = {"vocals": 6144, "drums": 4096, "bass": 16384, "other": 8192}
@@ -24,13 +25,11 @@ class FakeSeparator:
 
     margin_samples = 0
     overlap = 0.25
-    batch = 2
-    device = "cpu"
 
     def __init__(self, name: str, answers: Mapping[str, Callable[[Array], Array]], chunk_samples: int = 30_000) -> None:
         self.name, self._answers, self.chunk_samples = name, answers, chunk_samples
         self.stems = tuple(answers)
-        self.warnings: list[str] = []
+        self.placement = Placement("cpu", batch=2)
         self.asked: set[str] = set()
 
     def estimate(self, mixture: Array, stems: Collection[str]) -> dict[str, Array]:

@@ -36,7 +36,7 @@ def separated(separator: Separator, song: Array, stem: str) -> Array:
         chunk_samples=separator.chunk_samples,
         overlap=separator.overlap,
         margin_samples=separator.margin_samples,
-        batch=separator.batch,
+        batch=separator.placement.batch,
     )
     return np.concatenate(list(out), axis=-1)
 
@@ -48,7 +48,7 @@ def test_a_demucs_from_a_file_answers_what_the_network_itself_does(tmp_path: Pat
     network = tiny_demucs()
     save_demucs(network, tmp_path / "a.safetensors")
     separator: Separator = DemucsSeparator.load({"all": tmp_path / "a.safetensors"}, "cpu")
-    assert (separator.stems, separator.chunk_samples, separator.device) == (STEMS, 22_050, "cpu")
+    assert (separator.stems, separator.chunk_samples, separator.placement.device) == (STEMS, 22_050, "cpu")
     mixture = noise(2, 2, separator.chunk_samples)
     estimates = separator.estimate(mixture, STEMS)
     with torch.inference_mode():
@@ -308,8 +308,8 @@ def test_without_a_gpu_auto_means_cpu_and_cuda_is_a_clear_error(tmp_path: Path) 
     with pytest.raises(ModelError, match="no CUDA device"):
         pick_device("cuda")
     separator = MdxSeparator.load({"vocals": write_net(tmp_path / "v.onnx")}, {"vocals": 4096}, "cuda")
-    assert (separator.device, separator.batch) == ("cpu", 1)
-    assert separator.warnings == ["MDX-Net runs on the CPU: onnxruntime found no CUDA here"]
+    assert (separator.placement.device, separator.placement.batch) == ("cpu", 1)
+    assert separator.placement.warnings == ["MDX-Net runs on the CPU: onnxruntime found no CUDA here"]
 
 
 @pytest.mark.gpu
@@ -318,7 +318,7 @@ def test_half_precision_on_a_gpu_stays_close_to_float32_on_the_cpu(tmp_path: Pat
     save_demucs(tiny_demucs(), tmp_path / "a.safetensors")
     on_cpu = DemucsSeparator.load({"all": tmp_path / "a.safetensors"}, "cpu")
     on_gpu = DemucsSeparator.load({"all": tmp_path / "a.safetensors"}, pick_device("auto"))
-    mixture = noise(on_gpu.batch, 2, on_cpu.chunk_samples)
+    mixture = noise(on_gpu.placement.batch, 2, on_cpu.chunk_samples)
     expected, answer = on_cpu.estimate(mixture, STEMS), on_gpu.estimate(mixture, STEMS)
     for stem in STEMS:
         assert np.linalg.norm(answer[stem] - expected[stem]) < 0.01 * np.linalg.norm(expected[stem])
