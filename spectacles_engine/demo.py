@@ -64,9 +64,12 @@ def _installed() -> Path:
 
 
 def _stream(file: Path, number: int) -> Samples:
-    with av.open(str(file)) as container:
-        stream = container.streams.audio[number]
-        return np.concatenate([frame.to_ndarray() for frame in container.decode(stream)], axis=1)
+    try:
+        with av.open(str(file)) as container:
+            stream = container.streams.audio[number]
+            return np.concatenate([frame.to_ndarray() for frame in container.decode(stream)], axis=1)
+    except (av.FFmpegError, OSError, IndexError, ValueError) as error:
+        raise ModelMissingError(f"the excerpt {file.name} of the package stempeg cannot be read") from error
 
 
 def _sum(stems: Mapping[str, Samples]) -> Samples:

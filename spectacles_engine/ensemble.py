@@ -40,18 +40,13 @@ class Block:
 class Ensemble:
     """Frozen base models and a mixer, loaded once and used for every song.
 
-    With a ``front`` the other models hear ``mixture − vocals of the front``, and what they still find of vocals there
-    is added to it (a cascade). ``models`` are the others, by name.
+    ``models``: by name. With a ``front``, the name of one of them, the others hear ``mixture − vocals of the front``,
+    and what they still find of vocals there is added to it (a cascade).
     """
 
     models: Mapping[str, Separator]
     mixer: Mixer
-    front: Separator | None = None
-
-    @property
-    def separators(self) -> tuple[Separator, ...]:
-        """All base models, the front first."""
-        return (*([self.front] if self.front else []), *self.models.values())
+    front: str | None = None
 
     def tracks(self, stems: Collection[str] = STEMS) -> tuple[tuple[str, str], ...]:
         """(stem, model) of every track: for each stem the models that the mixer listens to, in its order."""
@@ -74,7 +69,7 @@ class Ensemble:
             return
         mixture, source = tee(mixture)
         alone = (np.stack([block, np.zeros_like(block)]) for block in source)
-        vocals = _estimates(self.front, alone, ("vocals",), between_chunks)
+        vocals = _estimates(self.models[self.front], alone, ("vocals",), between_chunks)
         for block, (front,) in zip(mixture, vocals, strict=True):
             yield np.stack([block - front, front])
 
@@ -84,14 +79,14 @@ class Ensemble:
         """The tracks, (track, 2, n)."""
         tracks = self.tracks(stems)
         asked = {name: tuple(stem for stem, model in tracks if model == name) for name in self.models}
-        asked = {name: wanted for name, wanted in asked.items() if wanted}
+        asked = {name: wanted for name, wanted in asked.items() if wanted and name != self.front}
         front, *copies = tee(heard, len(asked) + 1)
         answers = [
             _estimates(self.models[name], copy, wanted, between_chunks)
             for (name, wanted), copy in zip(asked.items(), copies, strict=True)
         ]
         for (_, front_vocals), *said in zip(front, *answers, strict=True):
-            known = {("vocals", self.front.name): front_vocals} if self.front else {}
+            known = {("vocals", self.front): front_vocals}
             for (name, wanted), answer in zip(asked.items(), said, strict=True):
                 known |= {(stem, name): part for stem, part in zip(wanted, answer, strict=True)}
             yield np.stack([known[track] for track in tracks])

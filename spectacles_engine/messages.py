@@ -35,6 +35,14 @@ class SeparationRequest:
     preset: str = "lite"
     blend: str = "stemmixer"
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for anything that is not in the lists above, and for a request for nothing."""
+        known = set(self.stems) <= set(STEMS) and self.mix in (None, *MIXES)
+        if not known or self.format not in FORMATS or self.preset not in PRESETS or self.blend not in BLENDS:
+            raise ValueError(f"there is no such thing to ask for: {self}")
+        if not self.stems and not self.mix:
+            raise ValueError("neither a stem nor a mix is asked for")
+
 
 @dataclass(frozen=True)
 class StemQuality:

@@ -15,21 +15,25 @@ from spectacles_engine.separators.mdx import MdxSeparator
 from spectacles_engine.separators.spleeter import SpleeterSeparator
 from spectacles_engine.stem_mixer import FixedShares, Mixer, StemMixers
 
+Loaded = dict[tuple[str, str], Separator]
+"""(preset, model) → the base model: several blends of a preset share them."""
 
-def load_ensemble(spec: PresetSpec, store: ModelStore, *, blend: str, device: str) -> Ensemble:
-    """Loads the base models that the blend listens to, and its mixer.
 
-    ``blend``: one of ``messages.BLENDS``. Raises ModelError, also where the preset has no such model.
+def load_ensemble(
+    spec: PresetSpec, store: ModelStore, *, blend: str, device: str, loaded: Loaded | None = None
+) -> Ensemble:
+    """Loads the base models that the blend listens to (but for those that are ``loaded``), and its mixer.
+
+    ``blend``: one of ``blends(spec)``. Raises ModelError.
     """
     mixer = load_mixer(spec, store, blend, device)
     heard = {model for models in mixer.models.values() for model in models}
-    models = {model.name: model for model in spec.models if not model.front and model.name in heard}
-    front = next((model for model in spec.models if model.front), None)
-    return Ensemble(
-        {name: _load(model, store, device) for name, model in models.items()},
-        mixer,
-        _load(front, store, device) if front else None,
-    )
+    loaded = {} if loaded is None else loaded
+    for model in spec.models:
+        if (model.front or model.name in heard) and (spec.name, model.name) not in loaded:
+            loaded[spec.name, model.name] = _load(model, store, device)
+    models = {model.name: loaded[spec.name, model.name] for model in spec.models if model.front or model.name in heard}
+    return Ensemble(models, mixer, next((model.name for model in spec.models if model.front), None))
 
 
 def load_calibration(spec: PresetSpec, store: ModelStore) -> Calibration | None:
@@ -43,17 +47,18 @@ def blends(spec: PresetSpec) -> tuple[str, ...]:
 
 
 def average_shares(spec: PresetSpec) -> Mapping[str, Mapping[str, float]]:
-    """Every base model that answers a stem has the same share."""
+    """Every base model has the same share; a front has vocals only, and stands last: the phase is the first one's."""
     shares = {}
     for stem in STEMS:
-        names = [model.name for model in spec.models if not model.front or stem == "vocals"]
+        models = sorted(spec.models, key=lambda model: model.front)
+        names = [model.name for model in models if not model.front or stem == "vocals"]
         shares[stem] = dict.fromkeys(names, 1 / len(names))
     return shares
 
 
 def load_mixer(spec: PresetSpec, store: ModelStore, blend: str, device: str) -> Mixer:
     """The mixer of a blend, see ``blends``; raises ModelError if the preset has no such."""
-    if blend in [model.name for model in spec.models]:
+    if blend in [model.name for model in spec.models if not model.front]:
         return FixedShares({stem: {blend: 1.0} for stem in STEMS})
     if blend == "average":
         return FixedShares(average_shares(spec))

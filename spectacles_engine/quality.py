@@ -9,15 +9,15 @@ about a stem; all features come from them:
 * residual: energy of mixture − Σ stems against the mixture (dB)
 * entropy: of the effective trust, the least-squares weights with which the stem follows its models (0–1)
 
-A ridge regression per stem turns them into a song's uSDR (10 log₁₀ Σ reference² / Σ error²); the 80 % range is the
-central range of its errors on songs that it was not fitted to (split conformal prediction, leave-one-song-out; see
-``training/quality.py`` and the model card for the method and its error).
+A ridge regression per stem turns them into a song's uSDR (10 log₁₀ Σ reference² / Σ error²); the 80 % range holds the
+middle four fifths of its errors on songs that it was not fitted to. ``training/calibration.py`` has the method, the
+model card its error.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,11 +26,11 @@ from numpy.typing import NDArray
 
 from spectacles_engine.ensemble import Block
 from spectacles_engine.errors import ModelError
-from spectacles_engine.messages import STEMS, QualityNote, StemQuality, WeakSpot
+from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS, QualityNote, StemQuality, WeakSpot
 
 FEATURES = ("agreement_db", "share_db", "residual_db", "entropy")
 SILENT_DB = -50.0
-"""A stem this far below the mixture, or below full scale, is called silent."""
+"""A stem this far below the mixture, or 10 dB more below full scale, is called silent."""
 GRADES = ((5.0, "good"), (2.0, "fair"), (-np.inf, "poor"))
 WEAK_BELOW_DB = 4.0
 """A passage is weak where its agreement lies this far below that of the whole song."""
@@ -42,8 +42,12 @@ Floats = NDArray[np.float64]
 
 def usdr(reference: NDArray[np.float32], estimate: NDArray[np.float32]) -> float:
     """uSDR in dB of a whole song, as in the Music Demixing Challenge 2021: 10 log₁₀ Σ reference² / Σ error²."""
-    error = float(np.sum((reference - estimate) ** 2, dtype=np.float64))
-    return ratio_db(float(np.sum(reference**2, dtype=np.float64)), error)
+    return ratio_db(energy(reference), energy(reference - estimate))
+
+
+def energy(samples: NDArray[np.float32]) -> float:
+    """Σ sample², in double precision."""
+    return float(np.sum(np.square(samples, dtype=np.float64)))
 
 
 def ratio_db(energy: float, against: float) -> float:
@@ -68,12 +72,13 @@ class Meter:
     def add(self, block: Block) -> None:
         """Takes in one block."""
         self._samples += block.mixture.shape[1]
-        self._mixture.append(_energy(block.mixture))
-        self._residual.append(_energy(block.mixture - block.stems.sum(axis=0)))
+        self._mixture.append(energy(block.mixture))
+        self._residual.append(energy(block.mixture - block.stems.sum(axis=0)))
         for stem, output in zip(self.stems, block.stems, strict=True):
             said = [block.tracks[i] for i, (owner, _) in enumerate(self.tracks) if owner == stem]
-            rows = np.stack([*said, output]).reshape(len(said) + 1, -1)
-            self._products.setdefault(stem, []).append((rows @ rows.T).astype(np.float64))
+            # in double precision: models that agree differ by far less than they say
+            rows = np.stack([*said, output]).reshape(len(said) + 1, -1).astype(np.float64)
+            self._products.setdefault(stem, []).append(rows @ rows.T)
 
     @property
     def residual_db(self) -> float | None:
@@ -84,9 +89,9 @@ class Meter:
 
     def is_silent(self, stem: str) -> bool:
         """Whether there is next to nothing in a stem."""
-        energy = self._energies(stem).sum()
-        loudness_db = ratio_db(energy, 2.0 * self._samples)
-        return bool(loudness_db < SILENT_DB - 10 or ratio_db(energy, sum(self._mixture)) < SILENT_DB)
+        heard = float(np.sum(self._products[stem], axis=0)[-1, -1])
+        loudness_db = ratio_db(heard, 2.0 * self._samples)
+        return loudness_db < SILENT_DB - 10 or ratio_db(heard, sum(self._mixture)) < SILENT_DB
 
     def features(self, stem: str) -> dict[str, float]:
         """The features of a whole song, named as in ``FEATURES``."""
@@ -99,7 +104,7 @@ class Meter:
         }
 
     def weak_spots(self, stem: str) -> list[WeakSpot]:
-        """Passages, longest and worst first, in which the models agree far less than in the rest of the song."""
+        """Passages in which the models agree far less than in the rest of the song."""
         if len(self._products[stem]) < 2 * WEAK_WINDOW_S or len(self._products[stem][0]) < 3:
             return []
         products = np.array(self._products[stem])
@@ -109,11 +114,9 @@ class Meter:
         local = np.array([_agreement_db(p) for p in smooth])
         weak = heard & (local < _agreement_db(products.sum(axis=0)) - WEAK_BELOW_DB)
         edges = np.flatnonzero(np.diff(np.concatenate([[0], weak.astype(int), [0]])))
-        spots = [WeakSpot(stem, float(a), float(b)) for a, b in edges.reshape(-1, 2) if b - a >= WEAK_WINDOW_S // 2]
-        return sorted(spots, key=lambda spot: spot.from_s - spot.to_s)
-
-    def _energies(self, stem: str) -> Floats:
-        return np.array([products[-1, -1] for products in self._products[stem]])
+        end_s = self._samples / SAMPLE_RATE_HZ
+        found = [(float(a), min(float(b), end_s)) for a, b in edges.reshape(-1, 2) if b - a >= WEAK_WINDOW_S // 2]
+        return [WeakSpot(stem, from_s, to_s) for from_s, to_s in found]
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,10 @@ class Calibration:
     def load(cls, path: Path) -> Calibration:
         """Reads what ``training`` wrote; raises ModelError where it is none of ours."""
         try:
-            return cls(json.loads(path.read_text(encoding="utf-8"))["stems"])
+            read = json.loads(path.read_text(encoding="utf-8"))
+            if tuple(read["features"]) != FEATURES:
+                raise ValueError("made for other features")
+            return cls(read["stems"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelError(f"{path.name} could not be read as the calibration of the quality note") from error
 
@@ -142,23 +148,21 @@ class Calibration:
         weights: Mapping[str, float] = fitted["weights"]  # type: ignore[assignment]
         intercept, low_db, high_db = (float(fitted[key]) for key in ("intercept", "low_db", "high_db"))  # type: ignore[arg-type]
         estimated_db = intercept + sum(weights[name] * features[name] for name in FEATURES)
-        grade = next(name for floor, name in GRADES if estimated_db >= floor)
-        figures = (round(x, 1) for x in (estimated_db, estimated_db + low_db, estimated_db + high_db))
-        return StemQuality(grade, *figures)
+        return _graded(estimated_db, estimated_db + low_db, estimated_db + high_db)
 
 
-def note(meter: Meter, calibration: Calibration | None) -> QualityNote:
-    """The quality note of a song, after its last block."""
-    stems: dict[str, StemQuality] = {}
+def note(meter: Meter, calibration: Calibration | None, stems: Collection[str] = STEMS) -> QualityNote:
+    """The quality note of a song, after its last block, on those of its ``stems`` that were separated."""
+    judged: dict[str, StemQuality] = {}
     spots: list[WeakSpot] = []
-    for stem in meter.stems:
+    for stem in (stem for stem in meter.stems if stem in stems):
         if meter.is_silent(stem):
-            stems[stem] = StemQuality("silent")
+            judged[stem] = StemQuality("silent")
             continue
         spots += meter.weak_spots(stem)
-        stems[stem] = calibration.judge(stem, meter.features(stem)) if calibration else StemQuality("unknown")
+        judged[stem] = calibration.judge(stem, meter.features(stem)) if calibration else StemQuality("unknown")
     longest = sorted(spots, key=lambda spot: spot.from_s - spot.to_s)[:WEAK_SPOTS]
-    return QualityNote(stems, meter.residual_db, tuple(longest))
+    return QualityNote(judged, meter.residual_db, tuple(longest))
 
 
 def quality_of_mix(left_out: StemQuality, share_db: float) -> StemQuality:
@@ -170,19 +174,19 @@ def quality_of_mix(left_out: StemQuality, share_db: float) -> StemQuality:
         return StemQuality("unknown")
     rest = max(1 - 10 ** (share_db / 10), 1e-6)
     more_db = 10 * np.log10(rest) - share_db
-    figures = [round(float(x + more_db), 1) for x in (left_out.estimated_sdr_db, left_out.low_db, left_out.high_db)]
-    return StemQuality(next(name for floor, name in GRADES if figures[0] >= floor), *figures)
+    return _graded(*(float(x + more_db) for x in (left_out.estimated_sdr_db, left_out.low_db, left_out.high_db)))
 
 
-def _energy(samples: NDArray[np.float32]) -> float:
-    return float(np.vdot(samples, samples))
+def _graded(estimated_db: float, low_db: float, high_db: float) -> StemQuality:
+    grade = next(name for least_db, name in GRADES if estimated_db >= least_db)
+    return StemQuality(grade, round(estimated_db, 1), round(low_db, 1), round(high_db, 1))
 
 
 def _agreement_db(products: Floats) -> float:
     """SI-SDR-like: the stem's energy against the mean energy of its models' differences (n models, then the stem)."""
     said = products[:-1, :-1]
     energies = np.diag(said)
-    differences = energies[:, None] + energies[None, :] - 2 * said
+    differences = np.maximum(energies[:, None] + energies[None, :] - 2 * said, 0)
     pairs = len(said) * (len(said) - 1)
     return ratio_db(products[-1, -1], differences.sum() / pairs) if pairs else 0.0
 

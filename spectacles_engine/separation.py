@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spectacles_engine.audio import Song, StemWriter, open_song
+from spectacles_engine.audio import Song, StemWriter, open_song, written_rate
 from spectacles_engine.chunking import Array
 from spectacles_engine.ensemble import Ensemble
 from spectacles_engine.errors import OutputError
@@ -27,7 +27,7 @@ from spectacles_engine.messages import (
     StemQuality,
 )
 from spectacles_engine.models import ModelStore
-from spectacles_engine.presets import load_calibration, load_ensemble
+from spectacles_engine.presets import Loaded, load_calibration, load_ensemble
 from spectacles_engine.quality import Calibration, Meter, note, quality_of_mix
 from spectacles_engine.separators.devices import pick_device
 from spectacles_engine.soft_clip import soft_clip
@@ -47,13 +47,14 @@ class SongSeparator:
     def __init__(self, store: ModelStore, device: str = "auto") -> None:
         self._store = store
         self._device = pick_device(device)
+        self._separators: Loaded = {}
         self._ensembles: dict[tuple[str, str], tuple[Ensemble, Calibration | None]] = {}
 
     def load(self, preset: str, blend: str) -> tuple[Ensemble, Calibration | None]:
         """The ensemble of a preset with one of ``messages.BLENDS``; raises ModelError if it can't be had here."""
         if (preset, blend) not in self._ensembles:
             spec = self._store.preset(preset)
-            ensemble = load_ensemble(spec, self._store, blend=blend, device=self._device)
+            ensemble = load_ensemble(spec, self._store, blend=blend, device=self._device, loaded=self._separators)
             calibration = load_calibration(spec, self._store) if blend == "stemmixer" else None
             self._ensembles[preset, blend] = ensemble, calibration
         return self._ensembles[preset, blend]
@@ -73,8 +74,8 @@ class SongSeparator:
         file is left. Raises SpecTaclesError, see ``errors``.
         """
         started = time.monotonic()
-        ensemble, calibration = self.load(request.preset, request.blend)
         with open_song(song, longest_s=limits.longest_s, deadline_s=limits.decode_deadline_s) as opened:
+            ensemble, calibration = self.load(request.preset, request.blend)
             job = _Job(opened, ensemble, calibration, request, on_progress)
             written = job.run(out)
             quality = job.note()
@@ -84,7 +85,7 @@ class SongSeparator:
                 sample_rate=opened.sample_rate,
                 preset=request.preset,
                 blend=request.blend,
-                device=" and ".join(sorted({separator.placement.device for separator in ensemble.separators})),
+                device=" and ".join(sorted({model.placement.device for model in ensemble.models.values()})),
                 elapsed_s=time.monotonic() - started,
                 peak_rss_mb=_peak_rss_mb(),
                 files={name: SeparatedFile(str(path), job.quality(name, quality)) for name, path in written.items()},
@@ -107,9 +108,9 @@ class _Job:
         self._song, self._ensemble, self._calibration, self._request = song, ensemble, calibration, request
         self._on_progress = on_progress
         self._left_out = next((s for s in STEMS if request.mix and s not in MIXES[request.mix]), None)
-        needed = {*request.stems, *([self._left_out] if self._left_out else [])}
+        self._asked = {*request.stems, *([self._left_out] if self._left_out else [])}
         # the note needs all four, and its presets' models answer them together anyway
-        self._separated = [stem for stem in STEMS if calibration or stem in needed]
+        self._separated = [stem for stem in STEMS if calibration or stem in self._asked]
         self._meter = Meter(ensemble.tracks(self._separated), self._separated)
         self._input = InputCheck()
         self._done_s = 0.0
@@ -138,13 +139,15 @@ class _Job:
             for block in soft_clip(self._outputs()):
                 for writer, samples in zip(writers, block, strict=True):
                     writer.write(samples)
-            for writer in writers:
+            # either all files or none: what is published goes again if a later one cannot be
+            for writer, path in zip(writers, paths.values(), strict=True):
                 writer.finish(self._song.samples)
+                stack.push(lambda kind, *_, path=path: path.unlink() if kind else None)
         return paths
 
     def note(self) -> QualityNote:
         """The quality note, once all is separated."""
-        return note(self._meter, self._calibration)
+        return note(self._meter, self._calibration, self._asked)
 
     def quality(self, name: str, quality: QualityNote) -> StemQuality:
         """The quality of a file: a stem's own, or what follows from it for a mix of all the others."""
@@ -155,10 +158,15 @@ class _Job:
 
     def warnings(self) -> list[str]:
         """All that a person should know about this song's separation."""
-        from_models = [warning for separator in self._ensemble.separators for warning in separator.placement.warnings]
-        for separator in self._ensemble.separators:
-            separator.placement.warnings.clear()
-        return [*self._input.warnings(), *self._song.warnings, *from_models]
+        # what became of a GPU holds for every later song as well
+        placed = [warning for model in self._ensemble.models.values() for warning in model.placement.warnings]
+        return [*self._input.warnings(), *self._song.warnings, *self._stored_rate(), *dict.fromkeys(placed)]
+
+    def _stored_rate(self) -> list[str]:
+        stored_hz = written_rate(self._request.format, self._song.sample_rate)
+        if stored_hz == self._song.sample_rate:
+            return []
+        return [f"{self._request.format} cannot store {self._song.sample_rate} Hz: the files have {stored_hz} Hz"]
 
     def _outputs(self) -> Iterator[Array]:
         """Blocks (file, 2, n) of what is written."""

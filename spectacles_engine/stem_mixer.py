@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from spectacles_engine.chunking import Array
 from spectacles_engine.errors import ModelError
+from spectacles_engine.separators.devices import Placement
 from spectacles_engine.spectrogram import Stft
 
 STFT = Stft(n_fft=4096, stft_hop=1024)
@@ -113,13 +114,16 @@ class StemMixers:
     networks: Mapping[str, StemMixer]
     models: Mapping[str, tuple[str, ...]]
     law: str
-    device: str = "cpu"
+    placement: Placement = field(default_factory=lambda: Placement("cpu", batch=1))
+
+    def blend(self, stem: str, estimates: Array) -> Array:
+        """See ``Mixer``: (batch, models, 2, samples) → (batch, 2, samples)."""
+        return self.placement.run(lambda part, device: {stem: self._blend(stem, part, device)}, estimates)[stem]
 
     @torch.inference_mode()
-    def blend(self, stem: str, estimates: Array) -> Array:
-        """Estimates (batch, models, 2, samples) → the stem (batch, 2, samples)."""
-        spectrograms = STFT.forward(torch.tensor(estimates, device=self.device))
-        weights = self.networks[stem](spectrograms.abs())
+    def _blend(self, stem: str, estimates: Array, device: str) -> Array:
+        spectrograms = STFT.forward(torch.tensor(estimates, device=device))
+        weights = self.networks[stem].to(device)(spectrograms.abs())
         stems: Array = STFT.inverse(LAWS[self.law](weights, spectrograms), estimates.shape[-1]).cpu().numpy()
         return stems
 
@@ -147,8 +151,10 @@ class StemMixers:
             }
             for stem, network in networks.items():
                 network.load_state_dict({key.removeprefix(f"{stem}."): t for key, t in tensors.items() if stem in key})
-                network.eval().requires_grad_(False).to(device)
-            return cls(networks, models, next(law for law in LAWS if law == metadata["law"]), device)
+                network.eval().requires_grad_(False)
+            return cls(
+                networks, models, next(law for law in LAWS if law == metadata["law"]), Placement(device, batch=1)
+            )
         except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError, StopIteration) as error:
             raise ModelError(f"{path.name} could not be read as StemMixers") from error
 

@@ -18,7 +18,7 @@ from torch.nn.functional import leaky_relu, pad
 
 from spectacles_engine.chunking import Array
 from spectacles_engine.errors import ModelError
-from spectacles_engine.separators.devices import Placement, mixed_precision
+from spectacles_engine.separators.devices import Placement
 from spectacles_engine.spectrogram import Stft
 
 STFT_HOP = 1024
@@ -89,7 +89,6 @@ class SpleeterSeparator:
 
     @torch.inference_mode()
     def _run(self, mixture: Array, device: str) -> dict[str, Array]:
-        self._network.to(device)
         vocals: Array = self.vocals(torch.tensor(mixture, device=device)).cpu().numpy()
         return {"vocals": vocals}
 
@@ -98,7 +97,7 @@ class SpleeterSeparator:
         spectrogram = _STFT.forward(mixture)
         frames = spectrogram.shape[-1]
         magnitude = pad(spectrogram[:, :, :BINS].abs(), (0, FRAMES - frames)).transpose(2, 3)
-        with mixed_precision(mixture.device.type):
-            mask = self._network(magnitude).float().transpose(2, 3)[..., :frames]
+        # in float32 on a GPU too: it is cheap, and its magnitudes can pass what half precision holds
+        mask = self._network.to(mixture.device)(magnitude).transpose(2, 3)[..., :frames]
         masked = pad(spectrogram[:, :, :BINS] * mask, (0, 0, 0, _STFT.bins - BINS))
         return _STFT.inverse(masked, mixture.shape[-1])

@@ -1,7 +1,7 @@
 """Random mixtures: stems drawn from songs and loose recordings, changed within musical bounds, and summed.
 
 Random mixing across songs is Uhlich et al., "Improving music source separation based on deep neural networks through
-data augmentation and network blending", ICASSP 2017; half of the mixtures stay coherent (one song, one instant).
+data augmentation and network blending", ICASSP 2017; some mixtures stay coherent (one song, one instant).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.training.data import Recording
 
 Audio = NDArray[np.float32]
+TENTH_SAMPLES = SAMPLE_RATE_HZ // 10
 Song = Mapping[str, Recording]
 
 COHERENT_SHARE = 0.4
@@ -29,7 +30,7 @@ class MixtureSource:
     """An endless, seeded supply of training examples."""
 
     def __init__(
-        self, songs: Sequence[Song], loose: Mapping[str, Sequence[Recording]], samples: int, seed: int
+        self, songs: Sequence[Song], loose: Mapping[str, Sequence[Recording]], samples: int, seed: int | list[int]
     ) -> None:
         self._songs = [song for song in songs if song]
         self._pools = {stem: [s[stem] for s in songs if stem in s] + list(loose.get(stem, ())) for stem in STEMS}
@@ -40,7 +41,7 @@ class MixtureSource:
 
     def draw(self) -> Audio:
         """References of one mixture, (stems, 2, samples), peak of their sum at most 1."""
-        coherent = self._random.random() < COHERENT_SHARE
+        coherent = bool(self._songs) and self._random.random() < COHERENT_SHARE
         stems = self._from_one_song() if coherent else self._across_songs()
         peak = np.abs(stems.sum(axis=0)).max()
         stems = stems / max(1.0, peak) if peak > 0 else stems
@@ -70,6 +71,8 @@ class MixtureSource:
         return stems
 
     def _loose_stem(self, stem: str) -> Audio:
+        if not self._pools[stem]:
+            return np.zeros((2, self._samples), np.float32)
         recording = self._pools[stem][self._random.choice(len(self._pools[stem]), p=self._odds[stem])]
         part = _at_speed(recording, self._instant(recording), self._samples, self._speed())
         return self._loudness(self._colour(part, stem), stem)
@@ -122,9 +125,9 @@ class MixtureSource:
         return (part + wet).astype(np.float32)
 
     def _loudness(self, part: Audio, stem: str) -> Audio:
-        energy = part.reshape(2, -1, 4410 if part.shape[1] % 4410 == 0 else part.shape[1])
-        frames = (energy**2).mean(axis=(0, 2))
-        sounding = frames[frames > max(frames.max() * 1e-3, 1e-10)]
+        tenths = part[:, : part.shape[1] // TENTH_SAMPLES * TENTH_SAMPLES].reshape(2, -1, TENTH_SAMPLES)
+        energies = (tenths**2).mean(axis=(0, 2))
+        sounding = energies[energies > max(energies.max() * 1e-3, 1e-10)]
         if not len(sounding):
             return part
         wanted_db = LEVEL_DB[stem] + self._random.normal(0, 4.5)

@@ -18,6 +18,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from spectacles_engine.errors import InputError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 
 SUFFIXES = (".wav", ".flac", ".ogg")
@@ -48,12 +49,19 @@ class Recording:
 
 def find_songs(folders: Iterable[Path], *, skip: Sequence[str] = (), only: Sequence[str] = ()) -> list[SongFiles]:
     """All songs below the folders, sorted by name; ``skip`` and ``only`` are patterns of names (``freedoom_e1*``)."""
-    songs = []
-    for folder in sorted({path.parent for root in folders for path in root.rglob("*") if _is_stem(path)}):
-        if "loose" not in folder.parts and _wanted(folder.name, skip, only):
+    found = {
+        path.parent
+        for root in folders
+        for path in root.rglob("*")
+        if _is_stem(path) and "loose" not in path.relative_to(root).parts
+    }
+    songs: dict[str, SongFiles] = {}
+    for folder in sorted(found):
+        if _wanted(folder.name, skip, only):
             stems = {path.stem: path for path in sorted(folder.iterdir()) if _is_stem(path)}
-            songs.append(SongFiles(folder.name, stems))
-    return songs
+            name = folder.name if folder.name not in songs else f"{folder.name}-{len(songs)}"
+            songs[name] = SongFiles(name, stems)
+    return list(songs.values())
 
 
 def find_loose(folders: Iterable[Path], *, skip: Sequence[str] = (), only: Sequence[str] = ()) -> dict[str, list[Path]]:
@@ -92,7 +100,10 @@ def recordings(files: Mapping[str, Sequence[Path]], cache: Path) -> dict[str, li
 
 def read_stereo(path: Path) -> NDArray[np.float32]:
     """A file of a data folder as float32 (2, samples) at 44.1 kHz, whole."""
-    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    try:
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise InputError(f"{path} cannot be read as audio") from error
     samples = samples if rate == SAMPLE_RATE_HZ else soxr.resample(samples, rate, SAMPLE_RATE_HZ)
     return np.ascontiguousarray((samples if samples.shape[1] > 1 else np.repeat(samples, 2, axis=1))[:, :2].T)
 

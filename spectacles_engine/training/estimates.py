@@ -1,7 +1,8 @@
 """Pre-computes what the frozen base models say of every song, as the paper does before it trains its mixer.
 
 ``OUT/<song>/`` holds ``references.npy`` (stem, 2, samples) and ``tracks.npy`` (track, 2, samples), both float16, and
-``tracks.json``, the (stem, model) of every track. A song whose folder is complete is not computed again.
+``tracks.json``, the (stem, model) of every track and what made them. A song that the same files of the same models have
+gone over is not computed again.
 """
 
 from __future__ import annotations
@@ -40,18 +41,22 @@ def random_examples(source: MixtureSource, count: int) -> Iterator[Example]:
         yield Example(f"mixture-{i:04d}", source.draw())
 
 
-def write_estimates(ensemble: Ensemble, examples: Iterable[Example], out: Path) -> None:
-    """Runs the base models of ``ensemble`` over every example; can be interrupted and goes on where it stopped."""
+def write_estimates(ensemble: Ensemble, examples: Iterable[Example], out: Path, made_by: Sequence[str] = ()) -> None:
+    """Runs the base models of ``ensemble`` over every example; can be interrupted and goes on where it stopped.
+
+    ``made_by``: what tells these models from others, the SHA-256 of their files.
+    """
     for example in tqdm(examples, desc="estimates", unit="song"):
         folder = out / example.name
-        if (folder / "tracks.json").exists():
+        told = json.dumps({"tracks": ensemble.tracks(), "made_by": list(made_by)})
+        if (folder / "tracks.json").exists() and (folder / "tracks.json").read_text() == told:
             continue
         folder.mkdir(parents=True, exist_ok=True)
         blocks = ensemble.separate([example.references.sum(axis=0)])
         tracks = np.concatenate([block.tracks.astype(np.float16) for block in blocks], axis=-1)
         np.save(folder / "references.npy", example.references.astype(np.float16))
         np.save(folder / "tracks.npy", tracks)
-        (folder / "tracks.json").write_text(json.dumps(ensemble.tracks()))
+        (folder / "tracks.json").write_text(told)
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ def read_estimates(folder: Path) -> list[StoredEstimates]:
             path.parent.name,
             np.load(path.parent / "references.npy", mmap_mode="r"),
             np.load(path.parent / "tracks.npy", mmap_mode="r"),
-            [tuple(track) for track in json.loads(path.read_text())],
+            [tuple(track) for track in json.loads(path.read_text())["tracks"]],
         )
         for path in sorted(folder.glob("*/tracks.json"))
     ]

@@ -21,7 +21,7 @@ from spectacles_engine.chunking import Array
 from spectacles_engine.ensemble import Ensemble, mix
 from spectacles_engine.errors import ModelMissingError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
-from spectacles_engine.quality import ratio_db
+from spectacles_engine.quality import energy, ratio_db, usdr
 from spectacles_engine.stem_mixer import Mixer
 from spectacles_engine.training.estimates import Example
 from spectacles_engine.training.floor import floor
@@ -89,7 +89,7 @@ def evaluate(ensemble: Ensemble, mixers: Mapping[str, Mixer], examples: Iterable
 def usdr_row(references: Array, estimates: Mapping[str, Array]) -> Row:
     """uSDR of each stem that can be heard in the references (stem, 2, samples) and was estimated."""
     return {
-        stem: ratio_db(_energy(references[STEMS.index(stem)]), _energy(references[STEMS.index(stem)] - estimate))
+        stem: usdr(references[STEMS.index(stem)], estimate)
         for stem, estimate in estimates.items()
         if stem in _audible(references)
     }
@@ -133,7 +133,7 @@ def _ways(ensemble: Ensemble, mixers: Mapping[str, Mixer], mixture: Array) -> di
     for (stem, model), track in zip(ensemble.tracks(), tracks, strict=True):
         ways.setdefault(model, {})[stem] = track
     if ensemble.front:
-        ways["floor"] = floor(mixture, ways[ensemble.front.name]["vocals"])
+        ways["floor"] = floor(mixture, ways[ensemble.front]["vocals"])
     for name, mixer in mixers.items():
         mixed = np.concatenate(list(mix([tracks], ensemble.tracks(), mixer)), axis=-1)
         ways[name] = dict(zip(STEMS, mixed, strict=True))
@@ -141,12 +141,8 @@ def _ways(ensemble: Ensemble, mixers: Mapping[str, Mixer], mixture: Array) -> di
 
 
 def _audible(references: Array) -> list[str]:
-    mixture = _energy(references.sum(axis=0))
-    return [stem for i, stem in enumerate(STEMS) if ratio_db(_energy(references[i]), mixture) > AUDIBLE_DB]
-
-
-def _energy(samples: Array) -> float:
-    return float(np.sum(samples.astype(np.float64) ** 2))
+    mixture = energy(references.sum(axis=0))
+    return [stem for i, stem in enumerate(STEMS) if ratio_db(energy(references[i]), mixture) > AUDIBLE_DB]
 
 
 def _cell(value: float | None) -> str:

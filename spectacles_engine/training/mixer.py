@@ -7,7 +7,7 @@ on the learning rate and on which epoch is kept.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from spectacles_engine.errors import ModelError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
+from spectacles_engine.separators.devices import Placement
 from spectacles_engine.stem_mixer import LAWS, STFT, StemMixer, StemMixers
 from spectacles_engine.training.estimates import StoredEstimates
 from spectacles_engine.training.plots import plot_losses
@@ -45,6 +47,9 @@ def train(songs: Sequence[StoredEstimates], recipe: Recipe, out: Path, device: s
     ``out`` with the suffix ``.training`` is the checkpoint from which an interrupted training goes on.
     """
     torch.manual_seed(recipe.seed)
+    chunks = list(_places(songs, recipe))
+    if len(chunks) < 2:
+        raise ModelError(f"there are too few estimates to train on: fewer than two chunks of {recipe.chunk_s} s")
     models = {stem: tuple(model for owner, model in songs[0].names if owner == stem) for stem in STEMS}
     networks = {
         stem: StemMixer(len(names), knows_frequency=recipe.knows_frequency).to(device) for stem, names in models.items()
@@ -53,13 +58,13 @@ def train(songs: Sequence[StoredEstimates], recipe: Recipe, out: Path, device: s
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, patience=5)
     state: dict[str, Any] = {**networks, "optimiser": optimiser, "plateau": plateau}
     checkpoint, history = out.with_suffix(".training"), []
+    made_of = {**asdict(replace(recipe, epochs=0)), "chunks": [(song.name, start) for song, start in chunks]}
     if checkpoint.exists():
-        history = _restore(checkpoint, state)
-    chunks = list(_places(songs, recipe))
+        history = _restore(checkpoint, state, made_of)
     held_out, trained = chunks[::10], [place for i, place in enumerate(chunks) if i % 10]
-    random = np.random.default_rng(recipe.seed + len(history))
-    mixers = StemMixers(networks, models, recipe.law, device)
+    mixers = StemMixers(networks, models, recipe.law, Placement(device, batch=1))
     for epoch in tqdm(range(len(history), recipe.epochs), desc="mixer", unit="epoch"):
+        random = np.random.default_rng([recipe.seed, epoch])
         row = {"epoch": epoch, "train": _epoch(mixers, trained, recipe, random, optimiser)}
         row["held_out"] = _epoch(mixers, held_out, recipe, random, None)
         plateau.step(row["held_out"])
@@ -67,7 +72,9 @@ def train(songs: Sequence[StoredEstimates], recipe: Recipe, out: Path, device: s
             mixers.save(out)
         history.append(row)
         tqdm.write(f"epoch {epoch}: L1 {row['train']:.5f}, held out {row['held_out']:.5f}")
-        torch.save({**{k: v.state_dict() for k, v in state.items()}, "history": history}, checkpoint)
+        saved = {**{name: part.state_dict() for name, part in state.items()}, "history": history, "made_of": made_of}
+        torch.save(saved, partial := checkpoint.with_suffix(".partial"))
+        partial.replace(checkpoint)
     plot_losses(history, out.with_suffix(".png"))
     return StemMixers.load(out, device)
 
@@ -76,7 +83,8 @@ def _places(songs: Sequence[StoredEstimates], recipe: Recipe) -> Iterator[tuple[
     """(song, first sample) of every chunk."""
     length = int(recipe.chunk_s * SAMPLE_RATE_HZ)
     for song in songs:
-        yield from ((song, start) for start in range(0, song.tracks.shape[-1] - length + 1, length))
+        # a song that is a little shorter is one chunk all the same
+        yield from ((song, start) for start in range(0, max(1, song.tracks.shape[-1] - length + 1), length))
 
 
 def _epoch(
@@ -110,8 +118,8 @@ def _loss(mixers: StemMixers, song: StoredEstimates, start: int, recipe: Recipe,
     for i, stem in enumerate(STEMS):
         said = song.tracks[song.of_stem(stem), :, start : start + length].astype(np.float32)
         reference = song.references[i, :, start : start + length].astype(np.float32)
-        spectrograms = STFT.forward(torch.from_numpy(said).to(mixers.device))[None, ..., frames]
-        target = STFT.forward(torch.from_numpy(reference).to(mixers.device))[None, ..., frames]
+        spectrograms = STFT.forward(torch.from_numpy(said).to(mixers.placement.device))[None, ..., frames]
+        target = STFT.forward(torch.from_numpy(reference).to(mixers.placement.device))[None, ..., frames]
         blended = LAWS[mixers.law](mixers.networks[stem](spectrograms.abs()), spectrograms)
         # the paper's law decides on magnitudes alone: its phase is given
         error = blended.abs() - target.abs() if mixers.law == "magnitudes" else blended - target
@@ -119,8 +127,10 @@ def _loss(mixers: StemMixers, song: StoredEstimates, start: int, recipe: Recipe,
     return torch.stack(losses).sum()
 
 
-def _restore(checkpoint: Path, state: dict[str, Any]) -> list[dict[str, float]]:
+def _restore(checkpoint: Path, state: dict[str, Any], made_of: dict[str, Any]) -> list[dict[str, float]]:
     saved = torch.load(checkpoint, weights_only=True)
+    if saved["made_of"] != made_of:
+        raise ModelError(f"{checkpoint} is of another recipe or of other songs: remove it to start anew")
     for name, part in state.items():
         part.load_state_dict(saved[name])
     history: list[dict[str, float]] = saved["history"]

@@ -57,7 +57,7 @@ class Trainer:
         torch.manual_seed(schedule.seed)
         self.kind, self.front, self.folder, self.schedule, self.device = kind, front, folder, schedule, device
         self.network = NETWORKS[kind]().to(device)
-        self.average = torch.optim.swa_utils.AveragedModel(self.network, avg_fn=_moving_average, use_buffers=True)
+        self.average = torch.optim.swa_utils.AveragedModel(self.network, avg_fn=moving_average, use_buffers=True)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=LEARNING_RATE[kind], weight_decay=1e-4)
         self.step, self.elapsed_s = 0, 0.0
         self.history: list[dict[str, Any]] = []
@@ -82,8 +82,8 @@ class Trainer:
             if time.monotonic() - saved > self.schedule.checkpoint_every_s:
                 self.save()
                 saved = time.monotonic()
-        self._validate(validation)
         self.save()
+        self._validate(validation)
 
     def export(self) -> Path:
         """Writes the averaged weights in the format that the engine loads."""
@@ -111,9 +111,10 @@ class Trainer:
         """What the network hears (batch, 2, samples), and what it is to answer: of vocals what is left there."""
         mixture = references.sum(dim=1)
         with torch.inference_mode():
-            # the excerpts of a batch stand side by side in one patch of the front: it costs the same as one
-            row = mixture.transpose(0, 1).reshape(1, 2, -1)
-            vocals = self.front.vocals(row).reshape(2, mixture.shape[0], -1).transpose(0, 1)
+            # excerpts stand side by side in one patch of the front, as many as fit: it costs the same as one
+            patches = torch.split(mixture, max(1, self.front.chunk_samples // mixture.shape[-1]))
+            rows = [self.front.vocals(patch.transpose(0, 1).flatten(1)[None])[0] for patch in patches]
+            vocals = torch.cat([row.reshape(2, -1, mixture.shape[-1]).transpose(0, 1) for row in rows])
         vocals = vocals.clone()
         targets = references.clone()
         targets[:, STEMS.index("vocals")] -= vocals
@@ -129,6 +130,8 @@ class Trainer:
             error = (estimate - targets).square().sum(dim=(2, 3))[0]
             energy = references.to(self.device).square().sum(dim=(1, 2))
             scores.append(torch.where(energy > 1, 10 * torch.log10(energy / (error + 1e-9)), torch.nan).cpu())
+        if not scores:
+            return
         means = torch.stack(scores).nanmean(dim=0)
         row = {"step": self.step, "minutes": round(self.elapsed_s / 60, 2)}
         row |= {stem: round(float(value), 2) for stem, value in zip(STEMS, means, strict=True)}
@@ -164,7 +167,7 @@ class Trainer:
         self.step, self.elapsed_s, self.history = state["step"], state["elapsed_s"], state["history"]
 
 
-def _moving_average(average: Tensor, current: Tensor, steps: int | Tensor) -> Tensor:
+def moving_average(average: Tensor, current: Tensor, steps: int | Tensor) -> Tensor:
     """Exponential, over the last tenth of the steps at first: the beginning must not be remembered for long."""
     decay = min(0.999, (1.0 + float(steps)) / (10.0 + float(steps)))
     return average + (current - average) * (1 - decay) if average.is_floating_point() else current

@@ -51,7 +51,7 @@ def test_behind_a_front_the_others_hear_what_it_left_and_their_vocals_are_added_
     song = _song(200_000)
     front = FakeSeparator("spleeter", {"vocals": share(0.5)}, 50_000)
     mixer = FixedShares({"vocals": {"demucs": 1.0}} | {stem: {"demucs": 1.0} for stem in STEMS[1:]})
-    blocks = list(Ensemble({"demucs": _model()}, mixer, front).separate([song]))
+    blocks = list(Ensemble({"spleeter": front, "demucs": _model()}, mixer, "spleeter").separate([song]))
     vocals, drums, *_ = np.concatenate([b.stems for b in blocks], axis=-1)
     np.testing.assert_allclose(vocals, song * (0.5 + 0.5 * 0.4), atol=1e-6)
     np.testing.assert_allclose(drums, song * 0.5 * 0.3, atol=1e-6)
@@ -61,7 +61,7 @@ def test_the_front_can_be_listened_to_itself() -> None:
     song = _song(100_000)
     front = FakeSeparator("spleeter", {"vocals": share(0.5)}, 50_000)
     mixer = FixedShares({"vocals": {"demucs": 0.0, "spleeter": 1.0}})
-    blocks, *_ = Ensemble({"demucs": _model()}, mixer, front).separate([song], ("vocals",))
+    blocks, *_ = Ensemble({"spleeter": front, "demucs": _model()}, mixer, "spleeter").separate([song], ("vocals",))
     np.testing.assert_allclose(blocks.stems[0], song[:, : blocks.mixture.shape[1]] * 0.5, atol=1e-6)
 
 

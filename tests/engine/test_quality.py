@@ -85,7 +85,7 @@ def test_the_calibration_turns_features_into_figures_with_a_range_and_a_grade(tm
         "low_db": -1.5,
         "high_db": 1.0,
     }
-    (tmp_path / "quality.json").write_text(json.dumps({"stems": {"vocals": fitted}}))
+    (tmp_path / "quality.json").write_text(json.dumps({"features": FEATURES, "stems": {"vocals": fitted}}))
     calibration = Calibration.load(tmp_path / "quality.json")
     features = dict.fromkeys(FEATURES, 0.0) | {"agreement_db": 10.0}
     assert calibration.judge("vocals", features) == StemQuality("good", 6.0, 4.5, 7.0)

@@ -9,8 +9,9 @@ import pytest
 from spectacles_engine.chunking import Array
 from spectacles_engine.ensemble import Ensemble
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
+from spectacles_engine.quality import Calibration
 from spectacles_engine.stem_mixer import FixedShares
-from spectacles_engine.training.calibration import fit, observe
+from spectacles_engine.training.calibration import coverage, fit, observe
 from spectacles_engine.training.estimates import Example
 from spectacles_engine.training.evaluate import Table, bss_eval_row, evaluate, usdr_row
 from tests.engine.fakes import FakeSeparator, share
@@ -83,6 +84,8 @@ def test_a_calibration_predicts_what_it_has_not_seen(tmp_path: Path) -> None:
         assert fitted[stem]["mae_db"] < 0.3 * fitted[stem]["mae_of_constant_db"]
         assert fitted[stem]["low_db"] < 0 < fitted[stem]["high_db"]
     assert set(json.loads((tmp_path / "quality.json").read_text())["stems"]) == set(STEMS)
+    seen = coverage(observations, Calibration.load(tmp_path / "quality.json"))
+    assert all(0.7 <= figures["covered"] <= 1 and figures["songs"] == 24 for figures in seen.values())
 
 
 def _noisy(example: Example, level: float) -> Ensemble:

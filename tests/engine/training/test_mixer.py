@@ -10,6 +10,7 @@ import pytest
 
 from spectacles_engine.chunking import Array
 from spectacles_engine.ensemble import Ensemble
+from spectacles_engine.errors import ModelError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.quality import usdr
 from spectacles_engine.stem_mixer import FixedShares
@@ -38,7 +39,8 @@ def _stored_songs(folder: Path, count: int) -> None:
         song.mkdir(parents=True)
         np.save(song / "references.npy", references.astype(np.float16))
         np.save(song / "tracks.npy", tracks.astype(np.float16))
-        (song / "tracks.json").write_text(json.dumps([(stem, m) for stem in STEMS for m in ("demucs", "mdx")]))
+        names = [(stem, model) for stem in STEMS for model in ("demucs", "mdx")]
+        (song / "tracks.json").write_text(json.dumps({"tracks": names, "made_by": []}))
 
 
 @pytest.mark.parametrize("law", ["magnitudes", "spectrograms"])
@@ -66,6 +68,18 @@ def test_an_interrupted_training_goes_on_where_it_was(tmp_path: Path) -> None:
 
     resumed, straight = load_file(tmp_path / "a.safetensors"), load_file(tmp_path / "b.safetensors")
     assert resumed.keys() == straight.keys()
+    for key, values in straight.items():
+        np.testing.assert_allclose(resumed[key], values, rtol=1e-4, atol=1e-5)
+
+
+def test_a_checkpoint_of_another_recipe_and_too_few_estimates_are_sentences(tmp_path: Path) -> None:
+    _stored_songs(tmp_path / "estimates", 2)
+    songs = read_estimates(tmp_path / "estimates")
+    train(songs, Recipe(epochs=1, chunk_s=0.5), tmp_path / "a.safetensors", "cpu")
+    with pytest.raises(ModelError, match="another recipe"):
+        train(songs, Recipe(epochs=2, chunk_s=0.5, law="spectrograms"), tmp_path / "a.safetensors", "cpu")
+    with pytest.raises(ModelError, match="too few estimates"):
+        train([], Recipe(), tmp_path / "b.safetensors", "cpu")
 
 
 def test_estimates_are_what_the_base_models_said_and_are_not_computed_twice(tmp_path: Path) -> None:
@@ -80,3 +94,5 @@ def test_estimates_are_what_the_base_models_said_and_are_not_computed_twice(tmp_
     model.asked.clear()
     write_estimates(ensemble, [Example("song", references)], tmp_path)
     assert model.asked == set()
+    write_estimates(ensemble, [Example("song", references)], tmp_path, made_by=["a later training"])
+    assert model.asked == set(STEMS)
