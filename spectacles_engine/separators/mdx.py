@@ -164,6 +164,8 @@ def _open(path: Path, device: str) -> Any:
         raise ModelMissingError(f"the model file {path.name} is missing")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
+    # threads that wait in a loop take the cores from torch, whose turn it is in between
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     wanted = [_CUDA, "CPUExecutionProvider"] if device == "cuda" else ["CPUExecutionProvider"]
     providers = [provider for provider in wanted if provider in onnxruntime.get_available_providers()]
     try:
