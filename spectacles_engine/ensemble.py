@@ -27,12 +27,12 @@ MIXER_OVERLAP = 0.02
 class Block:
     """The same second of everything.
 
-    ``mixture`` (2, n); ``tracks`` (track, 2, n), what each base model said of each stem, in the order of
-    ``Ensemble.tracks``; ``stems`` (stem, 2, n), in the order of ``messages.STEMS``.
+    ``mixture`` (2, n); ``estimates`` (estimate, 2, n), what each base model answered, in the order of
+    ``Ensemble.names``; ``stems`` (stem, 2, n), in the order of ``messages.STEMS``.
     """
 
     mixture: Array
-    tracks: Array
+    estimates: Array
     stems: Array
 
 
@@ -48,8 +48,8 @@ class Ensemble:
     mixer: Mixer
     front: str | None = None
 
-    def tracks(self, stems: Collection[str] = STEMS) -> tuple[tuple[str, str], ...]:
-        """(stem, model) of every track: for each stem the models that the mixer listens to, in its order."""
+    def names(self, stems: Collection[str] = STEMS) -> tuple[tuple[str, str], ...]:
+        """(stem, model) of every estimate: for each stem the models that the mixer listens to, in its order."""
         return tuple((stem, model) for stem in STEMS if stem in stems for model in self.mixer.models[stem])
 
     def separate(
@@ -57,9 +57,9 @@ class Ensemble:
     ) -> Iterator[Block]:
         """Blocks (2, n) of stereo at 44.1 kHz → ``Block`` after ``Block``; ``between_chunks`` may raise to end it."""
         mixture, source = tee(rebatch(blocks, BLOCK_SAMPLES))
-        tracks, heard = tee(self._said(self._heard(source, between_chunks), stems, between_chunks))
-        mixed = mix(heard, self.tracks(stems), self.mixer, stems)
-        for parts in zip(mixture, tracks, mixed, strict=True):
+        estimates, heard = tee(self._estimates(self._heard(source, between_chunks), stems, between_chunks))
+        mixed = mix(heard, self.names(stems), self.mixer, stems)
+        for parts in zip(mixture, estimates, mixed, strict=True):
             yield Block(*parts)
 
     def _heard(self, mixture: Iterable[Array], between_chunks: Callable[[], None]) -> Iterator[Array]:
@@ -69,33 +69,33 @@ class Ensemble:
             return
         mixture, source = tee(mixture)
         alone = (np.stack([block, np.zeros_like(block)]) for block in source)
-        vocals = _estimates(self.models[self.front], alone, ("vocals",), between_chunks)
+        vocals = _one_model(self.models[self.front], alone, ("vocals",), between_chunks)
         for block, (front,) in zip(mixture, vocals, strict=True):
             yield np.stack([block - front, front])
 
-    def _said(
+    def _estimates(
         self, heard: Iterable[Array], stems: Collection[str], between_chunks: Callable[[], None]
     ) -> Iterator[Array]:
-        """The tracks, (track, 2, n)."""
-        tracks = self.tracks(stems)
-        asked = {name: tuple(stem for stem, model in tracks if model == name) for name in self.models}
+        """All estimates, (estimate, 2, n)."""
+        names = self.names(stems)
+        asked = {name: tuple(stem for stem, model in names if model == name) for name in self.models}
         asked = {name: wanted for name, wanted in asked.items() if wanted and name != self.front}
         front, *copies = tee(heard, len(asked) + 1)
         answers = [
-            _estimates(self.models[name], copy, wanted, between_chunks)
+            _one_model(self.models[name], copy, wanted, between_chunks)
             for (name, wanted), copy in zip(asked.items(), copies, strict=True)
         ]
-        for (_, front_vocals), *said in zip(front, *answers, strict=True):
+        for (_, front_vocals), *blocks in zip(front, *answers, strict=True):
             known = {("vocals", self.front): front_vocals}
-            for (name, wanted), answer in zip(asked.items(), said, strict=True):
-                known |= {(stem, name): part for stem, part in zip(wanted, answer, strict=True)}
-            yield np.stack([known[track] for track in tracks])
+            for (name, wanted), block in zip(asked.items(), blocks, strict=True):
+                known |= {(stem, name): part for stem, part in zip(wanted, block, strict=True)}
+            yield np.stack([known[key] for key in names])
 
 
 def mix(
-    tracks: Iterable[Array], names: Sequence[tuple[str, str]], mixer: Mixer, stems: Collection[str] = STEMS
+    estimates: Iterable[Array], names: Sequence[tuple[str, str]], mixer: Mixer, stems: Collection[str] = STEMS
 ) -> Iterator[Array]:
-    """Blocks of tracks (track, 2, n), each named (stem, model), → blocks of one second of stems (stem, 2, n)."""
+    """Blocks of estimates (estimate, 2, n), each named (stem, model), → blocks of one second of stems (stem, 2, n)."""
     wanted = [stem for stem in STEMS if stem in stems]
     heard = {stem: [names.index((stem, model)) for model in mixer.models[stem]] for stem in wanted}
 
@@ -103,7 +103,7 @@ def mix(
         return np.stack([mixer.blend(stem, chunks[:, heard[stem]]) for stem in wanted], axis=1)
 
     mixed = in_chunks(
-        tracks,
+        estimates,
         blend,
         chunk_samples=MIXER_CHUNK_SAMPLES,
         overlap=MIXER_OVERLAP,
@@ -112,7 +112,7 @@ def mix(
     return rebatch(mixed, BLOCK_SAMPLES)
 
 
-def _estimates(
+def _one_model(
     separator: Separator, heard: Iterable[Array], stems: tuple[str, ...], between_chunks: Callable[[], None]
 ) -> Iterator[Array]:
     """One base model over a stream of (2, 2, n), see ``_heard`` → its stems, (stem, 2, n), in blocks of one second."""

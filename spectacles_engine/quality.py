@@ -59,10 +59,10 @@ def ratio_db(energy: float, against: float) -> float:
 class Meter:
     """Listens to a separation block by block (one second each), and keeps a few numbers of each.
 
-    ``tracks`` as in ``Ensemble.tracks``; ``stems`` those that come out, in order.
+    ``names``: (stem, model) of every estimate, see ``Ensemble.names``; ``stems``: those that come out, in order.
     """
 
-    tracks: Sequence[tuple[str, str]]
+    names: Sequence[tuple[str, str]]
     stems: Sequence[str]
     _products: dict[str, list[Floats]] = field(default_factory=dict)
     _mixture: list[float] = field(default_factory=list)
@@ -75,9 +75,9 @@ class Meter:
         self._mixture.append(energy(block.mixture))
         self._residual.append(energy(block.mixture - block.stems.sum(axis=0)))
         for stem, output in zip(self.stems, block.stems, strict=True):
-            said = [block.tracks[i] for i, (owner, _) in enumerate(self.tracks) if owner == stem]
+            estimates = [block.estimates[i] for i, (owner, _) in enumerate(self.names) if owner == stem]
             # in double precision: models that agree differ by far less than they say
-            rows = np.stack([*said, output]).reshape(len(said) + 1, -1).astype(np.float64)
+            rows = np.stack([*estimates, output]).reshape(len(estimates) + 1, -1).astype(np.float64)
             self._products.setdefault(stem, []).append(rows @ rows.T)
 
     @property

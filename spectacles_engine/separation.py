@@ -111,7 +111,7 @@ class _Job:
         self._asked = {*request.stems, *([self._left_out] if self._left_out else [])}
         # the note needs all four, and its presets' models answer them together anyway
         self._separated = [stem for stem in STEMS if calibration or stem in self._asked]
-        self._meter = Meter(ensemble.tracks(self._separated), self._separated)
+        self._meter = Meter(ensemble.names(self._separated), self._separated)
         self._input = InputCheck()
         self._done_s = 0.0
 

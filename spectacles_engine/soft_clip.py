@@ -20,7 +20,7 @@ HALF_WINDOW_SAMPLES = SAMPLE_RATE_HZ // 100
 
 
 def soft_clip(blocks: Iterable[Array]) -> Iterator[Array]:
-    """Blocks (track, 2, n) → the same, with no sample above full scale."""
+    """Blocks (stem, 2, n) → the same, with no sample above full scale."""
     return in_chunks(
         blocks,
         _limited,

@@ -35,7 +35,7 @@ def observe(ensemble: Ensemble, examples: Iterable[Example]) -> dict[str, list[S
     """Separates every example: stem → its features and its true ``usdr_db``, a row a song in which it can be heard."""
     found: dict[str, list[Sample]] = {stem: [] for stem in STEMS}
     for example in tqdm(examples, desc="calibration", unit="song"):
-        meter, blocks = Meter(ensemble.tracks(), STEMS), []
+        meter, blocks = Meter(ensemble.names(), STEMS), []
         for block in ensemble.separate([example.references.sum(axis=0)]):
             meter.add(block)
             blocks.append(block.stems)

@@ -1,8 +1,8 @@
 """Pre-computes what the frozen base models say of every song, as the paper does before it trains its mixer.
 
-``OUT/<song>/`` holds ``references.npy`` (stem, 2, samples) and ``tracks.npy`` (track, 2, samples), both float16, and
-``tracks.json``, the (stem, model) of every track and what made them. A song that the same files of the same models have
-gone over is not computed again.
+``OUT/<song>/`` holds ``references.npy`` (stem, 2, samples) and ``estimates.npy`` (estimate, 2, samples), both float16,
+and ``estimates.json``, the (stem, model) of every estimate and what made them. A song that the same files of the same
+models have gone over is not computed again.
 """
 
 from __future__ import annotations
@@ -48,15 +48,15 @@ def write_estimates(ensemble: Ensemble, examples: Iterable[Example], out: Path, 
     """
     for example in tqdm(examples, desc="estimates", unit="song"):
         folder = out / example.name
-        told = json.dumps({"tracks": ensemble.tracks(), "made_by": list(made_by)})
-        if (folder / "tracks.json").exists() and (folder / "tracks.json").read_text() == told:
+        told = json.dumps({"names": ensemble.names(), "made_by": list(made_by)})
+        if (folder / "estimates.json").exists() and (folder / "estimates.json").read_text() == told:
             continue
         folder.mkdir(parents=True, exist_ok=True)
         blocks = ensemble.separate([example.references.sum(axis=0)])
-        tracks = np.concatenate([block.tracks.astype(np.float16) for block in blocks], axis=-1)
+        estimates = np.concatenate([block.estimates.astype(np.float16) for block in blocks], axis=-1)
         np.save(folder / "references.npy", example.references.astype(np.float16))
-        np.save(folder / "tracks.npy", tracks)
-        (folder / "tracks.json").write_text(told)
+        np.save(folder / "estimates.npy", estimates)
+        (folder / "estimates.json").write_text(told)
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,11 @@ class StoredEstimates:
 
     name: str
     references: Array
-    tracks: Array
+    estimates: Array
     names: Sequence[tuple[str, str]]
 
     def of_stem(self, stem: str) -> list[int]:
-        """Indices of the tracks that belong to a stem."""
+        """Indices of the estimates that belong to a stem."""
         return [i for i, (owner, _) in enumerate(self.names) if owner == stem]
 
 
@@ -79,8 +79,8 @@ def read_estimates(folder: Path) -> list[StoredEstimates]:
         StoredEstimates(
             path.parent.name,
             np.load(path.parent / "references.npy", mmap_mode="r"),
-            np.load(path.parent / "tracks.npy", mmap_mode="r"),
-            [tuple(track) for track in json.loads(path.read_text())["tracks"]],
+            np.load(path.parent / "estimates.npy", mmap_mode="r"),
+            [tuple(name) for name in json.loads(path.read_text())["names"]],
         )
-        for path in sorted(folder.glob("*/tracks.json"))
+        for path in sorted(folder.glob("*/estimates.json"))
     ]

@@ -128,14 +128,14 @@ def _museval_metrics() -> ModuleType:
 def _ways(ensemble: Ensemble, mixers: Mapping[str, Mixer], mixture: Array) -> dict[str, dict[str, Array]]:
     """Name of the row → stem → what it says, (2, samples)."""
     blocks = list(ensemble.separate([mixture]))
-    tracks = np.concatenate([block.tracks for block in blocks], axis=-1)
+    estimates = np.concatenate([block.estimates for block in blocks], axis=-1)
     ways: dict[str, dict[str, Array]] = {"mixture": dict.fromkeys(STEMS, mixture)}
-    for (stem, model), track in zip(ensemble.tracks(), tracks, strict=True):
-        ways.setdefault(model, {})[stem] = track
+    for (stem, model), estimate in zip(ensemble.names(), estimates, strict=True):
+        ways.setdefault(model, {})[stem] = estimate
     if ensemble.front:
         ways["floor"] = floor(mixture, ways[ensemble.front]["vocals"])
     for name, mixer in mixers.items():
-        mixed = np.concatenate(list(mix([tracks], ensemble.tracks(), mixer)), axis=-1)
+        mixed = np.concatenate(list(mix([estimates], ensemble.names(), mixer)), axis=-1)
         ways[name] = dict(zip(STEMS, mixed, strict=True))
     return ways
 

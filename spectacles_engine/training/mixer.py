@@ -84,7 +84,7 @@ def _places(songs: Sequence[StoredEstimates], recipe: Recipe) -> Iterator[tuple[
     length = int(recipe.chunk_s * SAMPLE_RATE_HZ)
     for song in songs:
         # a song that is a little shorter is one chunk all the same
-        yield from ((song, start) for start in range(0, max(1, song.tracks.shape[-1] - length + 1), length))
+        yield from ((song, start) for start in range(0, max(1, song.estimates.shape[-1] - length + 1), length))
 
 
 def _epoch(
@@ -116,7 +116,7 @@ def _loss(mixers: StemMixers, song: StoredEstimates, start: int, recipe: Recipe,
     frames = slice(int(random.integers(recipe.every_frame)), None, recipe.every_frame)
     losses = []
     for i, stem in enumerate(STEMS):
-        said = song.tracks[song.of_stem(stem), :, start : start + length].astype(np.float32)
+        said = song.estimates[song.of_stem(stem), :, start : start + length].astype(np.float32)
         reference = song.references[i, :, start : start + length].astype(np.float32)
         spectrograms = STFT.forward(torch.from_numpy(said).to(mixers.placement.device))[None, ..., frames]
         target = STFT.forward(torch.from_numpy(reference).to(mixers.placement.device))[None, ..., frames]

@@ -42,8 +42,8 @@ def test_models_with_different_chunks_stay_aligned() -> None:
     models = {"demucs": _model("demucs", 30_000), "mdx": _model("mdx", 77_777)}
     average = FixedShares({stem: {"demucs": 0.5, "mdx": 0.5} for stem in STEMS})
     blocks = list(Ensemble(models, average).separate([song]))
-    tracks = np.concatenate([b.tracks for b in blocks], axis=-1)
-    np.testing.assert_allclose(tracks[0::2], tracks[1::2], atol=1e-6)
+    estimates = np.concatenate([b.estimates for b in blocks], axis=-1)
+    np.testing.assert_allclose(estimates[0::2], estimates[1::2], atol=1e-6)
     np.testing.assert_allclose(np.concatenate([b.stems for b in blocks], axis=-1).sum(axis=0), song, atol=1e-6)
 
 

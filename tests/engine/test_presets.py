@@ -58,12 +58,12 @@ def test_studio_is_fetched_and_separates(store: ModelStore) -> None:
     ensemble = load_ensemble(spec, store, blend="stemmixer", device="cpu")
     song = np.random.default_rng(0).standard_normal((2, 100_000)).astype(np.float32) * np.float32(0.1)
     blocks = list(ensemble.separate([song], ("bass", "vocals")))
-    tracks = np.concatenate([block.tracks for block in blocks], axis=-1)
+    estimates = np.concatenate([block.estimates for block in blocks], axis=-1)
     vocals, bass = np.concatenate([block.stems for block in blocks], axis=-1)
     # KUIELab's published blend: 0.9 MDX for the vocals, 0.5 for the bass
-    assert ensemble.tracks(("bass", "vocals")) == tuple((s, m) for s in ("vocals", "bass") for m in ("demucs", "mdx"))
-    np.testing.assert_allclose(vocals, 0.1 * tracks[0] + 0.9 * tracks[1], atol=1e-5)
-    np.testing.assert_allclose(bass, 0.5 * tracks[2] + 0.5 * tracks[3], atol=1e-5)
+    assert ensemble.names(("bass", "vocals")) == tuple((s, m) for s in ("vocals", "bass") for m in ("demucs", "mdx"))
+    np.testing.assert_allclose(vocals, 0.1 * estimates[0] + 0.9 * estimates[1], atol=1e-5)
+    np.testing.assert_allclose(bass, 0.5 * estimates[2] + 0.5 * estimates[3], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["demucs", "mdx"])

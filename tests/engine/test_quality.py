@@ -11,7 +11,7 @@ from spectacles_engine.ensemble import Block
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS, StemQuality
 from spectacles_engine.quality import FEATURES, Calibration, Meter, note, quality_of_mix, usdr
 
-TRACKS = tuple((stem, model) for stem in STEMS for model in ("demucs", "mdx"))
+NAMES = tuple((stem, model) for stem in STEMS for model in ("demucs", "mdx"))
 
 
 def _noise(seed: int, seconds: int, level: float = 0.1) -> Array:
@@ -21,13 +21,13 @@ def _noise(seed: int, seconds: int, level: float = 0.1) -> Array:
 
 def _meter(stems: list[Array], errors: list[tuple[Array, Array]]) -> Meter:
     """A separation in which each stem's two models are wrong by the two given signals, averaged."""
-    meter = Meter(TRACKS, STEMS)
+    meter = Meter(NAMES, STEMS)
     mixture = np.sum(stems, axis=0)
-    tracks = np.stack([stem + error for stem, pair in zip(stems, errors, strict=True) for error in pair])
-    mixed = np.stack([tracks[2 * i : 2 * i + 2].mean(axis=0) for i in range(len(STEMS))])
+    estimates = np.stack([stem + error for stem, pair in zip(stems, errors, strict=True) for error in pair])
+    mixed = np.stack([estimates[2 * i : 2 * i + 2].mean(axis=0) for i in range(len(STEMS))])
     for start in range(0, mixture.shape[1], SAMPLE_RATE_HZ):
         second = slice(start, start + SAMPLE_RATE_HZ)
-        meter.add(Block(mixture[:, second], tracks[..., second], mixed[..., second]))
+        meter.add(Block(mixture[:, second], estimates[..., second], mixed[..., second]))
     return meter
 
 

@@ -34,13 +34,13 @@ def _stored_songs(folder: Path, count: int) -> None:
         references *= 0.1 + 0.9 * loud
         first = references * (1 - 0.9 * loud)
         second = references + np.stack([_noise(random, 0.05) for _ in STEMS]) * (1 - loud)
-        tracks = np.stack([track for pair in zip(first, second, strict=True) for track in pair])
+        estimates = np.stack([estimate for pair in zip(first, second, strict=True) for estimate in pair])
         song = folder / f"song-{number}"
         song.mkdir(parents=True)
         np.save(song / "references.npy", references.astype(np.float16))
-        np.save(song / "tracks.npy", tracks.astype(np.float16))
+        np.save(song / "estimates.npy", estimates.astype(np.float16))
         names = [(stem, model) for stem in STEMS for model in ("demucs", "mdx")]
-        (song / "tracks.json").write_text(json.dumps({"tracks": names, "made_by": []}))
+        (song / "estimates.json").write_text(json.dumps({"names": names, "made_by": []}))
 
 
 @pytest.mark.parametrize("law", ["magnitudes", "spectrograms"])
@@ -49,7 +49,7 @@ def test_a_trained_mixer_beats_both_models_and_their_average(tmp_path: Path, law
     songs = read_estimates(tmp_path / "estimates")
     recipe = Recipe(epochs=25, learning_rate=2e-2, law=law, chunk_s=0.5)
     mixers = train(songs[:5], recipe, tmp_path / "mixers.safetensors", "cpu")
-    said, truth = songs[5].tracks.astype(np.float32), songs[5].references.astype(np.float32)
+    said, truth = songs[5].estimates.astype(np.float32), songs[5].references.astype(np.float32)
     for i, stem in enumerate(STEMS):
         first, second = said[songs[5].of_stem(stem)]
         mixed = mixers.blend(stem, np.stack([first, second])[None])[0]
@@ -90,7 +90,7 @@ def test_estimates_are_what_the_base_models_said_and_are_not_computed_twice(tmp_
     (stored,) = read_estimates(tmp_path)
     assert stored.of_stem("bass") == [2]
     np.testing.assert_allclose(stored.references, references, atol=1e-3)
-    np.testing.assert_allclose(stored.tracks[2], references.sum(axis=0) / 4, atol=1e-3)
+    np.testing.assert_allclose(stored.estimates[2], references.sum(axis=0) / 4, atol=1e-3)
     model.asked.clear()
     write_estimates(ensemble, [Example("song", references)], tmp_path)
     assert model.asked == set()
