@@ -1,4 +1,4 @@
-"""The whole separation of a song, as streams: mixture → base models → mixer → stems.
+"""The whole separation of a song, as streams: mixture → base models → mixer → residual handed back → stems.
 
 Every arrow is a generator of blocks, so that an hour of audio needs no more memory than three minutes.
 """
@@ -13,6 +13,7 @@ import numpy as np
 
 from spectacles_engine.chunking import Array, in_chunks, rebatch
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
+from spectacles_engine.residual import hand_back
 from spectacles_engine.separators import Separator
 from spectacles_engine.stem_mixer import Mixer
 
@@ -28,11 +29,13 @@ class Block:
     """The same second of everything.
 
     ``mixture`` (2, n); ``estimates`` (estimate, 2, n), what each base model answered, in the order of
-    ``Ensemble.names``; ``stems`` (stem, 2, n), in the order of ``messages.STEMS``.
+    ``Ensemble.names``; ``mixed`` (stem, 2, n), what the mixer made of them, in the order of ``messages.STEMS``;
+    ``stems``, the same with what no stem took handed back (where all four are separated).
     """
 
     mixture: Array
     estimates: Array
+    mixed: Array
     stems: Array
 
 
@@ -59,7 +62,12 @@ class Ensemble:
         mixture, source = tee(rebatch(blocks, BLOCK_SAMPLES))
         estimates, heard = tee(self._estimates(self._heard(source, between_chunks), stems, between_chunks))
         mixed = mix(heard, self.names(stems), self.mixer, stems)
-        for parts in zip(mixture, estimates, mixed, strict=True):
+        mixed, stemmed = tee(mixed)
+        if set(stems) == set(STEMS):
+            mixture, whole = tee(mixture)
+            both = (np.concatenate([block[None], parts]) for block, parts in zip(whole, stemmed, strict=True))
+            stemmed = rebatch(hand_back(both), BLOCK_SAMPLES)
+        for parts in zip(mixture, estimates, mixed, stemmed, strict=True):
             yield Block(*parts)
 
     def _heard(self, mixture: Iterable[Array], between_chunks: Callable[[], None]) -> Iterator[Array]:

@@ -6,7 +6,7 @@ about a stem; all features come from them:
 
 * agreement: energy of the stem against the energy of what the models differ in (dB), a Σ over the song
 * share: energy of the stem against that of the mixture (dB)
-* residual: energy of mixture − Σ stems against the mixture (dB)
+* residual: energy of mixture − Σ stems against the mixture (dB), before it is handed back
 * entropy: of the effective trust, the least-squares weights with which the stem follows its models (0–1)
 
 A ridge regression per stem turns them into a song's uSDR (10 log₁₀ Σ reference² / Σ error²); the 80 % range holds the
@@ -67,6 +67,7 @@ class Meter:
     _products: dict[str, list[Floats]] = field(default_factory=dict)
     _mixture: list[float] = field(default_factory=list)
     _residual: list[float] = field(default_factory=list)
+    _handed_back: list[float] = field(default_factory=list)
     _samples: int = 0
 
     def add(self, block: Block) -> None:
@@ -74,7 +75,8 @@ class Meter:
         self._samples += block.mixture.shape[1]
         self._mixture.append(energy(block.mixture))
         self._residual.append(energy(block.mixture - block.stems.sum(axis=0)))
-        for stem, output in zip(self.stems, block.stems, strict=True):
+        self._handed_back.append(energy(block.mixture - block.mixed.sum(axis=0)))
+        for stem, output in zip(self.stems, block.mixed, strict=True):
             estimates = [block.estimates[i] for i, (owner, _) in enumerate(self.names) if owner == stem]
             # in double precision: models that agree differ by far less than they say
             rows = np.stack([*estimates, output]).reshape(len(estimates) + 1, -1).astype(np.float64)
@@ -99,7 +101,7 @@ class Meter:
         return {
             "agreement_db": _agreement_db(products),
             "share_db": ratio_db(products[-1, -1], sum(self._mixture)),
-            "residual_db": max(ratio_db(sum(self._residual), sum(self._mixture)), -60.0),
+            "residual_db": max(ratio_db(sum(self._handed_back), sum(self._mixture)), -60.0),
             "entropy": _entropy(products),
         }
 

@@ -22,6 +22,7 @@ from spectacles_engine.ensemble import Ensemble, mix
 from spectacles_engine.errors import ModelMissingError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.quality import energy, ratio_db, usdr
+from spectacles_engine.residual import hand_back
 from spectacles_engine.stem_mixer import Mixer
 from spectacles_engine.training.estimates import Example
 from spectacles_engine.training.floor import floor
@@ -137,6 +138,8 @@ def _ways(ensemble: Ensemble, mixers: Mapping[str, Mixer], mixture: Array) -> di
     for name, mixer in mixers.items():
         mixed = np.concatenate(list(mix([estimates], ensemble.names(), mixer)), axis=-1)
         ways[name] = dict(zip(STEMS, mixed, strict=True))
+        whole = np.concatenate(list(hand_back([np.concatenate([mixture[None], mixed])])), axis=-1)
+        ways[f"{name}, residual handed back"] = dict(zip(STEMS, whole, strict=True))
     return ways
 
 

@@ -27,7 +27,7 @@ def _meter(stems: list[Array], errors: list[tuple[Array, Array]]) -> Meter:
     mixed = np.stack([estimates[2 * i : 2 * i + 2].mean(axis=0) for i in range(len(STEMS))])
     for start in range(0, mixture.shape[1], SAMPLE_RATE_HZ):
         second = slice(start, start + SAMPLE_RATE_HZ)
-        meter.add(Block(mixture[:, second], estimates[..., second], mixed[..., second]))
+        meter.add(Block(mixture[:, second], estimates[..., second], mixed[..., second], mixed[..., second]))
     return meter
 
 

@@ -54,8 +54,7 @@ def test_every_stem_lies_over_the_mixture_to_the_sample_and_their_sum_is_what_th
     residual = mixture - stems.sum(axis=0)
     residual_db = 10 * np.log10((residual**2).sum() / (mixture**2).sum())
     assert result.note.residual_db is not None
-    assert residual_db == pytest.approx(result.note.residual_db, abs=0.3)
-    assert residual_db < -12
+    assert max(residual_db, result.note.residual_db) < -80
 
 
 def test_the_note_estimates_every_stem_with_a_range_or_says_nothing(excerpt: tuple[Path, SeparationResult]) -> None:

@@ -1,0 +1,32 @@
+"""What no stem took is handed back: bin by bin, to each stem in proportion to its magnitude there.
+
+Decided by measuring, on songs that no base model had seen: the mean uSDR rose by 0.36 dB for drums, 0.25 for other and
+0.06 for bass, and stayed for vocals; equal shares, shares by energy, and all of it to `other` gave less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+
+from spectacles_engine.chunking import Array, in_chunks
+from spectacles_engine.messages import SAMPLE_RATE_HZ
+from spectacles_engine.spectrogram import Stft
+
+STFT = Stft(n_fft=4096, stft_hop=1024)
+
+
+def hand_back(blocks: Iterable[Array]) -> Iterator[Array]:
+    """Blocks (1 + stem, 2, n), the mixture and all stems → blocks (stem, 2, n) of stems that sum to the mixture."""
+    return in_chunks(blocks, _shared_out, chunk_samples=10 * SAMPLE_RATE_HZ, overlap=0.02, margin_samples=STFT.n_fft)
+
+
+@torch.inference_mode()
+def _shared_out(chunks: Array) -> Array:
+    spectrograms = STFT.forward(torch.tensor(chunks))
+    mixture, stems = spectrograms[:, :1], spectrograms[:, 1:]
+    magnitudes = stems.abs() + 1e-8
+    shares = magnitudes / magnitudes.sum(dim=1, keepdim=True)
+    whole: Array = STFT.inverse(stems + shares * (mixture - stems.sum(dim=1, keepdim=True)), chunks.shape[-1]).numpy()
+    return whole

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import numpy as np
+
+from spectacles_engine.chunking import Array
+from spectacles_engine.residual import hand_back
+
+
+def _handed_back(mixture: Array, stems: Array) -> Array:
+    both = np.concatenate([mixture[None], stems])
+    return np.concatenate(list(hand_back(np.split(both, [10_000, 50_000], axis=-1))), axis=-1)
+
+
+def test_stems_sum_to_the_mixture_afterwards() -> None:
+    random = np.random.default_rng(0)
+    mixture = (random.standard_normal((2, 500_000)) * 0.1).astype(np.float32)
+    stems = (random.standard_normal((4, 2, 500_000)) * 0.05).astype(np.float32)
+    np.testing.assert_allclose(_handed_back(mixture, stems).sum(axis=0), mixture, atol=1e-5)
+
+
+def test_what_is_missing_at_a_frequency_goes_to_the_stem_that_is_heard_there() -> None:
+    at_s = np.arange(200_000) / 44_100
+    low, high = (np.sin(2 * np.pi * hertz * np.stack([at_s, at_s])).astype(np.float32) for hertz in (100, 5000))
+    stems = np.stack([low * 0.5, high, low * 0, low * 0])
+    whole = _handed_back(low + high, stems)
+    inside = slice(5000, -5000)  # at the ends a tone is no tone
+    np.testing.assert_allclose(whole[0, :, inside], low[:, inside], atol=2e-3)
+    np.testing.assert_allclose(whole[1, :, inside], high[:, inside], atol=2e-3)
+
+
+def test_silence_stays_silence() -> None:
+    assert not _handed_back(np.zeros((2, 100_000), np.float32), np.zeros((4, 2, 100_000), np.float32)).any()
