@@ -8,6 +8,7 @@ A *block* is any slice of the song, a *chunk* is what a model sees: ``chunk_samp
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -143,6 +144,28 @@ def rebatch(blocks: Iterable[Array], samples: int) -> Iterator[Array]:
             missing -= block.shape[-1]
     if pending:
         yield np.concatenate(pending, axis=-1)
+
+
+def shared(blocks: Iterable[Array], readers: int = 2) -> tuple[Iterator[Array], ...]:
+    """One stream for several readers, each at its own pace.
+
+    As ``itertools.tee``, which keeps up to 57 blocks that everyone has read; this keeps those alone that someone needs.
+    """
+    source = iter(blocks)
+    waiting: list[deque[Array]] = [deque() for _ in range(readers)]
+
+    def read(mine: deque[Array]) -> Iterator[Array]:
+        while True:
+            if not mine:
+                try:
+                    block = next(source)
+                except StopIteration:
+                    return
+                for queue in waiting:
+                    queue.append(block)
+            yield mine.popleft()
+
+    return tuple(read(queue) for queue in waiting)
 
 
 def _transformed(chunks: Iterator[Chunk], transform: Callable[[Array], Array], batch: int) -> Iterator[Chunk]:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import tee
 
 import numpy as np
 
-from spectacles_engine.chunking import Array, in_chunks, rebatch
+from spectacles_engine.chunking import Array, in_chunks, rebatch, shared
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.residual import hand_back
 from spectacles_engine.separators import Separator
@@ -59,12 +58,12 @@ class Ensemble:
         self, blocks: Iterable[Array], stems: Collection[str] = STEMS, between_chunks: Callable[[], None] = lambda: None
     ) -> Iterator[Block]:
         """Blocks (2, n) of stereo at 44.1 kHz → ``Block`` after ``Block``; ``between_chunks`` may raise to end it."""
-        mixture, source = tee(rebatch(blocks, BLOCK_SAMPLES))
-        estimates, heard = tee(self._estimates(self._heard(source, between_chunks), stems, between_chunks))
+        mixture, source = shared(rebatch(blocks, BLOCK_SAMPLES))
+        estimates, heard = shared(self._estimates(self._heard(source, between_chunks), stems, between_chunks))
         mixed = mix(heard, self.names(stems), self.mixer, stems)
-        mixed, stemmed = tee(mixed)
+        mixed, stemmed = shared(mixed)
         if set(stems) == set(STEMS):
-            mixture, whole = tee(mixture)
+            mixture, whole = shared(mixture)
             both = (np.concatenate([block[None], parts]) for block, parts in zip(whole, stemmed, strict=True))
             stemmed = rebatch(hand_back(both), BLOCK_SAMPLES)
         for parts in zip(mixture, estimates, mixed, stemmed, strict=True):
@@ -75,7 +74,7 @@ class Ensemble:
         if self.front is None:
             yield from (np.stack([block, np.zeros_like(block)]) for block in mixture)
             return
-        mixture, source = tee(mixture)
+        mixture, source = shared(mixture)
         alone = (np.stack([block, np.zeros_like(block)]) for block in source)
         vocals = _one_model(self.models[self.front], alone, ("vocals",), between_chunks)
         for block, (front,) in zip(mixture, vocals, strict=True):
@@ -88,7 +87,7 @@ class Ensemble:
         names = self.names(stems)
         asked = {name: tuple(stem for stem, model in names if model == name) for name in self.models}
         asked = {name: wanted for name, wanted in asked.items() if wanted and name != self.front}
-        front, *copies = tee(heard, len(asked) + 1)
+        front, *copies = shared(heard, len(asked) + 1)
         answers = [
             _one_model(self.models[name], copy, wanted, between_chunks)
             for (name, wanted), copy in zip(asked.items(), copies, strict=True)

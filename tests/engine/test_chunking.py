@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
+import weakref
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spectacles_engine.chunking import Array, ChunkGrid, in_chunks, overlap_add, rebatch, split
+from spectacles_engine.chunking import Array, ChunkGrid, in_chunks, overlap_add, rebatch, shared, split
 from spectacles_engine.messages import SAMPLE_RATE_HZ
 from spectacles_engine.spectrogram import Stft
 
@@ -189,3 +191,23 @@ def test_rebatch_keeps_the_song_and_gives_equal_blocks(lengths: list[int], sampl
 def test_an_impossible_grid_is_refused(overlap: float, margin: int) -> None:
     with pytest.raises(ValueError, match=r"chunk|overlap"):
         ChunkGrid(CHUNK, overlap, margin)
+
+
+def test_a_shared_stream_is_read_at_each_ones_pace_and_kept_no_longer_than_needed() -> None:
+    made: list[weakref.ref[Array]] = []
+
+    def blocks() -> Iterator[Array]:
+        for number in range(200):
+            block = np.full(10, number, np.float32)
+            made.append(weakref.ref(block))
+            yield block
+
+    first, second = shared(blocks())
+    for number in range(100):
+        assert next(first)[0] == number
+        if number >= 3:
+            assert next(second)[0] == number - 3
+    gc.collect()
+    assert sum(reference() is not None for reference in made) <= 5
+    assert [block[0] for block in second] == list(range(97, 200))
+    assert [block[0] for block in first] == list(range(100, 200))
