@@ -20,7 +20,7 @@ STFT = Stft(n_fft=4096, stft_hop=1024)
 
 def hand_back(blocks: Iterable[Array]) -> Iterator[Array]:
     """Blocks (1 + stem, 2, n), the mixture and all stems → blocks (stem, 2, n) of stems that sum to the mixture."""
-    return in_chunks(blocks, _shared_out, chunk_samples=10 * SAMPLE_RATE_HZ, overlap=0.02, margin_samples=STFT.n_fft)
+    return in_chunks(blocks, _shared_out, chunk_samples=3 * SAMPLE_RATE_HZ, overlap=0.02, margin_samples=STFT.n_fft)
 
 
 @torch.inference_mode()

@@ -166,6 +166,7 @@ def _open(path: Path, device: str) -> Any:
     options.intra_op_num_threads = torch.get_num_threads()
     # threads that wait in a loop take the cores from torch, whose turn it is in between
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.enable_cpu_mem_arena = False  # it would keep what it once needed, while torch needs it
     wanted = [_CUDA, "CPUExecutionProvider"] if device == "cuda" else ["CPUExecutionProvider"]
     providers = [provider for provider in wanted if provider in onnxruntime.get_available_providers()]
     try:
