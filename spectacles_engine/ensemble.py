@@ -59,7 +59,7 @@ class Ensemble:
     ) -> Iterator[Block]:
         """Blocks (2, n) of stereo at 44.1 kHz → ``Block`` after ``Block``; ``between_chunks`` may raise to end it."""
         mixture, source = shared(rebatch(blocks, BLOCK_SAMPLES))
-        estimates, heard = shared(self._estimates(self._heard(source, between_chunks), stems, between_chunks))
+        estimates, heard = shared(self.estimate(source, stems, between_chunks))
         mixed = mix(heard, self.names(stems), self.mixer, stems)
         mixed, stemmed = shared(mixed)
         if set(stems) == set(STEMS):
@@ -68,6 +68,12 @@ class Ensemble:
             stemmed = rebatch(hand_back(both), BLOCK_SAMPLES)
         for parts in zip(mixture, estimates, mixed, stemmed, strict=True):
             yield Block(*parts)
+
+    def estimate(
+        self, blocks: Iterable[Array], stems: Collection[str] = STEMS, between_chunks: Callable[[], None] = lambda: None
+    ) -> Iterator[Array]:
+        """What the base models say, without a mixer: blocks (2, n) → blocks (estimate, 2, n), see ``names``."""
+        return self._estimates(self._heard(rebatch(blocks, BLOCK_SAMPLES), between_chunks), stems, between_chunks)
 
     def _heard(self, mixture: Iterable[Array], between_chunks: Callable[[], None]) -> Iterator[Array]:
         """What the models are given, (2, 2, n): the mixture without the front's vocals, and these vocals."""

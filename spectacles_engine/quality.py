@@ -67,7 +67,7 @@ class Meter:
     _products: dict[str, list[Floats]] = field(default_factory=dict)
     _mixture: list[float] = field(default_factory=list)
     _residual: list[float] = field(default_factory=list)
-    _handed_back: list[float] = field(default_factory=list)
+    _left_over: list[float] = field(default_factory=list)
     _samples: int = 0
 
     def add(self, block: Block) -> None:
@@ -75,7 +75,7 @@ class Meter:
         self._samples += block.mixture.shape[1]
         self._mixture.append(energy(block.mixture))
         self._residual.append(energy(block.mixture - block.stems.sum(axis=0)))
-        self._handed_back.append(energy(block.mixture - block.mixed.sum(axis=0)))
+        self._left_over.append(energy(block.mixture - block.mixed.sum(axis=0)))
         for stem, output in zip(self.stems, block.mixed, strict=True):
             estimates = [block.estimates[i] for i, (owner, _) in enumerate(self.names) if owner == stem]
             # in double precision: models that agree differ by far less than they say
@@ -101,7 +101,7 @@ class Meter:
         return {
             "agreement_db": _agreement_db(products),
             "share_db": ratio_db(products[-1, -1], sum(self._mixture)),
-            "residual_db": max(ratio_db(sum(self._handed_back), sum(self._mixture)), -60.0),
+            "residual_db": max(ratio_db(sum(self._left_over), sum(self._mixture)), -60.0),
             "entropy": _entropy(products),
         }
 

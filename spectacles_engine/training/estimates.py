@@ -52,8 +52,9 @@ def write_estimates(ensemble: Ensemble, examples: Iterable[Example], out: Path, 
         if (folder / "estimates.json").exists() and (folder / "estimates.json").read_text() == told:
             continue
         folder.mkdir(parents=True, exist_ok=True)
-        blocks = ensemble.separate([example.references.sum(axis=0)])
-        estimates = np.concatenate([block.estimates.astype(np.float16) for block in blocks], axis=-1)
+        estimates = np.concatenate(
+            [block.astype(np.float16) for block in ensemble.estimate([example.references.sum(axis=0)])], axis=-1
+        )
         np.save(folder / "references.npy", example.references.astype(np.float16))
         np.save(folder / "estimates.npy", estimates)
         (folder / "estimates.json").write_text(told)

@@ -128,8 +128,7 @@ def _museval_metrics() -> ModuleType:
 
 def _ways(ensemble: Ensemble, mixers: Mapping[str, Mixer], mixture: Array) -> dict[str, dict[str, Array]]:
     """Name of the row → stem → what it says, (2, samples)."""
-    blocks = list(ensemble.separate([mixture]))
-    estimates = np.concatenate([block.estimates for block in blocks], axis=-1)
+    estimates = np.concatenate(list(ensemble.estimate([mixture])), axis=-1)
     ways: dict[str, dict[str, Array]] = {"mixture": dict.fromkeys(STEMS, mixture)}
     for (stem, model), estimate in zip(ensemble.names(), estimates, strict=True):
         ways.setdefault(model, {})[stem] = estimate
