@@ -15,6 +15,7 @@ from spectacles_engine.audio import Song, StemWriter, open_song, written_rate
 from spectacles_engine.chunking import Array
 from spectacles_engine.ensemble import Ensemble
 from spectacles_engine.errors import OutputError
+from spectacles_engine.heap import give_large_blocks_back
 from spectacles_engine.input_check import InputCheck
 from spectacles_engine.messages import (
     MIXES,
@@ -45,6 +46,7 @@ class SongSeparator:
     """Loads each ensemble once and separates song after song with it. Not for two threads at once."""
 
     def __init__(self, store: ModelStore, device: str = "auto") -> None:
+        give_large_blocks_back()
         self._store = store
         self._device = pick_device(device)
         self._separators: Loaded = {}

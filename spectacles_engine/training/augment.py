@@ -22,6 +22,10 @@ COHERENT_SHARE = 0.4
 """Share of mixtures whose stems play together in one song."""
 ABSENT_SHARE = {"vocals": 0.3, "drums": 0.12, "bass": 0.15, "other": 0.08}
 """How often a stem is silent in a random mixture: a model must also learn to answer nothing."""
+SYNTHESISED_BASS_SHARE = 0.2
+"""How often the bass is a synthesiser's that is made up on the spot: recorded ones are few."""
+PUMPING_SHARE = 0.2
+"""How often a mixture is compressed as on a master bus: one gain for all stems, so that they still sum to it."""
 LEVEL_DB = {"vocals": -19.0, "drums": -19.0, "bass": -20.0, "other": -20.0}
 """Middle of the drawn loudness (RMS of what sounds), where stems of real songs lie."""
 
@@ -43,6 +47,8 @@ class MixtureSource:
         """References of one mixture, (stems, 2, samples), peak of their sum at most 1."""
         coherent = bool(self._songs) and self._random.random() < COHERENT_SHARE
         stems = self._from_one_song() if coherent else self._across_songs()
+        if self._random.random() < PUMPING_SHARE:
+            stems = stems * self._pumping(stems.sum(axis=0))
         peak = np.abs(stems.sum(axis=0)).max()
         stems = stems / max(1.0, peak) if peak > 0 else stems
         return stems.astype(np.float32)
@@ -73,9 +79,44 @@ class MixtureSource:
     def _loose_stem(self, stem: str) -> Audio:
         if not self._pools[stem]:
             return np.zeros((2, self._samples), np.float32)
+        if stem == "bass" and self._random.random() < SYNTHESISED_BASS_SHARE:
+            return self._loudness(self._colour(self._synthesised_bass(), stem), stem)
         recording = self._pools[stem][self._random.choice(len(self._pools[stem]), p=self._odds[stem])]
         part = _at_speed(recording, self._instant(recording), self._samples, self._speed())
         return self._loudness(self._colour(part, stem), stem)
+
+    def _synthesised_bass(self) -> Audio:
+        """A line of held notes, 33–130 Hz: a sine with some harmonics that fall off, as sub and synth basses have."""
+        beat = int(self._random.uniform(0.12, 0.8) * SAMPLE_RATE_HZ)
+        harmonics = np.arange(1, 1 + self._random.integers(1, 16))
+        slope, decay_s = self._random.uniform(1, 3), self._random.choice([0.15, 0.5, 3.0])
+        root_hz = 33 * 2 ** self._random.uniform(0, 1)
+        line = np.zeros(self._samples, np.float32)
+        start = -int(self._random.integers(beat))
+        while start < self._samples:
+            length = beat * int(self._random.integers(1, 5))
+            if self._random.random() < 0.85:
+                pitch_hz = root_hz * 2 ** (self._random.choice([0, 0, 0, 3, 5, 7, 10, 12]) / 12)
+                time_s = np.arange(max(start, 0) - start, min(start + length, self._samples) - start) / SAMPLE_RATE_HZ
+                phases = 2 * np.pi * pitch_hz * time_s[None] * harmonics[:, None]
+                edge = np.minimum(1, np.minimum(time_s, length / SAMPLE_RATE_HZ - time_s) / 0.008)
+                note = (np.sin(phases) * (harmonics**-slope)[:, None]).sum(axis=0) * np.exp(-time_s / decay_s) * edge
+                line[max(start, 0) : max(start, 0) + len(note)] = note
+            start += length
+        return np.stack([line, line])
+
+    def _pumping(self, mixture: Audio) -> Audio:
+        """The gain of a compressor that listens to the mixture, per sample: fast attack, slow release."""
+        window = SAMPLE_RATE_HZ // 100
+        power = (mixture[:, : mixture.shape[1] // window * window] ** 2).reshape(2, -1, window).mean(axis=(0, 2))
+        level_db = 10 * np.log10(power + 1e-6)
+        over_db = np.maximum(0, level_db - level_db.max() + self._random.uniform(6, 15)) * self._random.uniform(0.3, 0.7)
+        keep, followed_db = np.exp(-0.01 / self._random.uniform(0.05, 0.3)), np.zeros_like(over_db)
+        for i in range(1, len(over_db)):
+            followed_db[i] = max(over_db[i], keep * followed_db[i - 1])
+        at = np.arange(mixture.shape[1]) / window - 0.5
+        gain: Audio = (10 ** (-np.interp(at, np.arange(len(over_db)), followed_db) / 20)).astype(np.float32)
+        return gain
 
     def _instant(self, recording: Recording) -> int:
         """Start of an excerpt in which something sounds, not on a grid."""

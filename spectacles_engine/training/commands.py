@@ -49,6 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--steps", type=int, default=20_000)
     command.add_argument("--minutes", type=float, default=float("inf"), help="end earlier, with the schedule scaled")
     command.add_argument("--batch", type=int, default=3)
+    command.add_argument("--rate", type=float, default=1.0, help="highest learning rate against the usual one")
+    command.add_argument("--start-from", type=Path, help="folder of exported networks to go on from, as weights/ is")
     command.set_defaults(run=_separators)
 
     command = _with_preset(_with_data(commands.add_parser("estimates", help="run the frozen base models over songs")))
@@ -112,9 +114,9 @@ def _separators(arguments: argparse.Namespace) -> None:
     device = pick_device("auto")
     front = SpleeterSeparator.load({"vocals": ModelStore(_data_dir() / "models").path(EMBEDDED_FRONT)}, device)
     validation = separators.validation_excerpts(find_songs(arguments.valid))
-    schedule = separators.Schedule(arguments.steps, arguments.minutes, arguments.batch, arguments.seed)
+    schedule = separators.Schedule(arguments.steps, arguments.minutes, arguments.batch, arguments.seed, arguments.rate)
     for kind in ("demucs", "mdx") if arguments.model == "both" else (arguments.model,):
-        trainer = separators.Trainer(kind, front, arguments.out / kind, schedule, device)
+        trainer = separators.Trainer(kind, front, arguments.out / kind, schedule, device, arguments.start_from)
         # a resumed training draws other mixtures than those that it has had
         source = _source(arguments, arguments.out / "cache", segment_samples(), [arguments.seed, trainer.step])
         try:

@@ -9,10 +9,12 @@ from typing import Any
 import onnx
 import torch
 from demucs.htdemucs import HTDemucs
+from google.protobuf.message import DecodeError
 from torch import Tensor, nn
 
+from spectacles_engine.errors import ModelError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
-from spectacles_engine.separators.demucs import save_demucs
+from spectacles_engine.separators.demucs import load_demucs, save_demucs
 from spectacles_engine.spectrogram import Stft
 
 SEGMENT_S = 3.9
@@ -134,7 +136,16 @@ class SmallMdx(nn.Module):
         with warnings.catch_warnings():
             # the exporter that torch would rather have used needs one more package, and trips over torch's own warnings
             warnings.simplefilter("ignore", DeprecationWarning)
-            torch.onnx.export(self.net.eval(), (example,), path, input_names=["spectrum"], dynamo=False)
+            # nothing folded: the weights keep their names, so that a training can start from them (see load_weights)
+            torch.onnx.export(
+                self.net.eval(),
+                (example,),
+                path,
+                input_names=["spectrum"],
+                training=torch.onnx.TrainingMode.PRESERVE,
+                do_constant_folding=False,
+                dynamo=False,
+            )
         model = onnx.load(path)
         metadata = {"n_fft": self.stft.n_fft, "stft_hop": self.stft.stft_hop, "stems": ",".join(STEMS)}
         onnx.helper.set_model_props(model, {key: str(value) for key, value in metadata.items()})
@@ -149,6 +160,21 @@ def export(network: nn.Module, folder: Path) -> Path:
     elif isinstance(network, SmallMdx):
         network.export(path)
     return path
+
+
+def load_weights(network: nn.Module, folder: Path) -> None:
+    """The inverse of ``export``, to go on training from; raises ModelError if the files are not of these shapes."""
+    try:
+        if isinstance(network, HTDemucs):
+            network.load_state_dict(load_demucs(folder / "lite-demucs.safetensors").float().state_dict())
+        elif isinstance(network, SmallMdx):
+            stored = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(folder / "lite-mdx.onnx").graph.initializer}
+            state = network.net.state_dict()
+            counters = [name for name in state if name.endswith("num_batches_tracked")]  # which nothing reads
+            weights = {name: torch.from_numpy(array.copy()) for name, array in stored.items() if name in state}
+            network.net.load_state_dict(weights | {name: state[name] for name in counters})
+    except (OSError, RuntimeError, DecodeError) as error:
+        raise ModelError(f"there is nothing in {folder} that training can start from ({error})") from error
 
 
 def segment_samples() -> int:

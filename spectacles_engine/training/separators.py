@@ -24,7 +24,7 @@ from spectacles_engine.messages import STEMS
 from spectacles_engine.separators.spleeter import SpleeterSeparator
 from spectacles_engine.training.augment import MixtureSource
 from spectacles_engine.training.data import SongFiles, read_song
-from spectacles_engine.training.networks import SmallMdx, export, segment_samples, small_demucs
+from spectacles_engine.training.networks import SmallMdx, export, load_weights, segment_samples, small_demucs
 from spectacles_engine.training.plots import plot_curve
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {"demucs": small_demucs, "mdx": SmallMdx}
@@ -42,6 +42,8 @@ class Schedule:
     minutes: float = float("inf")
     batch: int = 3
     seed: int = 0
+    rate: float = 1.0
+    """Highest learning rate, against ``LEARNING_RATE``: less where a training starts from trained weights."""
     checkpoint_every_s: float = 300.0
     validate_every_s: float = 900.0
 
@@ -53,10 +55,22 @@ class Schedule:
 class Trainer:
     """One network, its optimiser and its averaged weights; resumes from ``folder/checkpoint.pt``."""
 
-    def __init__(self, kind: str, front: SpleeterSeparator, folder: Path, schedule: Schedule, device: str) -> None:
+    def __init__(
+        self,
+        kind: str,
+        front: SpleeterSeparator,
+        folder: Path,
+        schedule: Schedule,
+        device: str,
+        start_from: Path | None = None,
+    ) -> None:
+        """``start_from``: a folder of exported networks whose weights are the first, in place of random ones."""
         torch.manual_seed(schedule.seed)
         self.kind, self.front, self.folder, self.schedule, self.device = kind, front, folder, schedule, device
-        self.network = NETWORKS[kind]().to(device)
+        self.network = NETWORKS[kind]()
+        if start_from:
+            load_weights(self.network, start_from)
+        self.network.to(device)
         self.average = torch.optim.swa_utils.AveragedModel(self.network, avg_fn=moving_average, use_buffers=True)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=LEARNING_RATE[kind], weight_decay=1e-4)
         self.step, self.elapsed_s = 0, 0.0
@@ -92,7 +106,7 @@ class Trainer:
     def _train_step(self, references: Tensor) -> float:
         self.network.train()
         for group in self.optimiser.param_groups:
-            group["lr"] = LEARNING_RATE[self.kind] * self._rate()
+            group["lr"] = LEARNING_RATE[self.kind] * self.schedule.rate * self._rate()
         heard, targets = self._cascade(references.to(self.device))
         # every example counts the same, however loud it was drawn
         level = heard.square().mean(dim=(1, 2), keepdim=True).sqrt() + 1e-3

@@ -46,6 +46,9 @@ def test_an_interrupted_training_goes_on_and_exports_what_the_engine_loads(
     assert [row["step"] for row in resumed.history] == [1, 2, 3]
     separator = MdxSeparator.load({"all": resumed.export()}, None, "cpu")
     assert separator.stems == STEMS
+    tuned = Trainer("mdx", front, tmp_path / "tuned", Schedule(steps=1, batch=1), "cpu", start_from=tmp_path)
+    for one, two in zip(resumed.average.module.parameters(), tuned.network.parameters(), strict=True):
+        torch.testing.assert_close(one, two)
 
 
 def test_the_schedule_ends_at_whichever_limit_comes_first() -> None:
