@@ -11,6 +11,8 @@
     │   ├── ModelMissingError     its files are not here
     │   ├── ChecksumError         a file is not the one that the manifest names
     │   └── NoNetworkError        it could not be fetched
+    ├── EngineError           there is no engine to separate with
+    ├── PoisonousError        the song killed or hung the engine twice
     └── CancelledError        the person changed their mind
 """
 
@@ -51,5 +53,17 @@ class NoNetworkError(ModelError):
     """A download failed because the source could not be reached."""
 
 
+class EngineError(SpecTaclesError):
+    """The engine cannot be started, or is closed."""
+
+
+class PoisonousError(SpecTaclesError):
+    """A song killed or hung the engine twice, and is not tried again."""
+
+
 class CancelledError(SpecTaclesError):
     """The job was cancelled between two chunks."""
+
+
+MISTAKE_OF_OURS = "something went wrong in SpecTacles itself"
+"""What a person reads of an error that is none of these; a log has the rest."""

@@ -6,7 +6,10 @@ The command line prints them as JSON, the process boundary pickles them, the bot
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
+
+from spectacles_engine.errors import SpecTaclesError
 
 STEMS = ("vocals", "drums", "bass", "other")
 """The four stems, in the order of every array's stem axis."""
@@ -116,6 +119,81 @@ class SeparationResult:
             "weak_spots": [asdict(spot) for spot in self.note.weak_spots],
             "warnings": list(self.warnings),
         }
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What a child process needs to become an engine.
+
+    ``models``: folder of the fetched models. ``device``: ``auto``, ``cpu`` or ``cuda``; ``gpu``: which of them.
+    ``longest_s`` and ``decode_deadline_s`` are the limits of a song.
+    """
+
+    models: Path
+    preset: str = "lite"
+    blend: str = "stemmixer"
+    device: str = "auto"
+    gpu: int = 0
+    longest_s: float = 3600.0
+    decode_deadline_s: float = 600.0
+
+
+@dataclass(frozen=True)
+class Separate:
+    """To the child: a job."""
+
+    job_id: str
+    song: Path
+    out: Path
+    request: SeparationRequest
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """To the child: end this job between two chunks; nothing happens if it is not the one that runs."""
+
+    job_id: str
+
+
+@dataclass(frozen=True)
+class Close:
+    """To the child: leave, after the running chunk."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """From the child: the models are loaded and warm. ``gpus``: how many of them torch sees on this machine."""
+
+    gpus: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """From the child, between chunks: it lives, and this share (0–1) of the job is done."""
+
+    job_id: str
+    share: float
+
+
+@dataclass(frozen=True)
+class Done:
+    """From the child: the job's result."""
+
+    job_id: str
+    result: SeparationResult
+
+
+@dataclass(frozen=True)
+class Failed:
+    """From the child: a job failed, or the start did (no ``job_id``). ``traceback``: if the mistake is ours."""
+
+    job_id: str | None
+    error: SpecTaclesError
+    traceback: str = ""
+
+
+ToChild = Separate | Cancel | Close
+FromChild = Ready | Progress | Done | Failed
 
 
 def failed_json(song: str, error: str) -> dict[str, str]:
