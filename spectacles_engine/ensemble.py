@@ -51,17 +51,17 @@ class Ensemble:
     front: str | None = None
 
     def names(self, stems: Collection[str] = STEMS) -> tuple[tuple[str, str], ...]:
-        """(stem, model) of every estimate: for each stem the models that the mixer listens to, in its order."""
-        return tuple((stem, model) for stem in STEMS if stem in stems for model in self.mixer.models[stem])
+        """(stem, model) of every estimate that the mixer listens to for these stems, in its order."""
+        return self.mixer.names(stems)
 
     def separate(
         self, blocks: Iterable[Array], stems: Collection[str] = STEMS, between_chunks: Callable[[], None] = lambda: None
     ) -> Iterator[Block]:
         """Blocks (2, n) of stereo at 44.1 kHz → ``Block`` after ``Block``; ``between_chunks`` may raise to end it."""
-        mixture, source = shared(rebatch(blocks, BLOCK_SAMPLES))
-        estimates, heard = shared(self.estimate(source, stems, between_chunks))
-        mixed = mix(heard, self.names(stems), self.mixer, stems)
-        mixed, stemmed = shared(mixed)
+        mixture, source, known = shared(rebatch(blocks, BLOCK_SAMPLES), 3)
+        estimates, said = shared(self.estimate(source, stems, between_chunks))
+        heard = (np.concatenate([block[None], parts]) for block, parts in zip(known, said, strict=True))
+        mixed, stemmed = shared(mix(heard, self.names(stems), self.mixer, stems, between_chunks))
         if set(stems) == set(STEMS):
             mixture, whole = shared(mixture)
             both = (np.concatenate([block[None], parts]) for block, parts in zip(whole, stemmed, strict=True))
@@ -106,17 +106,22 @@ class Ensemble:
 
 
 def mix(
-    estimates: Iterable[Array], names: Sequence[tuple[str, str]], mixer: Mixer, stems: Collection[str] = STEMS
+    heard: Iterable[Array],
+    names: Sequence[tuple[str, str]],
+    mixer: Mixer,
+    stems: Collection[str] = STEMS,
+    between_chunks: Callable[[], None] = lambda: None,
 ) -> Iterator[Array]:
-    """Blocks of estimates (estimate, 2, n), each named (stem, model), → blocks of one second of stems (stem, 2, n)."""
+    """Blocks (1 + estimate, 2, n), the mixture and the estimates named (stem, model) → blocks of stems (stem, 2, n)."""
     wanted = [stem for stem in STEMS if stem in stems]
-    heard = {stem: [names.index((stem, model)) for model in mixer.models[stem]] for stem in wanted}
+    rows = [0, *(1 + names.index(name) for name in mixer.names(wanted))]
 
     def blend(chunks: Array) -> Array:
-        return np.stack([mixer.blend(stem, chunks[:, heard[stem]]) for stem in wanted], axis=1)
+        between_chunks()
+        return mixer.blend(chunks[:, rows], wanted)
 
     mixed = in_chunks(
-        estimates,
+        heard,
         blend,
         chunk_samples=MIXER_CHUNK_SAMPLES,
         overlap=MIXER_OVERLAP,

@@ -67,3 +67,11 @@ class CancelledError(SpecTaclesError):
 
 MISTAKE_OF_OURS = "something went wrong in SpecTacles itself"
 """What a person reads of an error that is none of these; a log has the rest."""
+
+
+def error_of(name: str, sentence: str) -> SpecTaclesError:
+    """The error of that class name, as it came out of another process."""
+    found = [SpecTaclesError]
+    for kind in found:
+        found += kind.__subclasses__()
+    return next((kind for kind in found if kind.__name__ == name), SpecTaclesError)(sentence)

@@ -76,7 +76,12 @@ class SongSeparator:
         file is left. Raises SpecTaclesError, see ``errors``.
         """
         started = time.monotonic()
-        with open_song(song, longest_s=limits.longest_s, deadline_s=limits.decode_deadline_s) as opened:
+        with open_song(
+            song,
+            longest_s=limits.longest_s,
+            deadline_s=limits.decode_deadline_s,
+            between_blocks=lambda: on_progress(0.0),
+        ) as opened:
             ensemble, calibration = self.load(request.preset, request.blend)
             job = _Job(opened, ensemble, calibration, request, on_progress)
             written = job.run(out)

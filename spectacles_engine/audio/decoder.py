@@ -46,12 +46,17 @@ _WEIGHTS = {
 
 
 class Decoder(Protocol):
-    """A file that is being decoded: ``blocks`` yields (channels, samples) at ``sample_rate``, once."""
+    """A file that is being decoded: ``blocks`` yields (channels, samples) at ``sample_rate``, once.
+
+    ``title`` and ``performer`` are what its tags say, for what that is worth; empty if they say nothing.
+    """
 
     sample_rate: int
     speakers: tuple[str, ...]
     duration_s: float | None
     warnings: list[str]
+    title: str
+    performer: str
 
     def blocks(self) -> Iterator[NDArray[np.float32]]: ...
 

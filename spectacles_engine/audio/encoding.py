@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
 import av
@@ -56,20 +57,35 @@ class Encoder(Protocol):
     def close(self) -> None: ...
 
 
+@dataclass(frozen=True)
+class Tags:
+    """What a player shows of a file. ``track``: its number within the album."""
+
+    title: str | None = None
+    performer: str | None = None
+    album: str | None = None
+    track: int | None = None
+
+    def named(self, **names: str) -> dict[str, str]:
+        """Those that there are, under the names that a container has for them."""
+        values = {name: getattr(self, field) for field, name in names.items()}
+        return {name: str(value) for name, value in values.items() if value}
+
+
 def open_encoder(
-    handle: BinaryIO, format: str, *, rate: int, channels: int, bitrate_kbps: int | None, title: str | None
+    handle: BinaryIO, format: str, *, rate: int, channels: int, bitrate_kbps: int | None, tags: Tags
 ) -> Encoder:
     """An encoder of ``format`` that writes to ``handle`` and leaves it open."""
     kbps = bitrate_kbps or _DEFAULT_KBPS.get(format, 0)
     if format == "m4a":
-        return FfmpegEncoder(handle, rate, channels, kbps, title)
-    return SoundfileEncoder(handle, format, rate, channels, kbps, title)
+        return FfmpegEncoder(handle, rate, channels, kbps, tags)
+    return SoundfileEncoder(handle, format, rate, channels, kbps, tags)
 
 
 class SoundfileEncoder:
     """24-bit WAV and FLAC, constant bitrate MP3, Ogg Vorbis and Opus."""
 
-    def __init__(self, handle: BinaryIO, format: str, rate: int, channels: int, kbps: int, title: str | None) -> None:
+    def __init__(self, handle: BinaryIO, format: str, rate: int, channels: int, kbps: int, tags: Tags) -> None:
         container, subtype = _CONTAINERS[format]
         self._handle = handle
         # By descriptor: through a Python file object a full disk would go unnoticed.
@@ -84,8 +100,9 @@ class SoundfileEncoder:
             compression_level=_compression_level(format, rate, channels, kbps),
             bitrate_mode="CONSTANT" if format == "mp3" else None,
         )
-        if title:
-            self._file.title = title
+        named = tags.named(title="title", performer="artist", album="album", track="tracknumber")
+        for name, value in named.items():
+            setattr(self._file, name, value)
 
     def write(self, block: NDArray[np.float32]) -> None:
         for start in range(0, block.shape[1], _MOST_SAMPLES_AT_ONCE):
@@ -131,7 +148,7 @@ def _compression_level(format: str, rate: int, channels: int, kbps: int) -> floa
 class FfmpegEncoder:
     """AAC in MP4, with an edit list that cuts the encoder's delay and padding to the sample."""
 
-    def __init__(self, handle: BinaryIO, rate: int, channels: int, kbps: int, title: str | None) -> None:
+    def __init__(self, handle: BinaryIO, rate: int, channels: int, kbps: int, tags: Tags) -> None:
         self._layout = "mono" if channels == 1 else "stereo"
         self._rate = rate
         self._samples = 0
@@ -139,8 +156,7 @@ class FfmpegEncoder:
         self._output = _Output(handle)
         self._container = av.open(self._output, "w", format="ipod", options={"movie_timescale": str(rate)})
         self._stream = self._container.add_stream("aac", rate=rate, layout=self._layout, bit_rate=1000 * kbps)
-        if title:
-            self._container.metadata["title"] = title
+        self._container.metadata.update(tags.named(title="title", performer="artist", album="album", track="track"))
 
     def write(self, block: NDArray[np.float32]) -> None:
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block, np.float32), "fltp", self._layout)

@@ -69,6 +69,9 @@ class FfmpegDecoder:
             raise NotAudioError("no sound in this file")
         self.sample_rate = self._first.sample_rate
         self.speakers = _speakers(self._first)
+        # Ogg has its tags in the stream, Matroska and FLAC may write them in capitals.
+        tags = {name.lower(): text for name, text in [*self._stream.metadata.items(), *container.metadata.items()]}
+        self.title, self.performer = tags.get("title", ""), tags.get("artist", "")
         # With PyAV the duration is None where no header has one.
         self.duration_s: float | None = container.duration / av.time_base if container.duration else None
 

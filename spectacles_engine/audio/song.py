@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -18,20 +18,31 @@ from spectacles_engine.messages import SAMPLE_RATE_HZ
 
 # Far above any scale in which samples are written (±1, or ±32768 by mistake), far below what overflows a network.
 _LOUDEST = 1e6
+_LONGEST_TAG = 200
+# Zero width, but Persian, Hindi and families of emoji are spelt with them.
+_JOINERS = "\u200c\u200d"
 
 
-def open_song(path: Path, *, longest_s: float = 3600.0, deadline_s: float = 600.0) -> Song:
+def open_song(
+    path: Path,
+    *,
+    longest_s: float = 3600.0,
+    deadline_s: float = 600.0,
+    between_blocks: Callable[[], None] = lambda: None,
+) -> Song:
     """Open any audio or video file for separation, decoding its beginning.
 
     Raises InputError (unreadable), NotAudioError (nothing to hear) or TooLongError (longer than ``longest_s``, or more
     than ``deadline_s`` of work for the decoder). A header that promises more than ``longest_s``, or says nothing, is
-    checked by decoding the file once, so that a song is not refused after an hour of separation.
+    checked by decoding the file once, so that a song is not refused after an hour of separation; ``between_blocks`` may
+    raise to end that.
     """
     song = Song(path, longest_s, deadline_s)
     if song.duration_s is not None and song.duration_s <= longest_s:
         return song
     with song:
-        song.decode_only()
+        for _ in song.seconds():
+            between_blocks()
     measured = Song(path, longest_s, deadline_s)
     measured.duration_s = song.samples / song.sample_rate
     return measured
@@ -41,7 +52,8 @@ class Song:
     """One song that is being read; made by ``open_song``, a context manager.
 
     ``sample_rate`` (Hz) and ``channels`` (1 or 2) are what the stems will have; ``duration_s`` is an estimate for
-    progress only; ``samples`` counts what was decoded so far, at ``sample_rate``.
+    progress only; ``samples`` counts what was decoded so far, at ``sample_rate``; ``title`` and ``performer`` come from
+    its tags (None where these say nothing).
     """
 
     def __init__(self, path: Path, longest_s: float, deadline_s: float) -> None:
@@ -53,6 +65,7 @@ class Song:
         self._decoder: Decoder = open_decoder(path)
         self._decoding_s += time.monotonic() - began
         self.sample_rate = self._decoder.sample_rate
+        self.title, self.performer = (_one_line(text) for text in (self._decoder.title, self._decoder.performer))
         self.channels = 1 if len(self._decoder.speakers) == 1 else 2
         self.duration_s = self._decoder.duration_s
         self.samples = 0
@@ -77,13 +90,13 @@ class Song:
         The first sample is the file's first; n adds up to ``samples`` * 44100 / ``sample_rate``, rounded, at least 1.
         """
         if self.sample_rate == SAMPLE_RATE_HZ:
-            for second in self._seconds():
+            for second in self.seconds():
                 yield _stereo(second)
             return
         resampler = soxr.ResampleStream(self.sample_rate, SAMPLE_RATE_HZ, self.channels, dtype="float32")
         is_empty = True
         last = np.zeros((self.channels, 0), np.float32)
-        for second in self._seconds():
+        for second in self.seconds():
             last = second
             block = resampler.resample_chunk(np.ascontiguousarray(second.T)).T
             if block.shape[1]:
@@ -94,13 +107,8 @@ class Song:
             # Less than half a sample at 44.1 kHz is still a sound.
             yield _stereo(block if block.shape[1] else last[:, :1])
 
-    def decode_only(self) -> None:
-        """Run through the file for ``samples`` and ``warnings`` alone; raises TooLongError."""
-        for _ in self._seconds():
-            pass
-
-    def _seconds(self) -> Iterator[NDArray[np.float32]]:
-        """(channels, n) at the file's own rate, clean, mixed to at most two channels."""
+    def seconds(self) -> Iterator[NDArray[np.float32]]:
+        """Yield (channels, n) at the file's own rate, clean, mixed to at most two channels; as ``blocks``, once."""
         second, self._first = self._first, None
         weights = downmix_weights(self._decoder.speakers)
         while second is not None:
@@ -144,6 +152,12 @@ class Song:
 
 def _stereo(block: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.ascontiguousarray(np.broadcast_to(block, (2, block.shape[1])))
+
+
+def _one_line(text: str) -> str | None:
+    """A tag as a person may see it: one line, of a length that fits a message, without what cannot be printed."""
+    printable = "".join(char if char.isprintable() or char in _JOINERS else " " for char in text)
+    return " ".join(printable.split())[:_LONGEST_TAG].rstrip() or None
 
 
 def _minutes(seconds: float) -> str:

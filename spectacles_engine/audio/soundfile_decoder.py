@@ -28,6 +28,7 @@ class SoundfileDecoder:
         self.sample_rate = int(file.samplerate)
         self.speakers = order.get(file.channels, ("?",) * file.channels)
         self.duration_s: float | None = file.frames / file.samplerate
+        self.title, self.performer = str(file.title), str(file.artist)
         self.warnings: list[str] = []
         if _is_cut(file, handle):
             self.warnings.append(ENDS_EARLY)

@@ -13,7 +13,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from spectacles_engine.audio.encoding import ENCODER_ERRORS, open_encoder, written_rate
+from spectacles_engine.audio.encoding import ENCODER_ERRORS, Tags, open_encoder, written_rate
 from spectacles_engine.errors import OutputError
 from spectacles_engine.messages import FORMATS, SAMPLE_RATE_HZ
 
@@ -24,8 +24,9 @@ class StemWriter:
     """Writes one stem; a context manager that leaves either a whole file behind or none.
 
     WAV and FLAC are 24-bit PCM: its noise at -146 dB is out of hearing, and every player reads it. ``bitrate_kbps`` is
-    for mp3 (constant), m4a, ogg and opus (on average), by default 320, 256, 256 and 192. ``sample_rate`` afterwards is
-    the rate in the file (see ``written_rate``). Raises OutputError for a full disk or an unwritable folder.
+    for mp3 (constant), m4a, ogg and opus (on average), by default 320, 256, 256 and 192. ``block_rate`` is the rate of
+    what comes, ``sample_rate`` that of the song, and afterwards that in the file (see ``written_rate``). Raises
+    OutputError for a full disk or an unwritable folder.
     """
 
     def __init__(
@@ -35,8 +36,12 @@ class StemWriter:
         *,
         sample_rate: int,
         channels: int,
+        block_rate: int = SAMPLE_RATE_HZ,
         bitrate_kbps: int | None = None,
         title: str | None = None,
+        performer: str | None = None,
+        album: str | None = None,
+        track: int | None = None,
     ) -> None:
         if format not in FORMATS or channels not in (1, 2):
             raise ValueError(f"cannot write {channels} channels as {format}")
@@ -48,8 +53,8 @@ class StemWriter:
         self._written = 0
         self._most_samples = _MOST_WAV_BYTES // (3 * channels) if format == "wav" else None
         self._resampler = None
-        if self.sample_rate != SAMPLE_RATE_HZ:
-            self._resampler = soxr.ResampleStream(SAMPLE_RATE_HZ, self.sample_rate, channels, dtype="float32")
+        if self.sample_rate != block_rate:
+            self._resampler = soxr.ResampleStream(block_rate, self.sample_rate, channels, dtype="float32")
         try:
             self._handle: BinaryIO = open(self._part, "x+b", buffering=0)  # noqa: SIM115 - closed by finish or __exit__
         except OSError as error:
@@ -61,14 +66,14 @@ class StemWriter:
                 rate=self.sample_rate,
                 channels=channels,
                 bitrate_kbps=bitrate_kbps,
-                title=title,
+                tags=Tags(title, performer, album, track),
             )
         except ENCODER_ERRORS as error:
             self._discard()
             raise self._failure(error) from error
 
     def write(self, block: NDArray[np.float32]) -> None:
-        """Append a (2, n) float32 block at 44.1 kHz; a mono file gets the mean of the channels."""
+        """Append a (2, n) float32 block at ``block_rate``; a mono file gets the mean of the channels."""
         mixed = block.mean(axis=0, keepdims=True) if self._channels == 1 else block
         if self._resampler is not None:
             mixed = self._resampler.resample_chunk(np.ascontiguousarray(mixed.T, np.float32)).T
