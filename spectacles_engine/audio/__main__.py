@@ -1,0 +1,78 @@
+"""The program behind ``audio_files``: one question as JSON on stdin, one answer on stdout."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from spectacles_engine.audio.song import Song
+from spectacles_engine.audio.writing import StemWriter
+from spectacles_engine.short_child import answer
+
+CEILING = 0.999
+"""Loudest sample of a sum that had to be turned down."""
+
+
+def inspect(path: str, longest_s: float, deadline_s: float) -> dict[str, Any]:
+    """The fields of ``audio_files.Inspected``; raises InputError."""
+    with Song(Path(path), longest_s, deadline_s) as song:
+        digest = hashlib.sha256(f"{song.sample_rate} {song.channels} ".encode())
+        for second in song.seconds():
+            # sample by sample, so that it does not depend on where blocks end
+            digest.update(np.ascontiguousarray(second.T, "<f4").data)
+        return {
+            "audio": digest.hexdigest(),
+            "seconds": song.samples / song.sample_rate,
+            "sample_rate": song.sample_rate,
+            "channels": song.channels,
+            "title": song.title,
+            "performer": song.performer,
+            "warnings": song.warnings,
+        }
+
+
+def encode(stems: list[str], path: str, format: str, bitrate_kbps: int | None, tags: dict[str, Any]) -> None:
+    """The sum of files that are alike in rate, channels and length, as another file; raises OutputError."""
+    peak = max(float(np.abs(block).max()) for block in _sum(stems)) if len(stems) > 1 else 0.0
+    gain = np.float32(CEILING / peak if peak > 1 else 1)
+    first = soundfile.info(stems[0])
+    with StemWriter(
+        Path(path),
+        format,
+        sample_rate=first.samplerate,
+        channels=first.channels,
+        block_rate=first.samplerate,
+        bitrate_kbps=bitrate_kbps,
+        **tags,
+    ) as writer:
+        for block in _sum(stems):
+            writer.write(np.broadcast_to(block * gain, (2, block.shape[1])))
+        writer.finish(first.frames)
+
+
+def _sum(stems: list[str]) -> Iterator[NDArray[np.float32]]:
+    """Blocks (channels, n) of about a second."""
+    with ExitStack() as stack:
+        files = [stack.enter_context(soundfile.SoundFile(stem)) for stem in stems]
+        streams = (file.blocks(file.samplerate, dtype="float32", always_2d=True) for file in files)
+        for blocks in zip(*streams, strict=True):
+            together: NDArray[np.float32] = np.stack(blocks).sum(axis=0)
+            yield together.T
+
+
+def _work(question: dict[str, Any]) -> dict[str, Any] | None:
+    if question.pop("do") == "inspect":
+        return inspect(**question)
+    encode(**question)
+    return None
+
+
+if __name__ == "__main__":
+    answer(_work)

@@ -1,0 +1,90 @@
+"""Looking into songs and encoding stems, from an event loop (import-light): each in a short-lived child process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from spectacles_engine.errors import NotAudioError, OutputError, TooLongError
+from spectacles_engine.short_child import ChildDied, ask
+
+ENCODE_DEADLINE_S = 1800.0
+"""Many times what an hour of four stems takes."""
+
+_PROGRAM = "spectacles_engine.audio"
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """What there is to know of a song before it is separated.
+
+    ``audio``: SHA-256 (hex) of its rate, channels and decoded samples, the same for all files with the same sound to
+    the last bit. ``title`` and ``performer`` are one line each, from its tags.
+    """
+
+    audio: str
+    seconds: float
+    sample_rate: int
+    channels: int
+    title: str | None
+    performer: str | None
+    warnings: tuple[str, ...]
+
+
+async def inspect(path: Path, *, longest_s: float, deadline_s: float) -> Inspected:
+    """Decodes the whole file, in another process; raises InputError, NotAudioError or TooLongError.
+
+    A file that brings down its decoder is "not an audio file".
+    """
+    question = {"do": "inspect", "path": _absolute(path), "longest_s": longest_s, "deadline_s": deadline_s}
+    try:
+        answer = await ask(_PROGRAM, question, deadline_s=deadline_s)
+    except ChildDied as died:
+        raise NotAudioError("not an audio file") from died
+    except TimeoutError:
+        raise TooLongError(f"took longer than {deadline_s:g} seconds to decode") from None
+    return Inspected(**answer | {"warnings": tuple(answer["warnings"])})
+
+
+async def encode(
+    stems: Sequence[Path],
+    out: Path,
+    format: str,
+    *,
+    bitrate_kbps: int | None = None,
+    title: str | None = None,
+    performer: str | None = None,
+    album: str | None = None,
+    track: int | None = None,
+) -> None:
+    """Writes the sum of ``stems`` (as the engine wrote them) to ``out``, in another process; raises OutputError.
+
+    Rate, channels and length are the stems', as far as ``format`` knows that rate. A sum that would clip is turned down
+    by one gain. A file that is there is whole.
+    """
+    # What a killed child leaves half done lies in there.
+    folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=".encode-", dir=out.parent))
+    question = {
+        "do": "encode",
+        "stems": [_absolute(stem) for stem in stems],
+        "path": _absolute(folder / out.name),
+        "format": format,
+        "bitrate_kbps": bitrate_kbps,
+        "tags": {"title": title, "performer": performer, "album": album, "track": track},
+    }
+    try:
+        await ask(_PROGRAM, question, deadline_s=ENCODE_DEADLINE_S)
+        os.replace(folder / out.name, out)
+    except (ChildDied, TimeoutError) as error:
+        raise OutputError(f"{out.name} could not be written") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _absolute(path: Path) -> str:
+    return str(path.absolute())

@@ -1,0 +1,109 @@
+"""One question to a short-lived child process: what reads a stranger's file can then at worst take itself down.
+
+``ask`` is the side of the event loop, ``answer`` that of the child, a module with a ``__main__``. JSON goes both ways.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from spectacles_engine.errors import SpecTaclesError, error_of
+
+log = logging.getLogger(__name__)
+
+MOST_MEMORY_BYTES = 4 << 30
+"""Of address space, for the child: a file that would have it take more ends it."""
+
+_ROOT = Path(__file__).parents[1]
+
+
+class ChildDied(Exception):
+    """The child came to no answer; ``str()`` says why, for the log."""
+
+
+async def ask(module: str, question: Mapping[str, Any], *, deadline_s: float) -> Any:
+    """What ``python -m module`` answers; raises the SpecTaclesError that it raised, TimeoutError, or ChildDied.
+
+    The child is killed at the deadline, and when the caller is cancelled; it leaves by itself when this process dies.
+    Paths in the question must be absolute.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", module, str(deadline_s)),
+        cwd=_ROOT,
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is for this process to hear
+    )
+    assert process.stdin
+    assert process.stdout
+    try:
+        async with asyncio.timeout(deadline_s):
+            with contextlib.suppress(ConnectionError):  # it is dead already, as its answer shows
+                process.stdin.write(json.dumps(question).encode() + b"\n")
+                await process.stdin.drain()
+            said = await process.stdout.read()
+            await process.wait()
+    finally:
+        process.stdin.close()
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return _understood(module, said, process.returncode)
+
+
+def _understood(module: str, said: bytes, exit_status: int | None) -> Any:
+    try:
+        message = json.loads(said)
+    except ValueError:
+        log.warning("%s ended with exit status %s and no answer", module, exit_status)
+        raise ChildDied(f"exit status {exit_status}") from None
+    if "error" in message:
+        raise error_of(*message["error"])
+    if "traceback" in message:
+        log.warning("%s:\n%s", module, message["traceback"])
+        raise ChildDied("an error that nobody expected")
+    return message["answer"]
+
+
+def answer(work: Callable[[dict[str, Any]], Any]) -> None:
+    """The child's whole life: reads the question, and writes what ``work`` makes of it, or how it failed."""
+    out = os.dup(1)
+    os.dup2(2, 1)  # whatever a library prints is no answer
+    question = json.loads(sys.stdin.buffer.readline())
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    _limit(float(sys.argv[1]))
+    try:
+        message = {"answer": work(question)}
+    except SpecTaclesError as error:
+        message = {"error": (type(error).__name__, str(error))}
+    except Exception:  # noqa: BLE001  the parent logs it
+        message = {"traceback": traceback.format_exc()}
+    with open(out, "w", encoding="utf-8") as answers:
+        json.dump(message, answers)
+
+
+def _leave_with_parent() -> None:
+    sys.stdin.buffer.read()  # nothing more comes: this ends when the other end of the pipe is closed
+    os._exit(1)
+
+
+def _limit(deadline_s: float) -> None:
+    """Bounds memory, and the time of the processor: a library that hangs might never let the watching thread run."""
+    with contextlib.suppress(ImportError, ValueError, OSError):  # not every system has such limits
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY_BYTES, MOST_MEMORY_BYTES))
+        longest_s = int(deadline_s) + 60
+        resource.setrlimit(resource.RLIMIT_CPU, (longest_s, longest_s))
