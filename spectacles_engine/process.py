@@ -101,7 +101,8 @@ class EngineProcess:
     def __init__(
         self, options: EngineOptions, *, target: Target = worker.main, patience: Patience = Patience()
     ) -> None:
-        self._options, self._target, self._patience = options, target, patience
+        self.options = options
+        self._target, self._patience = target, patience
         self._waiting: deque[_Job] = deque()
         self._running: _Job | None = None
         self._owner: asyncio.Task[None] | None = None
@@ -225,7 +226,7 @@ class EngineProcess:
             log.warning("the engine died while it was idle")
             self._child = None
         if self._child is None:
-            self._child, self._is_ready = Child(self._target, self._options), False
+            self._child, self._is_ready = Child(self._target, self.options), False
             self._deadline = _now_s() + self._patience.start_s
         while not self._is_ready:
             if job.is_unwanted or self._closing:
@@ -295,17 +296,18 @@ class EngineProcess:
         await self._drop()
 
 
-async def start_engines(options: EngineOptions) -> list[EngineProcess]:
+async def start_engines(options: EngineOptions, *, target: Target = worker.main) -> list[EngineProcess]:
     """One engine for each GPU, or one on the CPU; all but the first are left to start with ``start``.
 
     If the first cannot be started, it is the only one, and its own ``start`` says why.
     """
-    first = EngineProcess(options)
+    first = EngineProcess(options, target=target)
     try:
         await first.start()
     except EngineError as error:
         log.warning("the engine could not be started: %s", error)
-    return [first, *(EngineProcess(replace(options, gpu=gpu)) for gpu in range(1, first.gpus))]
+    others = (EngineProcess(replace(options, gpu=gpu), target=target) for gpu in range(1, first.gpus))
+    return [first, *others]
 
 
 def _now_s() -> float:

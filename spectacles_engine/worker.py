@@ -119,9 +119,7 @@ def _load(options: EngineOptions) -> tuple[SeparateSong, int]:
     """The real engine, warm, and the number of GPUs; raises ModelError."""
     if options.gpu:
         # Before CUDA starts. The first child leaves it as it is: it takes the first GPU, and counts them.
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        gpus = visible.split(",") if visible else [str(gpu) for gpu in range(options.gpu + 1)]
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[options.gpu]
+        os.environ["CUDA_VISIBLE_DEVICES"] = nth_gpu(options.gpu, os.environ.get("CUDA_VISIBLE_DEVICES"))
 
     import torch
 
@@ -138,6 +136,11 @@ def _load(options: EngineOptions) -> tuple[SeparateSong, int]:
 
     _warm_up(separate, SeparationRequest(preset=options.preset, blend=options.blend))
     return separate, 0 if options.device == "cpu" else torch.cuda.device_count()
+
+
+def nth_gpu(number: int, visible: str | None) -> str:
+    """The name of a GPU, counted from 0 among those that CUDA_VISIBLE_DEVICES lets this machine's programs see."""
+    return visible.split(",")[number] if visible else str(number)
 
 
 def _warm_up(separate: SeparateSong, request: SeparationRequest) -> None:

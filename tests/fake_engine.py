@@ -55,7 +55,7 @@ class Behaviour:
     crashes: int = 0
     hangs: int = 0
     deaf: bool = False
-    """Sends progress, but hears no message: a cancel needs force."""
+    """Neither sends progress nor hears a message: a cancel needs force."""
     not_audio: bool = False
     mistake: bool = False
     """Raises what is no SpecTaclesError."""
@@ -63,14 +63,18 @@ class Behaviour:
 
 @dataclass(frozen=True)
 class FakeOptions(EngineOptions):
-    """``crash_rate``, ``hang_rate``: chances (0–1) for each attempt, drawn with ``seed``. ``missing``: can't start."""
+    """``crash_rate``, ``hang_rate``: chances (0–1) for each attempt. ``step_s``: for every song, instead of its own.
+
+    ``needs``: a file without which it can't start; ``start_s``: how long that takes; ``gpus``: how many it reports.
+    """
 
     crash_rate: float = 0.0
     hang_rate: float = 0.0
     seed: int = 0
     step_s: float = 0.0
-    missing: bool = False
+    needs: Path | None = None
     start_s: float = 0.0
+    gpus: int = 0
 
 
 def write_song(path: Path, behaviour: Behaviour = Behaviour(), *, seconds: float = 1.0, seed: int = 0) -> Path:
@@ -101,10 +105,17 @@ def main(pipe: Pipe, options: EngineOptions) -> None:
     worker.serve(pipe, lambda: _load(fake))
 
 
+def stillborn(pipe: Pipe, options: EngineOptions) -> None:
+    """A target that dies before it is ready."""
+    os._exit(3)
+
+
 def _load(options: FakeOptions) -> tuple[worker.SeparateSong, int]:
-    if options.missing:
+    if options.needs and not options.needs.exists():
         raise ModelMissingError("the models are not here")
     time.sleep(options.start_s)
+    import soundfile  # noqa: F401  now, not in the first song
+
     chance = random.Random(options.seed + os.getpid())
 
     def separate(
@@ -116,7 +127,7 @@ def _load(options: FakeOptions) -> tuple[worker.SeparateSong, int]:
         attempt = _attempt(song, options.models)
         return _separate(song, out, request, on_progress, _with_chance(behaviour, attempt, options, chance), attempt)
 
-    return separate, 0
+    return separate, options.gpus
 
 
 def _separate(
