@@ -1,0 +1,117 @@
+// All that the page asks of the server.
+
+import { t } from "/dom.js";
+
+/** What the server refused, with its sentence and status. */
+export class Refused extends Error {
+  constructor(sentence, status) {
+    super(sentence);
+    this.status = status;
+  }
+}
+
+async function ask(path, options = {}) {
+  let answer;
+  try {
+    answer = await fetch(path, options);
+  } catch {
+    throw new Refused(t("page.no_server"), 0);
+  }
+  if (!answer.ok) throw new Refused(await reason(answer), answer.status);
+  return answer;
+}
+
+async function reason(answer) {
+  try {
+    return (await answer.json()).error;
+  } catch {
+    return t("page.no_server");
+  }
+}
+
+const json = async (path, options) => (await ask(path, options)).json();
+
+export const page = () => json("/api/page");
+export const jobs = async () => (await json("/api/jobs")).jobs;
+export const end = (id) => json(`/api/jobs/${id}`, { method: "DELETE" });
+export const forgetAll = () => json("/api/jobs", { method: "DELETE" });
+export const peaks = (id) => json(`/api/jobs/${id}/peaks`);
+export const segment = async (id, n) => (await ask(`/api/jobs/${id}/playback/${n}`)).arrayBuffer();
+export const showCode = (code) =>
+  json("/api/access", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ code }) });
+
+/** Sends a song; resolves with the accepted job. XMLHttpRequest, because fetch tells nothing while it sends. */
+export function send(file, name, onShare, signal) {
+  const form = new FormData();
+  form.append("file", file, name);
+  const request = new XMLHttpRequest();
+  return new Promise((resolve, reject) => {
+    request.upload.onprogress = (event) => event.lengthComputable && onShare(event.loaded / event.total);
+    request.onload = () => {
+      let answer = {};
+      try {
+        answer = JSON.parse(request.responseText);
+      } catch {
+        // the sentence below
+      }
+      if (request.status === 202) resolve(answer);
+      else reject(new Refused(answer.error ?? t("page.no_server"), request.status));
+    };
+    request.onerror = () => reject(new Refused(t("page.no_server"), 0));
+    request.onabort = () => reject(new DOMException("", "AbortError"));
+    signal.addEventListener("abort", () => request.abort());
+    request.open("POST", "/api/jobs");
+    request.send(form);
+  });
+}
+
+/**
+ * One stream for all unfinished jobs of this browser. It rests while the page is hidden: a browser allows six
+ * connections to a server, and other tabs want some of them.
+ */
+export class Events {
+  #source = null;
+  #wanted = false;
+
+  constructor(onJob, onEnd, onLost) {
+    Object.assign(this, { onJob, onEnd, onLost });
+    document.addEventListener("visibilitychange", () => this.#apply());
+    window.addEventListener("online", () => this.refresh());
+  }
+
+  /** Follow jobs or not; called again when a job came that the stream does not know. */
+  follow(wanted) {
+    this.#wanted = wanted;
+    this.refresh();
+  }
+
+  refresh() {
+    this.#close();
+    this.#apply();
+  }
+
+  #apply() {
+    if (!this.#wanted || document.hidden) this.#close();
+    else if (!this.#source) this.#open();
+  }
+
+  #open() {
+    const source = (this.#source = new EventSource("/api/events"));
+    source.addEventListener("job", (event) => this.onJob(JSON.parse(event.data)));
+    source.addEventListener("end", () => {
+      this.#close();
+      this.onEnd();
+    });
+    source.onopen = () => this.onLost(false);
+    source.onerror = () => {
+      this.onLost(true);
+      // Some answers (a restarted server, a refused cookie) end the stream for good: ask again ourselves.
+      if (source.readyState === EventSource.CLOSED && source === this.#source) setTimeout(() => this.refresh(), 2000);
+    };
+  }
+
+  #close() {
+    this.#source?.close();
+    this.#source = null;
+  }
+}

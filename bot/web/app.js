@@ -1,0 +1,229 @@
+// The page: send songs, follow them, listen.
+
+import * as api from "/api.js";
+import { Card } from "/card.js";
+import { agree, el, icon, number, speak, t } from "/dom.js";
+import { canRecord, record } from "/recorder.js";
+
+const SENDING_AT_ONCE = 2;
+const cards = new Map(); // job id → Card
+const waiting = []; // songs that are not sent yet
+let sending = 0;
+let page;
+let events;
+const feed = el("ol", { class: "feed" });
+const alert = el("div", { class: "alert", role: "alert" });
+
+function complain(sentence) {
+  alert.replaceChildren(sentence ? el("p", {}, sentence) : "");
+  if (sentence) alert.firstChild.append(el("button", { type: "button", class: "quiet icon", "aria-label": t("page.close"), onclick: () => complain("") }, icon("close")));
+}
+
+const isOpen = () => ![...cards.values()].some((card) => card.player);
+
+function follow(isNew = false) {
+  const unfinished = [...cards.values()].some((card) => ["queued", "running"].includes(card.job.state));
+  if (isNew || unfinished !== follow.wanted) events.follow(unfinished);
+  follow.wanted = unfinished;
+  document.body.classList.toggle("has-songs", feed.children.length > 0);
+}
+
+function show(job) {
+  const card = cards.get(job.id);
+  if (card) card.show(job);
+  else add(job);
+  follow();
+}
+
+/** All that the server knows: at the start, and when the stream ended, for a job may have ended while nobody listened. */
+async function refresh() {
+  // Newest first: its player opens.
+  for (const job of await api.jobs()) cards.get(job.id)?.show(job) ?? add(job, "append");
+  follow(true);
+}
+
+function add(job, where = "prepend") {
+  const card = new Card(job, page, { onEnd: end, isOpen });
+  if (job.id) cards.set(job.id, card);
+  feed[where](card.node);
+  return card;
+}
+
+async function end(card) {
+  if (!(await card.agreed())) return;
+  card.abort?.abort();
+  try {
+    if (card.job.id) {
+      const job = await api.end(card.job.id);
+      if (job.state) return show(job);
+      cards.delete(card.job.id);
+    }
+  } catch (refused) {
+    if (refused.status !== 404) return complain(refused.message);
+  }
+  card.close();
+  card.node.remove();
+  follow();
+}
+
+function take(files) {
+  complain("");
+  for (const [file, name] of files) {
+    if (page.limits.upload_bytes && file.size > page.limits.upload_bytes) {
+      complain(t("page.too_large", { song: name, megabytes: number(page.limits.upload_bytes / 1e6) }));
+      continue;
+    }
+    const card = add({ state: "uploading", progress: 0, title: name.replace(/\.[^.]+$/, "") });
+    card.abort = new AbortController();
+    waiting.push({ card, file, name });
+  }
+  follow();
+  next();
+}
+
+async function next() {
+  if (sending >= SENDING_AT_ONCE || !waiting.length) return;
+  const { card, file, name } = waiting.shift();
+  if (card.abort.signal.aborted) return next();
+  sending++;
+  next();
+  const { title } = card.job;
+  try {
+    const job = await api.send(file, name, (progress) => card.show({ state: "uploading", progress, title }), card.abort.signal);
+    cards.set(job.id, card);
+    card.show(job);
+    follow(true);
+  } catch (error) {
+    if (error.name !== "AbortError") card.show({ state: "failed", title, error: error.message });
+  }
+  sending--;
+  next();
+}
+
+async function toggleRecording(button) {
+  if (toggleRecording.running) {
+    const { stop, name } = toggleRecording.running;
+    toggleRecording.running = null;
+    button.replaceChildren(icon("mic"), t("page.record"));
+    button.classList.remove("recording");
+    const { blob, suffix } = await stop();
+    return take([[blob, `${name}.${suffix}`]]);
+  }
+  try {
+    const { stop } = await record();
+    const name = t("page.recording_of", { time: new Date().toLocaleTimeString(page.language, { timeStyle: "short" }) });
+    toggleRecording.running = { stop, name: name.replaceAll(":", ".") };
+    button.replaceChildren(icon("stop"), t("page.stop_recording"));
+    button.classList.add("recording");
+  } catch {
+    complain(t("page.no_microphone"));
+  }
+}
+
+/** Four bundles of bars, one for each stem: what a song is taken apart into. */
+function picture() {
+  const bars = (stem, beat) => el("i", { class: `bars ${stem}` }, ...Array.from({ length: 28 }, (_, n) => {
+    const bar = el("b");
+    bar.style.height = `${Math.round(14 + 86 * Math.abs(Math.sin(n * beat) * Math.sin(0.4 + n * 0.113)))}%`;
+    return bar;
+  }));
+  return el("div", { class: "picture", "aria-hidden": "true" }, bars("vocals", 0.71), bars("drums", 1.57), bars("bass", 0.39), bars("other", 1.13));
+}
+
+function composer() {
+  const input = el("input", { type: "file", id: "songs", accept: "audio/*,video/*,.flac,.m4a,.ogg,.opus", multiple: true, class: "off" });
+  input.addEventListener("change", () => {
+    take([...input.files].map((file) => [file, file.name]));
+    input.value = "";
+  });
+  const recordButton = canRecord() ? el("button", { type: "button", class: "quiet", onclick: () => toggleRecording(recordButton) }, icon("mic"), t("page.record")) : null;
+  return el(
+    "section",
+    { class: "composer", "aria-label": t("page.send_a_song") },
+    el("div", { class: "invitation" }, picture(), el("h1", {}, t("page.headline")), el("p", { class: "muted" }, t("page.invitation"))),
+    el("div", { class: "row actions" }, input, el("label", { for: "songs", class: "button primary" }, icon("add"), t("page.choose")), recordButton, el("span", { class: "muted drop-hint" }, t("page.or_drop"))),
+  );
+}
+
+function acceptDrops() {
+  const hasFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
+  let depth = 0;
+  const mark = (step) => document.body.classList.toggle("dropping", (depth = Math.max(0, depth + step)) > 0);
+  addEventListener("dragenter", (event) => hasFiles(event) && mark(1));
+  addEventListener("dragleave", (event) => hasFiles(event) && mark(-1));
+  addEventListener("dragover", (event) => hasFiles(event) && event.preventDefault());
+  addEventListener("drop", (event) => {
+    if (!hasFiles(event)) return;
+    event.preventDefault();
+    mark(-depth);
+    take([...event.dataTransfer.files].map((file) => [file, file.name]));
+  });
+}
+
+async function forgetAll() {
+  if (!(await agree(t("page.forget_all_question"), t("page.forget_all")))) return;
+  try {
+    const { sentence } = await api.forgetAll();
+    for (const card of cards.values()) {
+      card.close();
+      card.node.remove();
+    }
+    cards.clear();
+    follow();
+    complain(sentence);
+  } catch (refused) {
+    complain(refused.message);
+  }
+}
+
+function build() {
+  document.title = `SpecTacles · ${t("page.headline")}`;
+  const footer = el("footer", { class: "muted" }, el("p", {}, t("page.privacy", { hours: number(page.limits.kept_hours) })), el("button", { type: "button", class: "quiet forget-all", onclick: forgetAll }, t("page.forget_all")));
+  document.body.append(
+    el("header", { class: "top" }, el("img", { src: "/icon.svg", alt: "", width: 28, height: 28 }), el("span", { class: "name" }, "SpecTacles")),
+    el("main", {}, composer(), alert, el("h2", { class: "off" }, t("page.your_songs")), feed),
+    footer,
+  );
+}
+
+/** Beyond the own computer: the code that the console shows, typed in or behind the # of a link. */
+async function askForCode() {
+  const fromLink = new URLSearchParams(location.hash.slice(1)).get("code");
+  history.replaceState(null, "", location.pathname);
+  if (fromLink && (await tryCode(fromLink)) === "") return;
+  const wrong = el("p", { class: "error", role: "alert" });
+  const input = el("input", { id: "code", autocomplete: "off", autocapitalize: "characters", spellcheck: "false", required: true });
+  const form = el("form", { class: "gate" }, el("h1", {}, "SpecTacles"), el("label", { for: "code" }, t("page.access_code")), input, wrong, el("button", { class: "primary" }, t("page.enter")));
+  document.body.append(el("main", {}, form));
+  input.focus();
+  await new Promise((resolve) =>
+    form.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      wrong.textContent = await tryCode(input.value);
+      if (!wrong.textContent) resolve();
+    }),
+  );
+  form.parentNode.remove();
+}
+
+async function tryCode(code) {
+  try {
+    await api.showCode(code);
+    return "";
+  } catch (refused) {
+    return refused.message;
+  }
+}
+
+async function start() {
+  page = await api.page();
+  speak(page);
+  if (!page.admitted) await askForCode();
+  build();
+  acceptDrops();
+  events = new api.Events(show, refresh, (isLost) => document.body.classList.toggle("offline", isLost));
+  await refresh();
+  addEventListener("beforeunload", (event) => sending && event.preventDefault());
+}
+
+start().catch((error) => document.body.append(el("main", {}, el("p", { class: "error" }, error.message))));

@@ -1,0 +1,94 @@
+// One song in the feed: sent, waiting, separated, or gone wrong.
+
+import { agree, clock, el, icon, number, t } from "/dom.js";
+import { Player } from "/player.js";
+
+/** About how long, in the reader's words. */
+function about(seconds) {
+  if (seconds == null) return "";
+  if (seconds < 60) return t("page.less_than_a_minute");
+  return t("page.about_minutes", { n: number(Math.round(seconds / 60)) });
+}
+
+/** What a standing says in one line. */
+function line(job) {
+  if (job.state === "uploading") return t("page.sending", { percent: number(100 * job.progress) });
+  if (job.state === "queued") return [job.position ? t("page.place", { n: job.position }) : t("page.looking"), about(job.eta_s)].filter(Boolean).join(" · ");
+  if (job.state === "running") return [t("page.separating", { percent: number(100 * job.progress) }), about(job.eta_s)].filter(Boolean).join(" · ");
+  if (job.state === "failed") return job.error;
+  if (job.state === "cancelled") return t("page.cancelled");
+  return job.playback ? "" : t("page.gone");
+}
+
+export class Card {
+  constructor(job, page, { onEnd, isOpen }) {
+    Object.assign(this, { page, isOpen });
+    this.title = el("h2");
+    this.meta = el("span", { class: "muted" });
+    this.line = el("p", { class: "line", role: "status" });
+    this.bar = el("progress", { max: 1 });
+    this.endButton = el("button", { type: "button", class: "quiet icon", onclick: () => onEnd(this) });
+    this.body = el("div", { class: "card-body" });
+    this.node = el("li", { class: "card" }, el("div", { class: "card-head" }, el("div", { class: "card-title" }, this.title, this.meta), this.endButton), this.line, this.bar, this.body);
+    this.show(job);
+  }
+
+  show(job) {
+    const previous = this.job;
+    this.job = job;
+    this.node.dataset.state = job.state;
+    this.node.dataset.job = job.id ?? "";
+    this.title.textContent = job.title;
+    this.meta.textContent = [job.performer, job.seconds && clock(job.seconds)].filter(Boolean).join(" · ");
+    const text = line(job);
+    // A screen reader hears each state once, not every percent.
+    this.line.setAttribute("aria-live", previous?.state === job.state ? "off" : "polite");
+    this.line.textContent = text;
+    this.line.hidden = !text;
+    const isFinal = ["done", "failed", "cancelled"].includes(job.state);
+    this.bar.hidden = isFinal;
+    this.bar.setAttribute("aria-label", t("page.progress_of", { song: job.title }));
+    if (job.state === "queued") this.bar.removeAttribute("value");
+    else this.bar.value = job.progress;
+    const label = t(isFinal ? "page.forget_song" : "page.cancel_song", { song: job.title });
+    if (this.endButton.title !== label) {
+      this.endButton.replaceChildren(icon(isFinal ? "bin" : "close"));
+      this.endButton.title = label;
+      this.endButton.setAttribute("aria-label", label);
+    }
+    if (job.playback && !previous?.playback) this.#offer();
+    else if (!job.playback) this.close();
+  }
+
+  /** Asks, where something would be lost. */
+  async agreed() {
+    return this.job.state !== "done" || agree(t("page.forget_question", { song: this.job.title }), t("page.forget"));
+  }
+
+  close() {
+    this.player?.close();
+    this.player = null;
+    this.body.replaceChildren();
+  }
+
+  #offer() {
+    if (this.isOpen()) return this.#open();
+    this.body.replaceChildren(el("button", { type: "button", class: "wide", onclick: () => this.#open(true) }, icon("play"), t("page.open_player")));
+  }
+
+  #open(focus = false) {
+    this.player = new Player(this.job, this.page);
+    const { weak_spots } = this.job.quality;
+    const spots = weak_spots.map((spot) => {
+      const words = { stem: t(`stem.${spot.stem}`), from: clock(spot.from_s), to: clock(spot.to_s) };
+      return el("button", { type: "button", class: `chip ${spot.stem}`, title: t("page.weak", words), "aria-label": t("page.weak", words), onclick: () => this.player.seek(spot.from_s) }, t("page.spot", words));
+    });
+    this.body.replaceChildren(
+      this.player.node,
+      ...this.job.warnings.map((warning) => el("p", { class: "warning" }, warning)),
+      el("p", { class: "note" }, this.job.note),
+      ...(spots.length ? [el("div", { class: "row spots" }, el("span", { class: "muted" }, t("page.listen_to_weak")), ...spots)] : []),
+    );
+    if (focus) this.player.playButton.focus();
+  }
+}

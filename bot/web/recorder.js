@@ -1,0 +1,26 @@
+// Records with the browser's own recorder; music, so nothing that cleans up speech.
+
+/** Whether this browser lets this page record (it wants https or localhost). */
+export const canRecord = () => Boolean(navigator.mediaDevices?.getUserMedia && window.MediaRecorder);
+
+/** Starts; resolves with {stop()}, whose promise gives the recorded file; rejects if the person says no. */
+export async function record() {
+  const stream = await navigator.mediaDevices.getUserMedia({
+    audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false },
+  });
+  const recorder = new MediaRecorder(stream, { audioBitsPerSecond: 192000 });
+  const parts = [];
+  recorder.ondataavailable = (event) => parts.push(event.data);
+  recorder.start(1000);
+  return {
+    stop: () =>
+      new Promise((resolve) => {
+        recorder.onstop = () => {
+          stream.getTracks().forEach((track) => track.stop());
+          const type = recorder.mimeType.split(";")[0];
+          resolve({ blob: new Blob(parts, { type }), suffix: type.includes("mp4") ? "m4a" : type.split("/")[1] });
+        };
+        recorder.stop();
+      }),
+  };
+}

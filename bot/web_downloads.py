@@ -1,0 +1,63 @@
+"""Stems and mixes in the format that somebody asks for, encoded once and kept beside the stems."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from pathlib import Path
+
+from bot.jobs import Job, StoredResult
+from bot.web_errors import WebError
+from spectacles_engine import audio_files
+from spectacles_engine.errors import OutputError
+from spectacles_engine.messages import MIXES
+
+_FOLDER = "downloads"
+_AT_ONCE = 2
+
+
+class Downloads:
+    """One encoding at a time of each file, however many ask for it, and whether or not they wait for it."""
+
+    def __init__(self) -> None:
+        self._running: dict[Path, asyncio.Task[None]] = {}
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+
+    async def file(self, job: Job, result: StoredResult, name: str, format: str) -> Path:
+        """The file of a stem or mix; raises WebError if it can't be written."""
+        parts = [result.stem(stem) for stem in MIXES.get(name, (name,))]
+        if format == "flac" and name not in MIXES:
+            return parts[0]
+        # By title, for the tags hold what one person calls the song: nobody else is to read that.
+        title = hashlib.sha256(f"{job.order.title}\0{job.order.performer}".encode()).hexdigest()[:16]
+        file = result.folder / _FOLDER / title / f"{name}.{format}"
+        if not file.exists():
+            if file not in self._running:
+                self._running[file] = asyncio.create_task(self._encode(job, parts, file))
+                self._running[file].add_done_callback(lambda _: self._running.pop(file, None))
+            try:
+                await asyncio.shield(self._running[file])
+            except (OutputError, OSError) as error:
+                raise WebError(503, "web.not_written") from error
+        return file
+
+    async def close(self) -> None:
+        """Ends what is being encoded."""
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _encode(self, job: Job, stems: list[Path], file: Path) -> None:
+        async with self._turns:
+            # Not the result's own folder: where that is gone, the song was just forgotten.
+            file.parent.parent.mkdir(exist_ok=True)
+            file.parent.mkdir(exist_ok=True)
+            await audio_files.encode(
+                stems,
+                file,
+                file.suffix[1:],
+                title=f"{job.order.title} – {file.stem}",
+                performer=job.order.performer,
+                album=job.order.title,
+            )

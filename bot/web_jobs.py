@@ -1,0 +1,200 @@
+"""The web chat's jobs: accepted, listed, followed, ended."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
+from pathlib import PurePath
+from typing import Any
+
+from aiohttp import web
+
+from bot.jobs import Job, Order, Refused, Standing, Wish
+from bot.names import printable
+from bot.service import SeparationService
+from bot.web_access import browser, may_see, new_browser, place, remember
+from bot.web_errors import WebError
+from bot.web_uploads import Uploads
+from bot.web_views import job_view
+from spectacles_engine.messages import FORMATS, MIXES, STEMS
+
+ID = r"{id:[A-Za-z0-9_-]{8,64}}"
+"""How a job shows in a path."""
+
+_ALIVE_S = 15.0
+
+
+class JobRoutes:
+    """Handlers of ``/api/jobs`` and ``/api/events``; every one of them asks whose a job is."""
+
+    def __init__(self, service: SeparationService, uploads: Uploads) -> None:
+        self._service = service
+        self._uploads = uploads
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.post("/api/jobs", self.accept),
+            web.get("/api/jobs", self.history),
+            web.delete("/api/jobs", self.forget),
+            web.get("/api/events", self.all_events),
+            web.get(f"/api/jobs/{ID}", self.show),
+            web.delete(f"/api/jobs/{ID}", self.end),
+            web.get(f"/api/jobs/{ID}/events", self.events),
+        ]
+
+    async def accept(self, request: web.Request) -> web.Response:
+        """Takes a song and what is wanted of it."""
+        owner = browser(request) or new_browser(is_page=False)
+        upload = await self._uploads.receive(request)
+        try:
+            order = Order(
+                place=place(owner),
+                wish=_wish(upload.fields),
+                source={"upload": upload.path.name},
+                title=printable(PurePath(upload.name).stem) or "song",
+                size_bytes=upload.size_bytes,
+            )
+            job = await self._service.accept(order)
+        except (WebError, Refused):
+            upload.path.unlink(missing_ok=True)
+            raise
+        view = self._view(self._service.standing(job.id) or Standing(job))
+        response = web.json_response(view, status=202, headers={"Location": f"/api/jobs/{job.id}"})
+        remember(response, owner)
+        return response
+
+    async def history(self, request: web.Request) -> web.Response:
+        """All jobs of this browser, newest first."""
+        return web.json_response({"jobs": [self._view(standing) for standing in self._of(request)]})
+
+    async def show(self, request: web.Request) -> web.Response:
+        """Where a job stands."""
+        job = self.job(request)
+        return web.json_response(self._view(self._service.standing(job.id) or Standing(job)))
+
+    async def end(self, request: web.Request) -> web.Response:
+        """Cancels what is unfinished, forgets what is final."""
+        job = self.job(request)
+        if not job.state.is_final and (cancelled := await self._service.cancel(job.id, job.place)):
+            return web.json_response(self._view(self._service.standing(cancelled.id) or Standing(cancelled)))
+        await self._service.forget_job(job.id, job.place)
+        return web.json_response({"forgotten": job.id})
+
+    async def forget(self, request: web.Request) -> web.Response:
+        """Deletes all of this browser's songs."""
+        owner = browser(request)
+        if owner is None:
+            raise WebError(404, "web.no_job")
+        forgotten = await self._service.forget(place(owner))
+        return web.json_response({"songs": forgotten.songs, "megabytes": round(forgotten.megabytes, 1)})
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """Server-sent events of one job, until it is final."""
+        job = self.job(request)
+        if job.state.is_final and request.headers.get("Last-Event-ID") == _event_id(self._shown(job)):
+            # This is how an EventSource that knows all is told to stay away.
+            return web.Response(status=204)
+        return await self._stream(request, [job])
+
+    async def all_events(self, request: web.Request) -> web.StreamResponse:
+        """Server-sent events of all unfinished jobs of this browser, until they are final."""
+        return await self._stream(request, [s.job for s in self._of(request) if not s.job.state.is_final])
+
+    def job(self, request: web.Request) -> Job:
+        """The job that a path names; 404 also where it is another's."""
+        job = self._service.job(request.match_info["id"])
+        if job is None or not may_see(request, job):
+            raise WebError(404, "web.no_job")
+        return job
+
+    def _of(self, request: web.Request) -> list[Standing]:
+        owner = browser(request)
+        return self._service.history(place(owner)) if owner else []
+
+    def _view(self, standing: Standing) -> dict[str, Any]:
+        return job_view(standing, self._service.result(standing.job))
+
+    async def _stream(self, request: web.Request, jobs: Sequence[Job]) -> web.StreamResponse:
+        """A ``job`` event for every change, and ``end``. Each has all there is to say, so that none needs the one before.
+
+        Whoever comes back with the id of the last event is not told that again.
+        """
+        known = request.headers.get("Last-Event-ID")
+        response = web.StreamResponse(
+            headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        )
+        await response.prepare(request)
+        async with aclosing(_latest([self._service.watch(job.id) for job in jobs])) as standings:
+            async for standing in standings:
+                if standing is None:
+                    await response.write(b": alive\n\n")
+                    continue
+                view = self._view(standing)
+                event_id = _event_id(view)
+                if event_id != known:
+                    await response.write(f"id: {event_id}\nevent: job\ndata: {json.dumps(view)}\n\n".encode())
+        await response.write(b"event: end\ndata: {}\n\n")
+        await response.write_eof()
+        return response
+
+    def _shown(self, job: Job) -> dict[str, Any]:
+        return self._view(self._service.standing(job.id) or Standing(job))
+
+
+def _event_id(view: Mapping[str, Any]) -> str:
+    """The same for the same standing, also after a restart."""
+    return hashlib.sha256(json.dumps(view, sort_keys=True).encode()).hexdigest()[:16]
+
+
+async def _latest(watched: Sequence[AsyncIterator[Standing]]) -> AsyncIterator[Standing | None]:
+    """Standings of several jobs as they change, None when all is quiet; ends when all are final.
+
+    A reader that is slow misses what was overtaken meanwhile, and nobody waits for it.
+    """
+    news: dict[str, Standing] = {}
+    bell = asyncio.Event()
+
+    async def follow(standings: AsyncIterator[Standing]) -> None:
+        async for standing in standings:
+            news[standing.job.id] = standing
+            bell.set()
+
+    tasks = [asyncio.create_task(follow(standings)) for standings in watched]
+    for task in tasks:
+        task.add_done_callback(lambda _: bell.set())
+    try:
+        while not all(task.done() for task in tasks):
+            try:
+                async with asyncio.timeout(_ALIVE_S):
+                    await bell.wait()
+            except TimeoutError:
+                yield None
+            bell.clear()
+            while news:
+                yield news.pop(next(iter(news)))
+        for task in tasks:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _wish(fields: Mapping[str, str]) -> Wish:
+    """CONTRACT's form fields: ``stems`` (names with commas), ``mix``, ``format``."""
+    for name in fields.keys() - {"stems", "mix", "format"}:
+        raise WebError(400, "web.unknown_field", name=printable(name)[:40])
+    wanted = {name for name in fields.get("stems", "").replace(" ", "").split(",") if name}
+    mix, format = fields.get("mix") or None, fields.get("format") or None
+    if not wanted <= set(STEMS):
+        raise WebError(400, "web.stems_are", stems=", ".join(STEMS))
+    if mix not in (None, *MIXES):
+        raise WebError(400, "web.mixes_are", mixes=", ".join(MIXES))
+    if format not in (None, *FORMATS):
+        raise WebError(400, "web.formats_are", formats=", ".join(FORMATS))
+    # A mix alone means that nobody asked for single stems.
+    stems = tuple(stem for stem in STEMS if stem in wanted) or (() if mix else STEMS)
+    return Wish(stems, mix, format)

@@ -1,0 +1,155 @@
+"""What the web chat gives out of a finished job: stems, mixes, a zip of all, and what the player plays."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import zipfile
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+from aiohttp import web
+
+from bot.jobs import Job, StoredResult
+from bot.names import song_folder
+from bot.service import SeparationService
+from bot.web_downloads import Downloads
+from bot.web_errors import WebError
+from bot.web_jobs import ID
+from bot.web_playback import Playbacks
+from spectacles_engine.messages import FORMATS, MIXES, STEMS
+from spectacles_engine.playback import PEAKS_FILE, segment_file
+
+log = logging.getLogger(__name__)
+
+_TYPES = {
+    "wav": "audio/wav",
+    "flac": "audio/flac",
+    "mp3": "audio/mpeg",
+    "ogg": "audio/ogg",
+    "opus": "audio/ogg",
+    "m4a": "audio/mp4",
+}
+_KEPT = {"Cache-Control": "private, max-age=86400, immutable"}
+"""A separation never changes; only its own browser may keep it."""
+
+_BLOCK_BYTES = 1 << 18
+
+
+class StemRoutes:
+    """Handlers below a finished job. ``job_of``: the job that a path names, if it is the asking browser's."""
+
+    def __init__(
+        self,
+        service: SeparationService,
+        downloads: Downloads,
+        playbacks: Playbacks,
+        job_of: Callable[[web.Request], Job],
+    ) -> None:
+        self._service = service
+        self._downloads = downloads
+        self._playbacks = playbacks
+        self._job_of = job_of
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get(rf"/api/jobs/{ID}/stems/{{name:[a-z-]+}}", self.stem),
+            web.get(rf"/api/jobs/{ID}/zip", self.zip),
+            web.get(rf"/api/jobs/{ID}/peaks", self.peaks),
+            web.get(rf"/api/jobs/{ID}/playback/{{number:\d{{1,6}}}}", self.segment),
+        ]
+
+    async def stem(self, request: web.Request) -> web.StreamResponse:
+        """One stem or mix; range requests work."""
+        job, result = self._finished(request)
+        name, format = request.match_info["name"], _format(request, job)
+        if name not in (*STEMS, *MIXES):
+            raise WebError(404, "web.no_stem", stems=", ".join((*STEMS, *MIXES)))
+        file = await self._downloads.file(job, result, name, format)
+        return web.FileResponse(file, headers={**_KEPT, **_named(_TYPES[format], f"{_title(job)} – {name}.{format}")})
+
+    async def zip(self, request: web.Request) -> web.StreamResponse:
+        """Four stems and the karaoke mix in one file, which is never written to disk."""
+        job, result = self._finished(request)
+        format, title = _format(request, job), _title(job)
+        names = (*STEMS, "karaoke")
+        made = await asyncio.gather(*(self._downloads.file(job, result, name, format) for name in names))
+        files = {f"{title}/{title} – {name}.{format}": file for name, file in zip(names, made, strict=True)}
+        response = web.StreamResponse(headers=_named("application/zip", f"{title}.zip"))
+        await response.prepare(request)
+        async for block in _zipped(files):
+            await response.write(block)
+        await response.write_eof()
+        return response
+
+    async def peaks(self, request: web.Request) -> web.StreamResponse:
+        """Loudest samples along the song, to draw waveforms from."""
+        _, result = self._finished(request)
+        file = await self._playbacks.file(result, PEAKS_FILE)
+        return web.FileResponse(file, headers={**_KEPT, "Content-Type": "application/json"})
+
+    async def segment(self, request: web.Request) -> web.StreamResponse:
+        """All stems of two seconds of the song."""
+        _, result = self._finished(request)
+        file = await self._playbacks.file(result, segment_file(int(request.match_info["number"])))
+        return web.FileResponse(file, headers={**_KEPT, "Content-Type": "application/octet-stream"})
+
+    def _finished(self, request: web.Request) -> tuple[Job, StoredResult]:
+        job = self._job_of(request)
+        result = self._service.result(job)
+        if result is None:
+            raise WebError(404, "web.gone" if job.state.is_final else "web.not_done")
+        return job, result
+
+
+def _format(request: web.Request, job: Job) -> str:
+    format = request.query.get("format") or job.order.wish.format or "flac"
+    if format not in FORMATS:
+        raise WebError(400, "web.formats_are", formats=", ".join(FORMATS))
+    return format
+
+
+def _title(job: Job) -> str:
+    return song_folder(f"{job.order.title}.x")
+
+
+def _named(type: str, name: str) -> dict[str, str]:
+    """Headers of a download; RFC 6266 has the name in UTF-8, and percent signs for all that could end it."""
+    return {"Content-Type": type, "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}"}
+
+
+async def _zipped(files: Mapping[str, Path]) -> AsyncIterator[bytes]:
+    blocks = _zip_blocks(files)
+    while (block := await asyncio.to_thread(next, blocks, None)) is not None:
+        yield block
+
+
+def _zip_blocks(files: Mapping[str, Path]) -> Iterator[bytes]:
+    """A zip file as it grows. Sound does not get smaller, so nothing is compressed."""
+    out = _Growing()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        for name, path in files.items():
+            with path.open("rb") as source, archive.open(name, "w", force_zip64=True) as entry:
+                while block := source.read(_BLOCK_BYTES):
+                    entry.write(block)
+                    yield out.taken()
+    yield out.taken()
+
+
+class _Growing:
+    """What ZipFile writes to: it cannot seek, and gives up what it has."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+
+    def write(self, data: bytes) -> int:
+        self._held += data
+        return len(data)
+
+    def flush(self) -> None: ...
+
+    def taken(self) -> bytes:
+        data = bytes(self._held)
+        self._held.clear()
+        return data

@@ -1,0 +1,51 @@
+"""What the web chat says of a job, as JSON. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from bot.jobs import Standing, State, StoredResult
+from bot.replies import quality_note
+from spectacles_engine.messages import SAMPLE_RATE_HZ
+from spectacles_engine.playback import SEGMENT_SAMPLES
+
+_STATES = {State.PREPARING: "queued", State.DELIVERING: "running"}
+"""CONTRACT knows five states; a page need not tell these from their neighbours."""
+
+
+def job_view(standing: Standing, result: StoredResult | None) -> dict[str, Any]:
+    """CONTRACT's object of a job, and what the page shows beside it."""
+    job, wish = standing.job, standing.job.order.wish
+    done = result if job.state is State.DONE else None
+    url = f"/api/jobs/{job.id}"
+    return {
+        "id": job.id,
+        "state": _STATES.get(job.state, str(job.state)),
+        "position": standing.position,
+        "progress": 1.0 if job.state in (State.DELIVERING, State.DONE) else round(standing.share, 3),
+        "note": quality_note(done.note) if done else None,
+        "stems": {name: f"{url}/stems/{name}" for name in wish.names} if done else {},
+        "error": job.error,
+        "eta_s": None if standing.eta_s is None else round(standing.eta_s),
+        "title": job.order.title,
+        "performer": job.order.performer,
+        "seconds": done.seconds if done else job.seconds,
+        "accepted_at": job.accepted_at,
+        "warnings": list(done.warnings) if done else [],
+        "quality": _quality(done) if done else None,
+        "playback": playback_view(done) if done else None,
+    }
+
+
+def playback_view(result: StoredResult) -> dict[str, int]:
+    """Length of a song in the player, and of its segments, at 44.1 kHz."""
+    samples = max(1, round(result.seconds * SAMPLE_RATE_HZ))
+    return {"samples": samples, "segment_samples": SEGMENT_SAMPLES}
+
+
+def _quality(result: StoredResult) -> dict[str, Any]:
+    return {
+        "stems": {name: asdict(quality) for name, quality in result.note.stems.items()},
+        "weak_spots": [asdict(spot) for spot in result.note.weak_spots],
+    }

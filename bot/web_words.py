@@ -1,0 +1,159 @@
+"""What the web chat says, in every language it knows."""
+# (moves into the one catalogue)
+from __future__ import annotations
+
+LANGUAGES = ("en", "de")
+
+_WORDS: dict[str, tuple[str, str]] = {
+    "stem.vocals": ("Vocals", "Gesang"),
+    "stem.drums": ("Drums", "Schlagzeug"),
+    "stem.bass": ("Bass", "Bass"),
+    "stem.other": ("Other", "Sonstiges"),
+    "grade.good": ("good", "gut"),
+    "grade.fair": ("fair", "mittel"),
+    "grade.poor": ("poor", "schwach"),
+    "grade.silent": ("silent", "still"),
+    "grade.unknown": ("no estimate", "keine Schätzung"),
+    "page.headline": ("Take a song apart", "Ein Lied in seine Teile zerlegen"),
+    "page.invitation": (
+        "Send a song, and get vocals, drums, bass and the rest as four tracks to listen to, mix and keep.",
+        "Sende ein Lied: Gesang, Schlagzeug, Bass und der Rest kommen als vier Spuren zurück, zum Hören, Mischen und Behalten.",
+    ),
+    "page.send_a_song": ("Send a song", "Ein Lied senden"),
+    "page.choose": ("Choose songs", "Lieder auswählen"),
+    "page.or_drop": ("or drop them here", "oder hier ablegen"),
+    "page.record": ("Record", "Aufnehmen"),
+    "page.stop_recording": ("Stop and separate", "Beenden und zerlegen"),
+    "page.recording_of": ("Recording {time}", "Aufnahme {time}"),
+    "page.no_microphone": (
+        "There is no microphone, or the browser may not use it.",
+        "Es gibt kein Mikrofon, oder der Browser darf es nicht benutzen.",
+    ),
+    "page.your_songs": ("Your songs", "Deine Lieder"),
+    "page.sending": ("Sending: {percent} %", "Wird gesendet: {percent} %"),
+    "page.looking": ("Looking at the song", "Das Lied wird angesehen"),
+    "page.place": ("Place {n} in the queue", "Platz {n} in der Warteschlange"),
+    "page.separating": ("Separating: {percent} %", "Wird zerlegt: {percent} %"),
+    "page.less_than_a_minute": ("less than a minute left", "weniger als eine Minute"),
+    "page.about_minutes": ("about {n} min left", "noch etwa {n} min"),
+    "page.cancelled": ("Cancelled.", "Abgebrochen."),
+    "page.gone": ("The stems of this song were deleted.", "Die Spuren dieses Liedes wurden gelöscht."),
+    "page.progress_of": ("Progress of {song}", "Fortschritt von {song}"),
+    "page.cancel_song": ("Cancel {song}", "{song} abbrechen"),
+    "page.forget_song": ("Forget {song}", "{song} vergessen"),
+    "page.forget_question": ("Delete {song} and its stems?", "{song} und seine Spuren löschen?"),
+    "page.forget": ("Delete", "Löschen"),
+    "page.forget_all": ("Forget all my songs", "Alle meine Lieder vergessen"),
+    "page.forget_all_question": (
+        "Delete all your songs and their stems, and end what is waiting?",
+        "Alle deine Lieder und ihre Spuren löschen und beenden, was noch wartet?",
+    ),
+    "page.forgotten": ("Deleted: {songs} songs, {megabytes} MB.", "Gelöscht: {songs} Lieder, {megabytes} MB."),
+    "page.keep": ("Keep", "Behalten"),
+    "page.close": ("Close", "Schließen"),
+    "page.too_large": (
+        "{song} is larger than {megabytes} MB.",
+        "{song} ist größer als {megabytes} MB.",
+    ),
+    "page.no_server": (
+        "SpecTacles does not answer. Is it still running?",
+        "SpecTacles antwortet nicht. Läuft es noch?",
+    ),
+    "page.privacy": (
+        "Songs go to the computer that runs SpecTacles and nowhere else. They and their stems are deleted after {hours} hours.",
+        "Lieder gehen an den Rechner, auf dem SpecTacles läuft, und nirgendwohin sonst. Sie und ihre Spuren werden nach {hours} Stunden gelöscht.",
+    ),
+    "page.access_code": ("Access code", "Zugangscode"),
+    "page.enter": ("Enter", "Eintreten"),
+    "page.open_player": ("Open the player", "Player öffnen"),
+    "page.player_of": ("Player of {song}", "Player für {song}"),
+    "page.play": ("Play", "Abspielen"),
+    "page.pause": ("Pause", "Anhalten"),
+    "page.loading": ("Loading …", "Lädt …"),
+    "page.waits_for_server": ("Waiting for the connection …", "Wartet auf die Verbindung …"),
+    "page.loop": ("Loop from here", "Schleife ab hier"),
+    "page.loop_to_here": ("Loop to here", "Schleife bis hier"),
+    "page.loop_off": ("End the loop", "Schleife beenden"),
+    "page.loop_start": ("Start of the loop", "Anfang der Schleife"),
+    "page.loop_end": ("End of the loop", "Ende der Schleife"),
+    "page.original": ("Original", "Original"),
+    "page.original_hint": (
+        "Before and after: all four stems as they are in the song",
+        "Vorher und nachher: alle vier Spuren, wie sie im Lied sind",
+    ),
+    "page.time_of": ("{at} / {all}", "{at} / {all}"),
+    "page.place_in_song": ("Place in the song", "Stelle im Lied"),
+    "page.mute": ("Mute {stem}", "{stem} stumm"),
+    "page.mute_letter": ("M", "M"),
+    "page.solo": ("Only {stem}", "Nur {stem}"),
+    "page.solo_letter": ("S", "S"),
+    "page.volume": ("Volume of {stem}", "Lautstärke {stem}"),
+    "page.download_stem": ("Download {stem}", "{stem} herunterladen"),
+    "page.format": ("Format of downloads", "Format der Downloads"),
+    "page.karaoke": ("Karaoke", "Karaoke"),
+    "page.zip": ("Everything (zip)", "Alles (zip)"),
+    "page.keys": (
+        "Keys: Space plays · 1–4 mute · Shift 1–4 solo · L loop · O original · ← → five seconds",
+        "Tasten: Leertaste spielt · 1–4 stumm · Umschalt 1–4 solo · L Schleife · O Original · ← → fünf Sekunden",
+    ),
+    "page.estimated": ("Estimated quality", "Geschätzte Qualität"),
+    "page.weak": ("{stem} is weaker from {from} to {to}", "{stem} ist schwächer von {from} bis {to}"),
+    "page.spot": ("{stem} {from}–{to}", "{stem} {from}–{to}"),
+    "page.listen_to_weak": ("Listen there:", "Dort hineinhören:"),
+    "web.no_job": ("There is no such song here.", "So ein Lied gibt es hier nicht."),
+    "web.wrong_host": (
+        "This web chat is for this computer only. Open it as http://localhost, or set web.host for others.",
+        "Dieser Webchat ist nur für diesen Rechner. Öffne ihn als http://localhost, oder setze web.host für andere.",
+    ),
+    "web.other_page": ("Another web page must not do this.", "Eine andere Webseite darf das nicht."),
+    "web.code_needed": ("The access code is needed.", "Der Zugangscode fehlt."),
+    "web.wrong_code": ("This is not the access code.", "Das ist nicht der Zugangscode."),
+    "web.too_many_codes": (
+        "Too many wrong codes. Try again in a minute.",
+        "Zu viele falsche Codes. In einer Minute geht es wieder.",
+    ),
+    "web.not_a_form": (
+        "Send the song as multipart/form-data, in a field called file.",
+        "Sende das Lied als multipart/form-data, in einem Feld namens file.",
+    ),
+    "web.too_large": (
+        "This file is larger than {megabytes} MB, more than is taken here.",
+        "Diese Datei ist größer als {megabytes} MB, mehr wird hier nicht angenommen.",
+    ),
+    "web.busy": (
+        "Too many songs are arriving right now. Try again in a minute.",
+        "Gerade kommen zu viele Lieder an. Versuch es in einer Minute wieder.",
+    ),
+    "web.disk_full": ("There is no room for this song on the disk.", "Auf der Platte ist kein Platz für dieses Lied."),
+    "web.broken_form": ("This request cannot be read.", "Diese Anfrage ist nicht lesbar."),
+    "web.one_song": ("One song at a time, please.", "Bitte nur ein Lied auf einmal."),
+    "web.stopped_arriving": ("The song stopped arriving.", "Das Lied kam nicht weiter an."),
+    "web.no_file": ("There is no song in the field called file.", "Im Feld namens file ist kein Lied."),
+    "web.empty_file": ("This file is empty.", "Diese Datei ist leer."),
+    "web.not_audio": ("not an audio file", "keine Audiodatei"),
+    "web.unknown_field": ("There is no field called {name}.", "Ein Feld namens {name} gibt es nicht."),
+    "web.stems_are": ("stems are some of: {stems}", "stems sind einige von: {stems}"),
+    "web.mixes_are": ("mix is one of: {mixes}", "mix ist eins von: {mixes}"),
+    "web.formats_are": ("format is one of: {formats}", "format ist eins von: {formats}"),
+    "web.no_stem": ("There is only: {stems}", "Es gibt nur: {stems}"),
+    "web.gone": ("The stems of this song are no longer kept.", "Die Spuren dieses Liedes sind nicht mehr da."),
+    "web.not_done": ("This song is not separated yet.", "Dieses Lied ist noch nicht zerlegt."),
+    "web.no_segment": ("The song is shorter than that.", "So lang ist das Lied nicht."),
+    "web.no_playback": ("This song cannot be played here.", "Dieses Lied kann hier nicht abgespielt werden."),
+    "web.not_written": ("This file could not be written; the disk may be full.", "Diese Datei ließ sich nicht schreiben; vielleicht ist die Platte voll."),
+    "web.upload_gone": ("the uploaded file is gone", "die hochgeladene Datei ist weg"),
+    "web.our_mistake": ("Something went wrong in SpecTacles itself.", "In SpecTacles selbst ging etwas schief."),
+    "web.status_404": ("There is nothing here.", "Hier ist nichts."),
+    "web.status_405": ("This cannot be done here.", "Das geht hier nicht."),
+}
+
+
+def sentence(key: str, language: str, **values: object) -> str:
+    """The sentence of a key, its gaps filled."""
+    return _WORDS.get(key, _WORDS["web.broken_form"])[LANGUAGES.index(language)].format(**values)
+
+
+def page_sentences(language: str) -> dict[str, str]:
+    """All that the page itself says; it fills the gaps."""
+    at = LANGUAGES.index(language)
+    return {key: words[at] for key, words in _WORDS.items() if not key.startswith("web.")}

@@ -1,0 +1,33 @@
+"""What a stem player is served, as the bot sees it: names and sizes, and the child that writes the files (torch-free)."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from pathlib import Path
+
+from spectacles_engine.messages import SAMPLE_RATE_HZ
+
+SEGMENT_SAMPLES = 2 * SAMPLE_RATE_HZ
+"""Length of a segment, at 44.1 kHz."""
+
+PEAKS_FILE = "peaks.json"
+"""Written last."""
+
+
+def segment_file(number: int) -> str:
+    """Name of the file with all stems of a segment; the song begins with number 0."""
+    return f"{number}.segment"
+
+
+async def start_writing(result: Path, folder: Path, channels: int) -> Process:
+    """Starts the child that makes the segments and peaks of the stems in ``result``.
+
+    It prints a line for every file that is there now; its stderr says what went wrong.
+    """
+    module = "spectacles_engine.audio.playback"
+    arguments = (str(result), str(folder), str(channels))
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", module, *arguments, stdin=DEVNULL, stdout=PIPE, stderr=PIPE
+    )
