@@ -132,8 +132,20 @@ class Forgotten:
     megabytes: float
 
 
-class Refused(Exception):  # noqa: N818  an answer, not a mistake
+class Refused(Exception):
     """The service does not take an order; ``str()`` is the sentence that says why, and the way out."""
+
+
+class TooLarge(Refused):
+    """The song is larger or longer than what is taken."""
+
+
+class Unavailable(Refused):
+    """No order can be taken just now: a full disk, a dead engine, a store in trouble, a bot that stops."""
+
+
+class StartError(Exception):
+    """A bot cannot start as it is set up; ``str()`` is one sentence that says why, and what to do."""
 
 
 class DeliveryError(Exception):
