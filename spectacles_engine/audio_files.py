@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,13 +39,13 @@ async def inspect(path: Path, *, longest_s: float, deadline_s: float) -> Inspect
 
     A file that brings down its decoder is "not an audio file".
     """
-    question = {"do": "inspect", "path": _absolute(path), "longest_s": longest_s, "deadline_s": deadline_s}
+    question = {"do": "inspect", "path": _absolute(path), "longest_s": longest_s}
     try:
         answer = await ask(_PROGRAM, question, deadline_s=deadline_s)
     except ChildDied as died:
         raise NotAudioError("not an audio file") from died
     except TimeoutError:
-        raise TooLongError(f"took longer than {deadline_s:g} seconds to decode") from None
+        raise TooLongError("took too long to decode") from None
     return Inspected(**answer | {"warnings": tuple(answer["warnings"])})
 
 
@@ -67,23 +65,21 @@ async def encode(
     Rate, channels and length are the stems', as far as ``format`` knows that rate. A sum that would clip is turned down
     by one gain. A file that is there is whole.
     """
-    # What a killed child leaves half done lies in there.
-    folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=".encode-", dir=out.parent))
     question = {
         "do": "encode",
         "stems": [_absolute(stem) for stem in stems],
-        "path": _absolute(folder / out.name),
         "format": format,
         "bitrate_kbps": bitrate_kbps,
         "tags": {"title": title, "performer": performer, "album": album, "track": track},
     }
     try:
-        await ask(_PROGRAM, question, deadline_s=ENCODE_DEADLINE_S)
-        os.replace(folder / out.name, out)
-    except (ChildDied, TimeoutError) as error:
+        # What a killed child leaves half done lies in there.
+        with tempfile.TemporaryDirectory(prefix=".encode-", dir=out.parent) as folder:
+            part = Path(folder) / out.name
+            await ask(_PROGRAM, question | {"path": _absolute(part)}, deadline_s=ENCODE_DEADLINE_S)
+            os.replace(part, out)
+    except (ChildDied, TimeoutError, OSError) as error:
         raise OutputError(f"{out.name} could not be written") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _absolute(path: Path) -> str:

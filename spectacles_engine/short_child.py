@@ -37,15 +37,19 @@ async def ask(module: str, question: Mapping[str, Any], *, deadline_s: float) ->
     The child is killed at the deadline, and when the caller is cancelled; it leaves by itself when this process dies.
     Paths in the question must be absolute.
     """
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", module, str(deadline_s)),
-        cwd=_ROOT,
-        env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C is for this process to hear
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", module, str(deadline_s)),
+            cwd=_ROOT,
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for this process to hear
+        )
+    except OSError as error:
+        log.warning("%s cannot be started: %s", module, error)
+        raise ChildDied("no process can be started") from error
     assert process.stdin
     assert process.stdout
     try:

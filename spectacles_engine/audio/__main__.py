@@ -20,9 +20,9 @@ CEILING = 0.999
 """Loudest sample of a sum that had to be turned down."""
 
 
-def inspect(path: str, longest_s: float, deadline_s: float) -> dict[str, Any]:
+def inspect(path: str, longest_s: float) -> dict[str, Any]:
     """The fields of ``audio_files.Inspected``; raises InputError."""
-    with Song(Path(path), longest_s, deadline_s) as song:
+    with Song(Path(path), longest_s, np.inf) as song:
         digest = hashlib.sha256(f"{song.sample_rate} {song.channels} ".encode())
         for second in song.seconds():
             # sample by sample, so that it does not depend on where blocks end

@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from spectacles_engine.errors import CancelledError, EngineError, NotAudioError,
 from spectacles_engine.messages import STEMS, SeparationRequest, SeparationResult
 from spectacles_engine.process import EngineProcess, Patience, start_engines
 from tests import fake_engine
+from tests.alive import assert_gone, is_alive
 from tests.fake_engine import Behaviour, FakeOptions, write_song
 
 FLAC = SeparationRequest(format="flac")
@@ -88,24 +88,6 @@ def logged() -> Iterator[list[str]]:
     logging.getLogger("spectacles_engine").addHandler(handler)
     yield lines
     logging.getLogger("spectacles_engine").removeHandler(handler)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    stat = Path(f"/proc/{pid}/stat")  # a zombie that nobody has reaped is dead as well
-    return not (stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z")
-
-
-def assert_gone(pid: int) -> None:
-    for _ in range(600):
-        if not is_alive(pid):
-            return
-        time.sleep(0.05)
-    os.kill(pid, signal.SIGKILL)
-    raise AssertionError(f"process {pid} lives on")
 
 
 async def test_a_song_comes_back_as_stems_with_progress_on_the_way(bench: Bench) -> None:
@@ -329,6 +311,7 @@ from pathlib import Path
 from spectacles_engine.messages import SeparationRequest
 from spectacles_engine.process import EngineProcess
 from tests import fake_engine
+from tests.alive import assert_gone, is_alive
 from tests.fake_engine import Behaviour, FakeOptions, write_song
 
 async def interrupt():

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+
+from spectacles_engine import audio_files
+from spectacles_engine.audio_files import Inspected, encode, inspect
+from spectacles_engine.chunking import Array
+from spectacles_engine.errors import InputError, NotAudioError, OutputError, TooLongError
+from spectacles_engine.messages import FORMATS
+
+
+def noise(samples: int, channels: int = 2, seed: int = 0) -> Array:
+    """(samples, channels) at a tenth of full scale, on the grid of 16 bits."""
+    steps = np.random.default_rng(seed).integers(-3276, 3276, (samples, channels))
+    return (steps / 32768).astype(np.float32)
+
+
+async def look(path: Path) -> Inspected:
+    return await inspect(path, longest_s=60, deadline_s=60)
+
+
+def read(path: Path) -> Array:
+    samples: Array = soundfile.read(path, dtype="float32", always_2d=True)[0]
+    return samples
+
+
+async def test_what_a_song_is_and_what_its_tags_say(tmp_path: Path) -> None:
+    path = tmp_path / "a.flac"
+    with soundfile.SoundFile(path, "w", 48_000, 1) as file:
+        file.title, file.artist = "Two\nlines\u202e and  tabs\t", "x" * 1000
+        file.write(noise(72_000, 1))
+    seen = await look(path)
+    assert (seen.seconds, seen.sample_rate, seen.channels) == (1.5, 48_000, 1)
+    assert (seen.title, seen.performer) == ("Two lines and tabs", "x" * 200)
+    assert seen.warnings == ()
+
+
+async def test_equal_sound_has_equal_names_and_other_sound_has_not(tmp_path: Path) -> None:
+    sound = noise(100_000)
+    soundfile.write(tmp_path / "a.wav", sound, 44_100)
+    soundfile.write(tmp_path / "a.flac", sound, 44_100)
+    soundfile.write(tmp_path / "rate.wav", sound, 48_000)
+    soundfile.write(tmp_path / "mono.wav", sound.reshape(-1), 44_100)
+    sound[77_777, 1] += np.float32(1 / 32768)
+    soundfile.write(tmp_path / "step.wav", sound, 44_100)
+    names = {path.name: (await look(path)).audio for path in tmp_path.iterdir()}
+    assert names["a.wav"] == names["a.flac"]
+    assert len(set(names.values())) == 4
+
+
+async def test_the_same_sound_from_both_decoders_has_the_same_name(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", noise(50_000), 44_100)
+    # a FLAC of unknown length is read by FFmpeg
+    soundfile.write(tmp_path / "a.flac", noise(50_000), 44_100)
+    data = bytearray((tmp_path / "a.flac").read_bytes())
+    data[21:26] = bytes([data[21] & 0xF0]) + bytes(4)
+    (tmp_path / "a.flac").write_bytes(data)
+    assert (await look(tmp_path / "a.wav")).audio == (await look(tmp_path / "a.flac")).audio
+
+
+async def test_bad_songs_are_sentences(tmp_path: Path) -> None:
+    (tmp_path / "text.mp3").write_text("la la la")
+    soundfile.write(tmp_path / "long.wav", noise(3 * 8000), 8000)
+    with pytest.raises(NotAudioError, match=r"^not an audio file$"):
+        await look(tmp_path / "text.mp3")
+    with pytest.raises(InputError, match="no such file"):
+        await look(tmp_path / "missing.mp3")
+    with pytest.raises(TooLongError, match=r"^longer than 2 seconds$"):
+        await inspect(tmp_path / "long.wav", longest_s=2, deadline_s=60)
+    with pytest.raises(TooLongError, match=r"^took too long to decode$"):
+        await inspect(tmp_path / "long.wav", longest_s=60, deadline_s=0.001)
+
+
+async def test_a_file_that_kills_its_decoder_is_not_an_audio_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audio_files, "_PROGRAM", "tests.bad_child")
+    with pytest.raises(NotAudioError, match=r"^not an audio file$"):
+        await look(tmp_path / "die.mp3")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+async def test_an_encoded_stem_has_its_length_its_rate_and_its_tags(tmp_path: Path, format: str) -> None:
+    soundfile.write(tmp_path / "drums.flac", noise(66_000), 48_000, "PCM_24")
+    out = tmp_path / f"out.{format}"
+    tags = {"title": "Söng – drums", "performer": "Ørchestra", "album": "Söng"}
+    await encode([tmp_path / "drums.flac"], out, format, **tags, track=2)  # type: ignore[arg-type]
+    seen = await look(out)
+    assert (seen.seconds, seen.sample_rate, seen.channels) == (66_000 / 48_000, 48_000, 2)
+    with av.open(str(out)) as container:
+        found = {
+            key.lower(): value for key, value in [*container.metadata.items(), *container.streams[0].metadata.items()]
+        }
+    assert {"title": found["title"], "performer": found["artist"], "album": found["album"]} == tags
+    assert found["track"] == "2"
+
+
+async def test_a_lower_bitrate_makes_a_smaller_file(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.flac", noise(200_000), 44_100)
+    sizes = []
+    for kbps in (320, 128):
+        await encode([tmp_path / "a.flac"], tmp_path / "a.mp3", "mp3", bitrate_kbps=kbps)
+        sizes.append((tmp_path / "a.mp3").stat().st_size)
+    assert sizes[1] == pytest.approx(sizes[0] * 128 / 320, rel=0.1)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+async def test_a_mix_is_the_sum_of_its_stems(tmp_path: Path, channels: int) -> None:
+    stems = [tmp_path / f"{k}.flac" for k in range(3)]
+    for k, stem in enumerate(stems):
+        soundfile.write(stem, noise(100_000, channels, seed=k), 22_050, "PCM_24")
+    await encode(stems, tmp_path / "mix.wav", "wav")
+    assert soundfile.info(tmp_path / "mix.wav").samplerate == 22_050
+    assert np.abs(read(tmp_path / "mix.wav") - sum(read(stem) for stem in stems)).max() < 2**-22
+
+
+async def test_a_sum_that_would_clip_is_turned_down_as_a_whole(tmp_path: Path) -> None:
+    loud = noise(100_000) * 8
+    for name in ("a", "b"):
+        soundfile.write(tmp_path / f"{name}.flac", loud, 44_100, "PCM_24")
+    await encode([tmp_path / "a.flac", tmp_path / "b.flac"], tmp_path / "mix.wav", "wav")
+    mix = read(tmp_path / "mix.wav")
+    assert np.abs(mix).max() == pytest.approx(0.999, abs=1e-3)
+    gain = 0.999 / (2 * np.abs(loud).max())
+    assert np.abs(mix - 2 * gain * loud).max() < 1e-5
+
+
+async def test_what_cannot_be_written_is_a_sentence_and_leaves_nothing(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.flac", noise(1000), 44_100)
+    with pytest.raises(OutputError, match=r"^b.mp3 could not be written"):
+        await encode([tmp_path / "a.flac"], tmp_path / "nowhere" / "b.mp3", "mp3")
+    with pytest.raises(OutputError, match=r"^b.mp3 could not be written"):
+        await encode([tmp_path / "missing.flac"], tmp_path / "b.mp3", "mp3")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.flac"]
+
+
+async def test_an_encoding_that_is_cancelled_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audio_files, "_PROGRAM", "tests.bad_child")
+    encoding = asyncio.create_task(encode([], tmp_path / "hang.mp3", "mp3"))
+    while not list(tmp_path.glob("*/hang.mp3")):
+        await asyncio.sleep(0.02)
+    encoding.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await encoding
+    assert list(tmp_path.iterdir()) == []

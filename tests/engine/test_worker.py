@@ -1,0 +1,51 @@
+"""The real engine in its child process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from spectacles_engine import demo
+from spectacles_engine.errors import NotAudioError
+from spectacles_engine.messages import STEMS, EngineOptions, SeparationRequest
+from spectacles_engine.models import ModelStore
+from spectacles_engine.process import EngineProcess
+from spectacles_engine.separation import SongSeparator
+from spectacles_engine.worker import nth_gpu
+
+
+async def test_lite_in_its_own_process_writes_what_it_writes_in_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    mixture = sum(demo.references().values())
+    song = tmp_path / "song.wav"
+    soundfile.write(song, np.asarray(mixture)[:, : 3 * 44_100].T, 44_100)
+    request = SeparationRequest(format="flac")
+    shares: list[float] = []
+    engine = EngineProcess(EngineOptions(tmp_path / "models", device="cpu"))
+    try:
+        await engine.start()
+        (tmp_path / "text.mp3").write_text("la la la")
+        with pytest.raises(NotAudioError, match=r"^not an audio file$"):
+            await engine.separate("0", tmp_path / "text.mp3", tmp_path / "0", request)
+        result = await engine.separate("1", song, tmp_path / "1", request, shares.append)
+    finally:
+        await engine.close()
+    assert shares[-1] == 1.0
+    assert shares == sorted(shares)
+    assert not (tmp_path / "0").exists()
+
+    here = SongSeparator(ModelStore(tmp_path / "models"), "cpu").separate(song, tmp_path / "here", request)
+    assert result.note == here.note
+    for stem in STEMS:
+        theirs, ours = (soundfile.read(found.files[stem].path)[0] for found in (result, here))
+        assert np.abs(theirs - ours).max() < 1e-4, stem
+
+
+def test_a_gpu_is_counted_among_those_that_may_be_seen() -> None:
+    assert [nth_gpu(number, None) for number in (0, 1)] == ["0", "1"]
+    assert [nth_gpu(number, "5,GPU-abc") for number in (0, 1)] == ["5", "GPU-abc"]
