@@ -36,10 +36,23 @@ class EngineSettings(_Section):
 
 
 class LimitSettings(_Section):
-    """What is refused."""
+    """What is refused. Songs are in work until their stems are sent; minutes are of audio that was separated."""
 
     longest_song_minutes: float = Field(default=60, gt=0)
     decode_deadline_s: float = Field(default=600, gt=0)
+    largest_file_mb: float = Field(default=2000, gt=0)
+    songs_in_work_per_person: int = Field(default=20, ge=1)
+    songs_in_work_per_chat: int = Field(default=50, ge=1)
+    minutes_a_day_per_person: float = Field(default=300, gt=0)
+    minutes_a_day_per_chat: float = Field(default=600, gt=0)
+
+
+class StorageSettings(_Section):
+    """What is kept on the disk, and for how long."""
+
+    keep_hours: float = Field(default=24, gt=0)
+    disk_budget_gb: float = Field(default=10, gt=0)
+    keep_free_mb: float = Field(default=500, ge=0)
 
 
 class WebSettings(_Section):
@@ -56,6 +69,17 @@ class TelegramSettings(_Section):
     """The Telegram chat."""
 
     local_mode: bool = False
+    allowed_chats: tuple[int, ...] = ()
+    webhook_url: str | None = None
+    webhook_host: str = "127.0.0.1"
+    webhook_port: int = Field(default=8443, ge=1, le=65535)
+
+
+class DiscordSettings(_Section):
+    """The Discord chat."""
+
+    allowed_guilds: tuple[int, ...] = ()
+    allowed_channels: tuple[int, ...] = ()
 
 
 class Settings(BaseSettings):
@@ -68,8 +92,10 @@ class Settings(BaseSettings):
     data_dir: Path | None = None
     engine: EngineSettings = EngineSettings()
     limits: LimitSettings = LimitSettings()
+    storage: StorageSettings = StorageSettings()
     web: WebSettings = WebSettings()
     telegram: TelegramSettings = TelegramSettings()
+    discord: DiscordSettings = DiscordSettings()
     telegram_bot_token: SecretStr | None = Field(default=None, validation_alias="TELEGRAM_BOT_TOKEN")
     discord_bot_token: SecretStr | None = Field(default=None, validation_alias="DISCORD_BOT_TOKEN")
 

@@ -1,0 +1,83 @@
+"""The fair queue. Pure: who waits, and when each chat was last served → the order of turns."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+from math import inf
+
+Chat = tuple[str, str]
+"""Platform, and the chat's id there."""
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A job in line. ``song`` is the same for all that one separation answers; ``since_s``: when it joined."""
+
+    job_id: str
+    song: str
+    chat: Chat
+    since_s: float
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a separation still costs: seconds of audio, None where nobody knows the length yet."""
+
+    seconds: float | None
+    share_left: float = 1.0
+
+
+def turns(waiting: Iterable[Ticket], served_at_s: Mapping[Chat, float], busy: Collection[Chat] = ()) -> list[Ticket]:
+    """The order in which the songs get their turn; of tickets for the same song, the first to get one.
+
+    The next turn is that of the chat that has waited longest: since it was last served, or since it asked if that was
+    later. A chat that is ``busy`` being served, or has just had its turn, comes after all others.
+    """
+    lines = _lines(waiting)
+    # Round 0: chats that wait. Later ones: chats that had a turn meanwhile, in the order of these.
+    rounds = [(_waits_since(line, served_at_s, busy), 0, line[0].since_s, chat) for chat, line in lines.items()]
+    heapify(rounds)
+    order: list[Ticket] = []
+    songs: set[str] = set()
+    while rounds:
+        *_, chat = heappop(rounds)
+        line = lines[chat]
+        while line and line[0].song in songs:
+            line.popleft()
+        if line:
+            ticket = line.popleft()
+            order.append(ticket)
+            songs.add(ticket.song)
+            heappush(rounds, (inf, len(order), ticket.since_s, chat))
+    return order
+
+
+def wait_s(ahead: Sequence[Load], own: Load, elapsed_per_second: float | None, engines: int) -> float | None:
+    """Estimated seconds until ``own`` is separated; None before the first measurement, or if no length is known.
+
+    A song whose length nobody knows yet counts as long as the average of the others.
+    """
+    lengths = [load.seconds for load in (*ahead, own) if load.seconds is not None]
+    if elapsed_per_second is None or not lengths:
+        return None
+    typical = sum(lengths) / len(lengths)
+
+    def cost_s(load: Load) -> float:
+        return (typical if load.seconds is None else load.seconds) * load.share_left
+
+    return elapsed_per_second * (sum(map(cost_s, ahead)) / max(engines, 1) + cost_s(own))
+
+
+def _lines(waiting: Iterable[Ticket]) -> dict[Chat, deque[Ticket]]:
+    lines: dict[Chat, deque[Ticket]] = {}
+    for ticket in sorted(waiting, key=lambda ticket: (ticket.since_s, ticket.job_id)):
+        lines.setdefault(ticket.chat, deque()).append(ticket)
+    return lines
+
+
+def _waits_since(line: Sequence[Ticket], served_at_s: Mapping[Chat, float], busy: Collection[Chat]) -> float:
+    chat = line[0].chat
+    return inf if chat in busy else max(line[0].since_s, served_at_s.get(chat, -inf))

@@ -1,0 +1,357 @@
+"""JobStore: jobs, songs and results that survive a restart. One SQLite file in the data folder, one bot at a time.
+
+It knows rows only; the files that belong to them are the shelf's. All calls are short and belong to the event loop.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from bot.jobs import Job, Order, Place, Reference, StartError, State, StoredResult, Unavailable, Wish
+from bot.replies import store_in_trouble
+from spectacles_engine.messages import QualityNote, StemQuality, WeakSpot
+
+SCHEMA_VERSION = 1
+_BUSY_S = 2.0
+_FINAL = tuple(state.value for state in State if state.is_final)
+_SCHEMA = """
+CREATE TABLE jobs (
+    id TEXT PRIMARY KEY, platform TEXT NOT NULL, chat TEXT NOT NULL, person TEXT NOT NULL, state TEXT NOT NULL,
+    accepted_at REAL NOT NULL, finished_at REAL, told INTEGER NOT NULL DEFAULT 0,
+    source_key TEXT, "order" TEXT NOT NULL, audio TEXT, seconds REAL, status TEXT, error TEXT,
+    charged_s REAL, charged_at REAL
+);
+CREATE INDEX jobs_of_chat ON jobs (platform, chat);
+CREATE INDEX jobs_of_person ON jobs (platform, person);
+CREATE INDEX jobs_of_source ON jobs (platform, source_key);
+CREATE INDEX jobs_of_audio ON jobs (audio);
+CREATE TABLE songs (
+    audio TEXT PRIMARY KEY, seconds REAL NOT NULL, sample_rate INTEGER NOT NULL, channels INTEGER NOT NULL,
+    warnings TEXT NOT NULL
+);
+CREATE TABLE results (
+    audio TEXT PRIMARY KEY, setup TEXT NOT NULL, seconds REAL NOT NULL, sample_rate INTEGER NOT NULL,
+    channels INTEGER NOT NULL, note TEXT NOT NULL, warnings TEXT NOT NULL, made_at REAL NOT NULL, used_at REAL NOT NULL
+);
+CREATE TABLE uploads (
+    audio TEXT NOT NULL REFERENCES results (audio) ON DELETE CASCADE,
+    name TEXT NOT NULL, format TEXT NOT NULL, platform TEXT NOT NULL, file_id TEXT NOT NULL,
+    PRIMARY KEY (audio, name, format, platform)
+);
+CREATE TABLE speeds (setup TEXT PRIMARY KEY, elapsed_s REAL NOT NULL, seconds REAL NOT NULL);
+"""
+_WRITTEN = (
+    *("id", "platform", "chat", "person", "state", "accepted_at", "source_key"),
+    *("order", "audio", "seconds", "status", "error", "finished_at"),
+)
+# A job that is written again after its end ended when it did.
+_SAVE_JOB = f"""
+INSERT INTO jobs ({", ".join(map('"{}"'.format, _WRITTEN))}) VALUES ({", ".join(map(":{}".format, _WRITTEN))})
+ON CONFLICT (id) DO UPDATE SET {", ".join(map('"{0}" = excluded."{0}"'.format, _WRITTEN[:-1]))},
+    finished_at = COALESCE(jobs.finished_at, excluded.finished_at)
+"""
+
+
+class StoreError(Unavailable):
+    """The store cannot be read or written just now; ``str()`` is a sentence."""
+
+
+@dataclass(frozen=True)
+class Song:
+    """A song that was fetched and looked into, and waits to be separated."""
+
+    audio: str
+    seconds: float
+    sample_rate: int
+    channels: int
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class KeptResult:
+    """A result, the ensemble that made it, and when it was last asked for (seconds since the epoch)."""
+
+    result: StoredResult
+    setup: str
+    used_at: float
+
+
+@dataclass(frozen=True)
+class Charge:
+    """A separation that counts against a person's and a chat's minutes of a day."""
+
+    place: Place
+    seconds: float
+    at: float
+
+
+class JobStore:
+    """The store in ``folder``, which stays locked until ``close``. Raises StartError if it cannot be had.
+
+    All methods raise StoreError when the database fails.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = FileLock(folder / "bot.lock")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise StartError(f"another SpecTacles bot is at work in {folder}") from None
+        except OSError as error:
+            raise StartError(f"{folder} cannot be written ({error.strerror or error})") from error
+        try:
+            self._database = _open(folder / "jobs.sqlite3")
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def close(self) -> None:
+        """Closes the database and unlocks the folder."""
+        self._database.close()
+        self._lock.release()
+
+    # Jobs.
+
+    def save(self, jobs: Iterable[Job]) -> None:
+        """Writes jobs, new or changed, in one transaction; what is charged and told stays."""
+        rows = [_job_row(job, time.time()) for job in jobs]
+        with self._transaction() as database:
+            database.executemany(_SAVE_JOB, rows)
+
+    def job(self, job_id: str) -> Job | None:
+        found = self._jobs("id = ?", job_id)
+        return found[0] if found else None
+
+    def unfinished(self) -> list[Job]:
+        """Jobs that are not final, oldest first."""
+        return self._jobs(f"state NOT IN {_FINAL}")
+
+    def untold(self) -> list[Job]:
+        """Final jobs whose end nobody was told yet, oldest first."""
+        return self._jobs(f"state IN {_FINAL} AND NOT told")
+
+    def of_chat(self, platform: str, chat: str) -> list[Job]:
+        """All jobs of a chat, oldest first."""
+        return self._jobs("platform = ? AND chat = ?", platform, chat)
+
+    def of_person(self, platform: str, person: str) -> list[Job]:
+        """All jobs of a person in all chats of a platform, oldest first."""
+        return self._jobs("platform = ? AND person = ?", platform, person)
+
+    def finished_before(self, at: float) -> list[Job]:
+        """Jobs that ended before ``at``, and whose end was told."""
+        return self._jobs("finished_at < ? AND told", at)
+
+    def note_told(self, job_id: str) -> None:
+        self._change("UPDATE jobs SET told = 1 WHERE id = ?", job_id)
+
+    def delete(self, job_ids: Iterable[str]) -> None:
+        with self._transaction() as database:
+            database.executemany("DELETE FROM jobs WHERE id = ?", [(job_id,) for job_id in job_ids])
+
+    def audio_of(self, platform: str, source_key: str) -> str | None:
+        """The sound of a song that was asked for before under this key."""
+        query = "SELECT audio FROM jobs WHERE platform = ? AND source_key = ? AND audio IS NOT NULL LIMIT 1"
+        rows = self._rows(query, platform, source_key)
+        return rows[0]["audio"] if rows else None
+
+    def is_referred_to(self, audio: str) -> bool:
+        """Whether any job is about this sound."""
+        return bool(self._rows("SELECT 1 FROM jobs WHERE audio = ? LIMIT 1", audio))
+
+    def charge(self, job_id: str, seconds: float) -> None:
+        """Notes that a job was separated, and how long its song is."""
+        self._change("UPDATE jobs SET charged_s = ?, charged_at = ? WHERE id = ?", seconds, time.time(), job_id)
+
+    def charges(self, since: float) -> list[Charge]:
+        """What was separated after ``since``, oldest first."""
+        rows = self._rows("SELECT * FROM jobs WHERE charged_at >= ? ORDER BY charged_at", since)
+        return [Charge(_place(row), row["charged_s"], row["charged_at"]) for row in rows]
+
+    # Songs that wait for the engine.
+
+    def save_song(self, song: Song) -> None:
+        values = (song.audio, song.seconds, song.sample_rate, song.channels, json.dumps(song.warnings))
+        self._change("INSERT OR REPLACE INTO songs VALUES (?, ?, ?, ?, ?)", *values)
+
+    def songs(self) -> list[Song]:
+        rows = self._rows("SELECT * FROM songs")
+        return [Song(*tuple(row)[:4], warnings=tuple(json.loads(row["warnings"]))) for row in rows]
+
+    def delete_song(self, audio: str) -> None:
+        self._change("DELETE FROM songs WHERE audio = ?", audio)
+
+    # Results.
+
+    def save_result(self, result: StoredResult, setup: str) -> None:
+        """``setup`` names the ensemble that made it."""
+        texts = (json.dumps(asdict(result.note)), json.dumps(result.warnings))
+        values = (result.audio, setup, result.seconds, result.sample_rate, result.channels, *texts, result.made_at)
+        # Not OR REPLACE, which deletes the row and with it the uploads.
+        self._change("INSERT INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", *values, result.made_at)
+
+    def results(self) -> list[KeptResult]:
+        """All results, the one that nobody asked for the longest time first."""
+        rows = self._rows("SELECT * FROM results ORDER BY used_at")
+        return [KeptResult(self._result(row), row["setup"], row["used_at"]) for row in rows]
+
+    def result(self, audio: str) -> StoredResult | None:
+        rows = self._rows("SELECT * FROM results WHERE audio = ?", audio)
+        return self._result(rows[0]) if rows else None
+
+    def note_use(self, audio: str) -> None:
+        self._change("UPDATE results SET used_at = ? WHERE audio = ?", time.time(), audio)
+
+    def delete_result(self, audio: str) -> None:
+        """Deletes a result and what is known of its uploads."""
+        self._change("DELETE FROM results WHERE audio = ?", audio)
+
+    def upload(self, audio: str, name: str, format: str, platform: str) -> str | None:
+        where = "audio = ? AND name = ? AND format = ? AND platform = ?"
+        rows = self._rows(f"SELECT file_id FROM uploads WHERE {where}", audio, name, format, platform)
+        return rows[0]["file_id"] if rows else None
+
+    def save_upload(self, audio: str, name: str, format: str, platform: str, file_id: str) -> None:
+        """Nothing happens if the result is gone."""
+        insert = (
+            "INSERT OR REPLACE INTO uploads SELECT ?, ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM results WHERE audio = ?)"
+        )
+        self._change(insert, audio, name, format, platform, file_id, audio)
+
+    # Speed.
+
+    def speed(self, setup: str) -> float | None:
+        """Seconds of work for a second of audio, on average; None before the first measurement."""
+        rows = self._rows("SELECT elapsed_s / seconds FROM speeds WHERE setup = ?", setup)
+        return rows[0][0] if rows else None
+
+    def note_speed(self, setup: str, elapsed_s: float, seconds: float) -> None:
+        """Takes a measurement in; what is ten songs old has a third of the weight."""
+        fade = "elapsed_s = 0.9 * elapsed_s + excluded.elapsed_s, seconds = 0.9 * seconds + excluded.seconds"
+        insert = f"INSERT INTO speeds VALUES (?, ?, ?) ON CONFLICT (setup) DO UPDATE SET {fade}"
+        self._change(insert, setup, elapsed_s, seconds)
+
+    def _jobs(self, where: str, *values: object) -> list[Job]:
+        return [_job(row) for row in self._rows(f"SELECT * FROM jobs WHERE {where} ORDER BY accepted_at, id", *values)]
+
+    def _result(self, row: sqlite3.Row) -> StoredResult:
+        return StoredResult(
+            row["audio"],
+            self.folder / "results" / row["audio"],
+            row["seconds"],
+            row["sample_rate"],
+            row["channels"],
+            _note(json.loads(row["note"])),
+            tuple(json.loads(row["warnings"])),
+            row["made_at"],
+        )
+
+    def _rows(self, query: str, *values: object) -> Sequence[sqlite3.Row]:
+        with _sentences():
+            return self._database.execute(query, values).fetchall()
+
+    def _change(self, statement: str, *values: object) -> None:
+        with self._transaction() as database:
+            database.execute(statement, values)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with _sentences(), self._database:
+            yield self._database
+
+
+def _open(file: Path) -> sqlite3.Connection:
+    try:
+        database = sqlite3.connect(file, timeout=_BUSY_S)
+    except sqlite3.Error as error:
+        raise StartError(f"{file} cannot be opened ({error})") from error
+    try:
+        database.row_factory = sqlite3.Row
+        _prepare(database, file)
+    except sqlite3.OperationalError as error:
+        database.close()
+        raise StartError(f"{file} cannot be used ({error})") from error
+    except sqlite3.DatabaseError as error:
+        database.close()
+        raise StartError(f"{file} is damaged ({error}); move it away to start with an empty one") from error
+    except StartError:
+        database.close()
+        raise
+    return database
+
+
+def _prepare(database: sqlite3.Connection, file: Path) -> None:
+    """Makes the tables of a new file; raises StartError for one of a later version."""
+    # FULL: what was accepted is on the disk, should the machine lose its power
+    database.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")
+    version: int = database.execute("PRAGMA user_version").fetchone()[0]
+    if version > SCHEMA_VERSION:
+        raise StartError(f"{file} was written by a later version of SpecTacles")
+    if version < SCHEMA_VERSION:
+        database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT")
+    if (complaint := database.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+        raise sqlite3.DatabaseError(complaint)
+
+
+@contextmanager
+def _sentences() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreError(store_in_trouble()) from error
+
+
+def _job_row(job: Job, now: float) -> dict[str, Any]:
+    order = job.order
+    return {
+        "id": job.id,
+        **asdict(order.place),
+        "state": job.state.value,
+        "accepted_at": job.accepted_at,
+        "finished_at": now if job.state.is_final else None,
+        "source_key": order.source_key,
+        "order": json.dumps({key: value for key, value in asdict(order).items() if key != "place"}),
+        "audio": job.audio,
+        "seconds": job.seconds,
+        "status": None if job.status is None else json.dumps(job.status),
+        "error": job.error,
+    }
+
+
+def _job(row: sqlite3.Row) -> Job:
+    stored = json.loads(row["order"])
+    wish = stored.pop("wish")
+    return Job(
+        id=row["id"],
+        order=Order(_place(row), Wish(tuple(wish["stems"]), wish["mix"], wish["format"]), **stored),
+        state=State(row["state"]),
+        accepted_at=row["accepted_at"],
+        audio=row["audio"],
+        seconds=row["seconds"],
+        status=_reference(row["status"]),
+        error=row["error"],
+    )
+
+
+def _reference(text: str | None) -> Reference | None:
+    return None if text is None else json.loads(text)
+
+
+def _place(row: sqlite3.Row) -> Place:
+    return Place(row["platform"], row["chat"], row["person"])
+
+
+def _note(stored: dict[str, Any]) -> QualityNote:
+    stems = {name: StemQuality(**quality) for name, quality in stored["stems"].items()}
+    return QualityNote(stems, stored["residual_db"], tuple(WeakSpot(**spot) for spot in stored["weak_spots"]))
