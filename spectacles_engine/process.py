@@ -12,21 +12,21 @@ from pathlib import Path
 from typing import Protocol
 
 from spectacles_engine import worker
-from spectacles_engine.child import Child, ChildEnded, Target
+from spectacles_engine.child import Target
 from spectacles_engine.errors import MISTAKE_OF_OURS, CancelledError, EngineError, PoisonousError, SpecTaclesError
+from spectacles_engine.keeper import NO_START, PATIENCE, STARTS, Keeper, Lost, Patience
 from spectacles_engine.messages import (
     Cancel,
-    Close,
     Done,
     EngineOptions,
     Failed,
-    FromChild,
     Progress,
-    Ready,
     Separate,
     SeparationRequest,
     SeparationResult,
 )
+
+__all__ = ["Engine", "EngineProcess", "Patience", "start_engines"]
 
 log = logging.getLogger(__name__)
 
@@ -61,35 +61,18 @@ class Engine(Protocol):
         """Ends the child after the running chunk; what runs or waits raises CancelledError."""
 
 
-@dataclass(frozen=True)
-class Patience:
-    """How long to wait for a child, before it is killed: to load, for a sign of life, to cancel, and to leave."""
-
-    start_s: float = 300.0
-    stall_s: float = 120.0
-    cancel_s: float = 10.0
-    close_s: float = 10.0
-
-
 @dataclass(eq=False)
 class _Job:
-    """A caller who waits. ``order`` None: for an engine that is ready, no more."""
+    """A caller who waits. ``order`` None: for an engine that is ready, no more. ``attempts``: begun by a child."""
 
     answer: asyncio.Future[SeparationResult | None]
     order: Separate | None = None
     on_progress: Callable[[float], None] = lambda share: None
     cancelled: bool = False
-
-    @property
-    def is_unwanted(self) -> bool:
-        return self.cancelled or self.answer.done()
+    attempts: int = 0
 
     def is_for(self, job_id: str) -> bool:
         return self.order is not None and self.order.job_id == job_id
-
-
-class _Lost(Exception):
-    """The child died or hung; ``str()`` says which, for the log."""
 
 
 class EngineProcess:
@@ -98,26 +81,25 @@ class EngineProcess:
     Callers hold futures; one task alone, the owner, touches the child.
     """
 
-    def __init__(
-        self, options: EngineOptions, *, target: Target = worker.main, patience: Patience = Patience()
-    ) -> None:
+    def __init__(self, options: EngineOptions, *, target: Target = worker.main, patience: Patience = PATIENCE) -> None:
         self.options = options
-        self._target, self._patience = target, patience
+        self._patience = patience
+        self._keeper = Keeper(target, options, patience)
         self._waiting: deque[_Job] = deque()
         self._running: _Job | None = None
         self._owner: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
         self._closing = False
-        self._child: Child | None = None
-        self._is_ready = False
-        self._deadline = 0.0
-        self.gpus = 0
-        """How many GPUs there are on this machine, once it was started."""
 
     @property
     def pid(self) -> int | None:
         """The child's process number, while there is a child."""
-        return self._child.pid if self._child else None
+        return self._keeper.pid
+
+    @property
+    def gpus(self) -> int:
+        """How many GPUs there are on this machine, once it was started."""
+        return self._keeper.gpus
 
     async def start(self) -> None:
         await self._submit(_Job(asyncio.get_running_loop().create_future()))
@@ -164,8 +146,7 @@ class EngineProcess:
     def _look_up(self) -> None:
         """Has the owner see that something has changed: a job came, is cancelled, or the engine is to close."""
         self._news.set()
-        if self._child:
-            self._child.wake()
+        self._keeper.wake()
 
     # The owner. Nothing below is called by anybody else.
 
@@ -176,13 +157,12 @@ class EngineProcess:
                 self._news.clear()
                 while self._waiting and not self._closing:
                     self._running = self._waiting.popleft()
-                    if not self._running.is_unwanted:
+                    if not self._is_unwanted(self._running):
                         await self._answer(self._running)
                     self._running = None
-            await self._farewell()
+            await self._keeper.leave()
         finally:
-            if self._child:
-                self._child.kill()
+            self._keeper.kill()
             for job in [*self._waiting, *([self._running] if self._running else [])]:
                 if not job.answer.done():
                     job.answer.set_exception(CancelledError("the engine was closed"))
@@ -192,7 +172,7 @@ class EngineProcess:
         error: SpecTaclesError | None = None
         try:
             if job.order is None:
-                await self._ready(job)
+                await self._keeper.ready(lambda: self._is_unwanted(job))
             else:
                 result = await self._separated(job, job.order)
         except SpecTaclesError as expected:
@@ -209,91 +189,50 @@ class EngineProcess:
                 job.answer.set_result(result)
 
     async def _separated(self, job: _Job, order: Separate) -> SeparationResult:
-        for _ in range(ATTEMPTS):
-            child = await self._ready(job)
+        for _ in range(ATTEMPTS + STARTS):
+            await self._keeper.ready(lambda: self._is_unwanted(job))
             await _remove(order.out)
             try:
-                return await self._followed(child, job, order)
-            except _Lost as lost:
+                return await self._followed(job, order)
+            except Lost as lost:
                 log.warning("job %s: the engine %s", order.job_id, lost)
-                if job.is_unwanted or self._closing:
-                    raise CancelledError("cancelled") from None
-        raise PoisonousError("this song brought the separation down twice, and is not tried again")
+            if self._is_unwanted(job):
+                raise CancelledError("cancelled")
+            if job.attempts == ATTEMPTS:
+                raise PoisonousError("this song brought the separation down twice, and is not tried again")
+        raise EngineError(NO_START)
 
-    async def _ready(self, job: _Job) -> Child:
-        """The child, loaded and warm; a new one if there is none. Raises EngineError, or CancelledError for the job."""
-        if self._child and self._child.has_ended:
-            log.warning("the engine died while it was idle")
-            self._child = None
-        if self._child is None:
-            self._child, self._is_ready = Child(self._target, self.options), False
-            self._deadline = _now_s() + self._patience.start_s
-        while not self._is_ready:
-            if job.is_unwanted or self._closing:
-                raise CancelledError("cancelled")  # and the child goes on loading, for the next one
-            try:
-                message = await self._heard(self._child)
-            except _Lost as lost:
-                log.error("the engine %s while it started", lost)
-                raise EngineError("the engine could not be started") from lost
-            if isinstance(message, Failed):
-                await self._drop(message)
-                raise EngineError(str(message.error))
-            if isinstance(message, Ready):
-                self.gpus, self._is_ready = message.gpus, True
-        return self._child
-
-    async def _followed(self, child: Child, job: _Job, order: Separate) -> SeparationResult:
-        """Has the child do a job. Raises what the job ends with, or _Lost."""
-        child.send(order)
-        is_told = False
-        self._deadline = _now_s() + self._patience.stall_s
+    async def _followed(self, job: _Job, order: Separate) -> SeparationResult:
+        """Has the child do a job. Raises what the job ends with, or Lost."""
+        self._keeper.send(order)
+        until = _now_s() + self._patience.stall_s
+        is_begun = is_told = False
         while True:
-            if (job.is_unwanted or self._closing) and not is_told:
-                child.send(Cancel(order.job_id))
+            if self._is_unwanted(job) and not is_told:
+                self._keeper.send(Cancel(order.job_id))
                 is_told = True
-                self._deadline = _now_s() + self._patience.cancel_s
-            message = await self._heard(child)
+                until = _now_s() + self._patience.cancel_s
+            message = await self._keeper.hear(until)
+            if message and not is_begun:
+                # a child that is lost before that is not the song's fault
+                is_begun = True
+                job.attempts += 1
             if isinstance(message, Progress) and not is_told:
-                self._deadline = _now_s() + self._patience.stall_s
+                until = _now_s() + self._patience.stall_s
                 # through the loop: what a caller's function raises must not reach the owner
                 asyncio.get_running_loop().call_soon(job.on_progress, message.share)
             elif isinstance(message, Failed):
                 if message.traceback:
-                    await self._drop(message)
+                    # nobody knows what state that left the child in
+                    await self._keeper.drop(message.traceback)
                 raise message.error
             elif isinstance(message, Done):
                 if is_told:
                     raise CancelledError("cancelled")
                 return message.result
 
-    async def _heard(self, child: Child) -> FromChild | None:
-        """The child's next message, or None when there is something to look at; raises _Lost."""
-        try:
-            async with asyncio.timeout_at(self._deadline):
-                return await child.receive()
-        except ChildEnded as ended:
-            self._child = None
-            raise _Lost(str(ended)) from ended
-        except TimeoutError:
-            await self._drop()
-            raise _Lost("gave no sign of life in time, and was killed") from None
-
-    async def _drop(self, message: Failed | None = None) -> None:
-        """Kills the child; after a mistake of ours as well: nobody knows what state that left it in."""
-        if message and message.traceback:
-            log.error("a mistake in the engine:\n%s", message.traceback)
-        if self._child:
-            self._child.kill()
-            if not await self._child.ended():
-                log.error("the engine's process %s does not die", self._child.pid)
-            self._child = None
-
-    async def _farewell(self) -> None:
-        if self._child and self._is_ready:
-            self._child.send(Close())
-            await self._child.ended(self._patience.close_s)
-        await self._drop()
+    def _is_unwanted(self, job: _Job) -> bool:
+        return self._closing or job.cancelled or job.answer.done()
 
 
 async def start_engines(options: EngineOptions, *, target: Target = worker.main) -> list[EngineProcess]:

@@ -65,7 +65,8 @@ class Behaviour:
 class FakeOptions(EngineOptions):
     """``crash_rate``, ``hang_rate``: chances (0–1) for each attempt. ``step_s``: for every song, instead of its own.
 
-    ``needs``: a file without which it can't start; ``start_s``: how long that takes; ``gpus``: how many it reports.
+    ``needs``: a file without which it can't start; ``start_s``: how long that takes; ``dead_starts``: so many of the
+    first starts end with a crash; ``gpus``: how many it reports.
     """
 
     crash_rate: float = 0.0
@@ -74,6 +75,7 @@ class FakeOptions(EngineOptions):
     step_s: float = 0.0
     needs: Path | None = None
     start_s: float = 0.0
+    dead_starts: int = 0
     gpus: int = 0
 
 
@@ -105,15 +107,12 @@ def main(pipe: Pipe, options: EngineOptions) -> None:
     worker.serve(pipe, lambda: _load(fake))
 
 
-def stillborn(pipe: Pipe, options: EngineOptions) -> None:
-    """A target that dies before it is ready."""
-    os._exit(3)
-
-
 def _load(options: FakeOptions) -> tuple[worker.SeparateSong, int]:
     if options.needs and not options.needs.exists():
         raise ModelMissingError("the models are not here")
     time.sleep(options.start_s)
+    if _tally(options.models, "starts") < options.dead_starts:
+        os.kill(os.getpid(), signal.SIGKILL)
     import soundfile  # noqa: F401  now, not in the first song
 
     chance = random.Random(options.seed + os.getpid())
@@ -124,7 +123,7 @@ def _load(options: FakeOptions) -> tuple[worker.SeparateSong, int]:
         behaviour = _behaviour(song)
         if options.step_s:
             behaviour = replace(behaviour, step_s=options.step_s)
-        attempt = _attempt(song, options.models)
+        attempt = _tally(options.models, str(song))
         return _separate(song, out, request, on_progress, _with_chance(behaviour, attempt, options, chance), attempt)
 
     return separate, options.gpus
@@ -197,10 +196,10 @@ def _behaviour(song: Path) -> Behaviour:
     return Behaviour(**json.loads(data[at + 8 :])) if at > 0 else Behaviour()
 
 
-def _attempt(song: Path, folder: Path) -> int:
-    """How often this song was begun before; noted in a file, for a child that died remembers nothing."""
+def _tally(folder: Path, what: str) -> int:
+    """How often this was asked before; kept in a file, for a child that died remembers nothing."""
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / f"{hashlib.sha256(str(song).encode()).hexdigest()}.attempts", "ab") as file:
+    with open(folder / f"{hashlib.sha256(what.encode()).hexdigest()}.tally", "ab") as file:
         file.write(b"x")
         return file.tell() - 1
 

@@ -16,7 +16,7 @@ print(*sorted(sys.modules))
 """
 IMPORT_ONE = "import sys, {package}; print(*sorted(sys.modules))"
 HEAVY = {"torch", "numpy", "onnxruntime", "soundfile", "av", "demucs"}
-BORDER = {"messages", "errors", "process", "child", "worker", "audio_files", "short_child", "playback"}
+BORDER = {"messages", "errors", "process", "keeper", "child", "worker", "audio_files", "short_child", "playback"}
 """Of the engine, what an event loop may import."""
 
 

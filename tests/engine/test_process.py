@@ -37,13 +37,11 @@ class Bench:
         self.engine = self.with_options()
         self.made = [self.engine]
 
-    def with_options(
-        self, patience: Patience = PATIENT, target: Callable[..., None] = fake_engine.main, **options: object
-    ) -> EngineProcess:
+    def with_options(self, patience: Patience = PATIENT, **options: object) -> EngineProcess:
         """Another engine than the default, in its place."""
         self.engine = EngineProcess(
             FakeOptions(self.folder / "models", **options),  # type: ignore[arg-type]
-            target=target,
+            target=fake_engine.main,
             patience=patience,
         )
         self.made = [*getattr(self, "made", []), self.engine]
@@ -235,6 +233,13 @@ async def test_a_child_that_died_while_idle_is_replaced_for_the_next_job(bench: 
     assert bench.engine.pid != pid
 
 
+async def test_a_death_that_was_not_yet_seen_is_not_the_next_songs_fault(bench: Bench) -> None:
+    await bench.engine.start()
+    assert bench.engine.pid
+    os.kill(bench.engine.pid, signal.SIGKILL)
+    assert (await bench.separate("a", Behaviour(crashes=1))).files
+
+
 async def test_without_models_there_is_a_sentence_and_as_soon_as_they_are_there_an_engine(bench: Bench) -> None:
     needed = bench.folder / "model"
     bench.with_options(needs=needed)
@@ -246,13 +251,18 @@ async def test_without_models_there_is_a_sentence_and_as_soon_as_they_are_there_
     assert (await bench.separate("a")).files
 
 
-@pytest.mark.parametrize(
-    ("target", "start_s"), [(fake_engine.stillborn, 0.0), (fake_engine.main, 60.0)], ids=["dies", "hangs"]
-)
-async def test_a_child_that_never_becomes_ready(bench: Bench, target: Callable[..., None], start_s: float) -> None:
-    bench.with_options(Patience(start_s=2), target, start_s=start_s)
+async def test_a_child_that_dies_while_it_starts_is_followed_by_another(bench: Bench) -> None:
+    bench.with_options(dead_starts=2)
+    assert (await bench.separate("a")).files
+
+
+@pytest.mark.parametrize("options", [{"dead_starts": 3}, {"start_s": 60.0}], ids=["dies", "hangs"])
+async def test_an_engine_that_never_becomes_ready_is_an_error_and_left_for_the_next_job(
+    bench: Bench, options: dict[str, object]
+) -> None:
+    bench.with_options(Patience(start_s=2), **options)
     with pytest.raises(EngineError, match=r"^the engine could not be started$"):
-        await bench.engine.start()
+        await bench.separate("a")
     assert bench.engine.pid is None
 
 
