@@ -93,9 +93,11 @@ def too_many_waiting(most: int, *, whole_chat: bool) -> str:
     return f"{whose} {most} songs in work already. Please wait until one of them is done, or /cancel one."
 
 
-def minutes_used_up(most_minutes: float, free_in_s: float, *, whole_chat: bool) -> str:
-    """``free_in_s``: seconds until the first of the minutes count no more."""
+def minutes_used_up(most_minutes: float, free_in_s: float | None, *, whole_chat: bool) -> str:
+    """``free_in_s``: seconds until the first of the minutes count no more; None if that would not help."""
     whose = "this chat's" if whole_chat else "your"
+    if free_in_s is None:
+        return f"That song alone is more than {whose} {most_minutes:g} minutes of audio within 24 hours."
     wait = f"{free_in_s / 3600:.0f} hours" if free_in_s > 5400 else f"{max(free_in_s / 60, 1):.0f} minutes"
     return (
         f"That would be more than {whose} {most_minutes:g} minutes of audio within 24 hours. "

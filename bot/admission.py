@@ -1,0 +1,88 @@
+"""Admission: what is refused, and with which sentence. Counts in memory the minutes of the last 24 hours."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+
+from bot.config import Settings
+from bot.jobs import Job, Order, Place, Refused, TooLarge
+from bot.replies import chat_not_allowed, file_too_large, minutes_used_up, song_too_long, too_many_waiting
+from bot.store import Charge
+
+DAY_S = 24 * 3600.0
+
+
+class Admission:
+    """The limits of a person and of a chat. A person is one on all chats of a platform.
+
+    What was charged is remembered until the day is over, also if its job is forgotten; but not beyond a restart then.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._limits = settings.limits
+        self._charges: list[Charge] = []
+        self._allowed: dict[str, tuple[int, ...]] = {
+            "telegram": settings.telegram.allowed_chats,
+            "discord": settings.discord.allowed_channels,
+        }
+
+    def remember(self, charges: Iterable[Charge]) -> None:
+        """Takes in what the store knows of the last day."""
+        self._charges += charges
+
+    def charge(self, place: Place, seconds: float) -> None:
+        """A song was separated for somebody."""
+        self._charges.append(Charge(place, seconds, time.time()))
+
+    def check_chat(self, place: Place) -> None:
+        """Raises Refused for a chat that is not on the list of its platform."""
+        allowed = self._allowed.get(place.platform)
+        if allowed and place.chat not in map(str, allowed):
+            raise Refused(chat_not_allowed())
+
+    def check_count(self, place: Place, in_work: Iterable[Job]) -> None:
+        """Raises Refused if there are as many jobs in work as a person, or a chat, may have."""
+        persons, chats = _count(place, [job.place for job in in_work])
+        if persons >= self._limits.songs_in_work_per_person:
+            raise Refused(too_many_waiting(persons, whole_chat=False))
+        if chats >= self._limits.songs_in_work_per_chat:
+            raise Refused(too_many_waiting(chats, whole_chat=True))
+
+    def check_song(self, order: Order) -> None:
+        """Raises TooLarge for what the platform tells of a song, before it is fetched."""
+        if order.size_bytes is not None:
+            self.check_size(order.size_bytes)
+        if order.seconds is not None and order.seconds > self._limits.longest_song_minutes * 60:
+            raise TooLarge(song_too_long(self._limits.longest_song_minutes))
+
+    def check_size(self, size_bytes: int) -> None:
+        """Raises TooLarge."""
+        if size_bytes > self._limits.largest_file_mb * 1e6:
+            raise TooLarge(file_too_large(self._limits.largest_file_mb))
+
+    def check_minutes(self, place: Place, seconds: float, waiting: Iterable[Job]) -> None:
+        """Raises Refused if ``seconds`` more, with what waits to be separated, are more than a day's."""
+        now = time.time()
+        self._charges = [charge for charge in self._charges if charge.at > now - DAY_S]
+        charges = self._charges + [Charge(job.place, job.seconds or 0.0, now) for job in waiting]
+        for whole_chat, most_minutes in (
+            (False, self._limits.minutes_a_day_per_person),
+            (True, self._limits.minutes_a_day_per_chat),
+        ):
+            own = [charge for charge in charges if _same(charge.place, place, whole_chat=whole_chat)]
+            if sum(charge.seconds for charge in own) + seconds > most_minutes * 60:
+                free_in_s = None if seconds > most_minutes * 60 else own[0].at + DAY_S - now
+                raise Refused(minutes_used_up(most_minutes, free_in_s, whole_chat=whole_chat))
+
+
+def _same(one: Place, other: Place, *, whole_chat: bool) -> bool:
+    if one.platform != other.platform:
+        return False
+    return one.chat == other.chat if whole_chat else one.person == other.person
+
+
+def _count(place: Place, others: Sequence[Place]) -> tuple[int, int]:
+    """How many of the others are the same person, and the same chat."""
+    persons = sum(_same(place, other, whole_chat=False) for other in others)
+    return persons, sum(_same(place, other, whole_chat=True) for other in others)

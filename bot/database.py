@@ -1,0 +1,129 @@
+"""The database file of the store: its tables, and how jobs and notes become rows and come back."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bot.jobs import Job, Order, Place, Reference, StartError, State, Wish
+from spectacles_engine.messages import QualityNote, StemQuality, WeakSpot
+
+SCHEMA_VERSION = 1
+_BUSY_S = 2.0
+_SCHEMA = """
+CREATE TABLE jobs (
+    id TEXT PRIMARY KEY, platform TEXT NOT NULL, chat TEXT NOT NULL, person TEXT NOT NULL, state TEXT NOT NULL,
+    accepted_at REAL NOT NULL, finished_at REAL, told INTEGER NOT NULL DEFAULT 0,
+    source_key TEXT, "order" TEXT NOT NULL, audio TEXT, seconds REAL, status TEXT, error TEXT,
+    charged_s REAL, charged_at REAL
+);
+CREATE INDEX jobs_of_chat ON jobs (platform, chat);
+CREATE INDEX jobs_of_person ON jobs (platform, person);
+CREATE INDEX jobs_of_source ON jobs (platform, source_key);
+CREATE INDEX jobs_of_audio ON jobs (audio);
+CREATE TABLE songs (
+    audio TEXT PRIMARY KEY, seconds REAL NOT NULL, sample_rate INTEGER NOT NULL, channels INTEGER NOT NULL,
+    warnings TEXT NOT NULL
+);
+CREATE TABLE results (
+    audio TEXT PRIMARY KEY, setup TEXT NOT NULL, seconds REAL NOT NULL, sample_rate INTEGER NOT NULL,
+    channels INTEGER NOT NULL, note TEXT NOT NULL, warnings TEXT NOT NULL, made_at REAL NOT NULL, used_at REAL NOT NULL
+);
+CREATE TABLE uploads (
+    audio TEXT NOT NULL REFERENCES results (audio) ON DELETE CASCADE,
+    name TEXT NOT NULL, format TEXT NOT NULL, platform TEXT NOT NULL, file_id TEXT NOT NULL,
+    PRIMARY KEY (audio, name, format, platform)
+);
+CREATE TABLE speeds (setup TEXT PRIMARY KEY, elapsed_s REAL NOT NULL, seconds REAL NOT NULL);
+"""
+_WRITTEN = (
+    *("id", "platform", "chat", "person", "state", "accepted_at", "source_key"),
+    *("order", "audio", "seconds", "status", "error", "finished_at"),
+)
+# A job that is written again after its end ended when it did.
+SAVE_JOB = f"""
+INSERT INTO jobs ({", ".join(map('"{}"'.format, _WRITTEN))}) VALUES ({", ".join(map(":{}".format, _WRITTEN))})
+ON CONFLICT (id) DO UPDATE SET {", ".join(map('"{0}" = excluded."{0}"'.format, _WRITTEN[:-1]))},
+    finished_at = COALESCE(jobs.finished_at, excluded.finished_at)
+"""
+
+
+def open_database(file: Path) -> sqlite3.Connection:
+    try:
+        database = sqlite3.connect(file, timeout=_BUSY_S)
+    except sqlite3.Error as error:
+        raise StartError(f"{file} cannot be opened ({error})") from error
+    try:
+        database.row_factory = sqlite3.Row
+        _prepare(database, file)
+    except sqlite3.OperationalError as error:
+        database.close()
+        raise StartError(f"{file} cannot be used ({error})") from error
+    except sqlite3.DatabaseError as error:
+        database.close()
+        raise StartError(f"{file} is damaged ({error}); move it away to start with an empty one") from error
+    except StartError:
+        database.close()
+        raise
+    return database
+
+
+def _prepare(database: sqlite3.Connection, file: Path) -> None:
+    """Makes the tables of a new file; raises StartError for one of a later version."""
+    # FULL: what was accepted is on the disk, should the machine lose its power
+    database.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")
+    version: int = database.execute("PRAGMA user_version").fetchone()[0]
+    if version > SCHEMA_VERSION:
+        raise StartError(f"{file} was written by a later version of SpecTacles")
+    if version < SCHEMA_VERSION:
+        database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT")
+    if (complaint := database.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+        raise sqlite3.DatabaseError(complaint)
+
+
+def job_row(job: Job, now: float) -> dict[str, Any]:
+    order = job.order
+    return {
+        "id": job.id,
+        **asdict(order.place),
+        "state": job.state.value,
+        "accepted_at": job.accepted_at,
+        "finished_at": now if job.state.is_final else None,
+        "source_key": order.source_key,
+        "order": json.dumps({key: value for key, value in asdict(order).items() if key != "place"}),
+        "audio": job.audio,
+        "seconds": job.seconds,
+        "status": None if job.status is None else json.dumps(job.status),
+        "error": job.error,
+    }
+
+
+def job_of(row: sqlite3.Row) -> Job:
+    stored = json.loads(row["order"])
+    wish = stored.pop("wish")
+    return Job(
+        id=row["id"],
+        order=Order(place_of(row), Wish(tuple(wish["stems"]), wish["mix"], wish["format"]), **stored),
+        state=State(row["state"]),
+        accepted_at=row["accepted_at"],
+        audio=row["audio"],
+        seconds=row["seconds"],
+        status=_reference(row["status"]),
+        error=row["error"],
+    )
+
+
+def _reference(text: str | None) -> Reference | None:
+    return None if text is None else json.loads(text)
+
+
+def place_of(row: sqlite3.Row) -> Place:
+    return Place(row["platform"], row["chat"], row["person"])
+
+
+def note_of(stored: dict[str, Any]) -> QualityNote:
+    stems = {name: StemQuality(**quality) for name, quality in stored["stems"].items()}
+    return QualityNote(stems, stored["residual_db"], tuple(WeakSpot(**spot) for spot in stored["weak_spots"]))

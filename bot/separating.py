@@ -1,0 +1,208 @@
+"""Separating: the fair queue meets the engines. Each sound is separated once, for all jobs that wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bot import replies
+from bot.jobs import Job, State
+from bot.ledger import Ledger
+from bot.patience import Patience
+from bot.queue import Chat, turns
+from bot.shelf import Shelf, stems_bytes
+from bot.stations import chat_of, sentence_of, ticket
+from bot.store import Song
+from spectacles_engine.errors import CancelledError, EngineError
+from spectacles_engine.messages import SeparationRequest, SeparationResult
+from spectacles_engine.process import Engine
+
+log = logging.getLogger(__name__)
+
+_TOLD_EVERY_S = 0.25
+_GIVEN_UP_AFTER = 2
+"""So many times an engine is started before people are told that there is none."""
+
+
+@dataclass(eq=False)
+class Run:
+    """A separation at work. ``turn``: the job whose turn it is, and whose minutes it takes."""
+
+    id: str
+    song: Song
+    turn: Job
+    engine: Engine
+    share: float = 0.0
+    told_at_s: float = 0.0
+    is_cancelled: bool = False
+
+
+class Separating:
+    """One task for each engine, which takes the next song that has its turn.
+
+    ``on_done`` is called with whose turn it was, and the result; ``on_progress`` with jobs that have progress to tell.
+    """
+
+    def __init__(
+        self,
+        engines: Sequence[Engine],
+        ledger: Ledger,
+        shelf: Shelf,
+        request: SeparationRequest,
+        patience: Patience,
+        on_progress: Callable[[Sequence[Job]], None],
+        on_done: Callable[[Job, SeparationResult], None],
+    ) -> None:
+        self._engines, self._ledger, self._shelf, self._request = engines, ledger, shelf, request
+        self._patience, self._on_progress, self._on_done = patience, on_progress, on_done
+        self.runs: dict[str, Run] = {}
+        self.served_at: dict[Chat, float] = {}
+        self._dead: set[int] = set()
+        self._attempts: dict[str, int] = {}
+        self._numbers = itertools.count(1)
+        self._news = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._is_stopping = False
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether there is no engine, and people are told so."""
+        return bool(self._engines) and len(self._dead) == len(self._engines)
+
+    @property
+    def busy(self) -> set[Chat]:
+        """Chats that are being served."""
+        return {chat_of(run.turn) for run in self.runs.values()}
+
+    def start(self) -> None:
+        self._tasks = [asyncio.create_task(self._serve(number)) for number in range(len(self._engines))]
+
+    async def stop(self) -> None:
+        """Ends the running chunks; their jobs wait for the next start."""
+        self._is_stopping = True
+        await asyncio.gather(*(engine.close() for engine in self._engines), return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def look(self) -> None:
+        """Joins jobs to the runs of the same song, ends runs that nobody waits for, and wakes idle engines."""
+        for audio, run in self.runs.items():
+            wanted = self._ledger.live(State.QUEUED, State.RUNNING, audio=audio)
+            if not wanted and not run.is_cancelled:
+                run.is_cancelled = True
+                run.engine.cancel(run.id)
+            if not run.is_cancelled:
+                self._all_of(audio, State.QUEUED, state=State.RUNNING)
+        if self.is_dead:
+            for job in self._ledger.live(State.QUEUED):
+                self._ledger.change(job.id, state=State.FAILED, error=replies.engine_in_trouble())
+        self._news.set()
+
+    async def _serve(self, number: int) -> None:
+        engine = self._engines[number]
+        await self._started(number, engine)
+        while not self._is_stopping:
+            self._news.clear()
+            run = self._next(engine)
+            if run is None:
+                await self._news.wait()
+            elif not await self._has_engine(run):
+                await self._started(number, engine)
+
+    async def _started(self, number: int, engine: Engine) -> None:
+        """Returns when the engine is ready; meanwhile, if that takes too long, people are told."""
+        pauses_s = itertools.chain(self._patience.restart_s, itertools.repeat(self._patience.restart_s[-1]))
+        for failures, pause_s in enumerate(pauses_s, 1):
+            try:
+                await engine.start()
+            except Exception as error:
+                log.error(
+                    "engine %s does not start: %s", number + 1, error, exc_info=not isinstance(error, EngineError)
+                )
+            else:
+                self._dead.discard(number)
+                return
+            if self._is_stopping:
+                return
+            if failures >= _GIVEN_UP_AFTER:
+                self._dead.add(number)
+                self.look()
+            await asyncio.sleep(pause_s)
+
+    def _next(self, engine: Engine) -> Run | None:
+        """The run of whose turn it is."""
+        waiting = {job.id: job for job in self._ledger.live(State.QUEUED) if job.audio not in self.runs}
+        for next_one in turns(map(ticket, waiting.values()), self.served_at, self.busy):
+            song = self._shelf.songs.get(next_one.song)
+            if song is None:  # lost meanwhile: once more from the start
+                self._all_of(next_one.song, State.QUEUED, state=State.PREPARING)
+                continue
+            job = waiting[next_one.job_id]
+            run = self.runs[song.audio] = Run(f"{song.audio[:16]}-{next(self._numbers)}", song, job, engine)
+            self.served_at[next_one.chat] = time.time()
+            self._all_of(song.audio, State.QUEUED, state=State.RUNNING)
+            return run
+        return None
+
+    async def _has_engine(self, run: Run) -> bool:
+        """Separates a song, and says whether the engine is still there."""
+        audio = run.song.audio
+        try:
+            await self._separate(run)
+        except CancelledError:
+            # by those who left; some may have come since
+            self._all_of(audio, State.RUNNING, state=State.QUEUED)
+        except EngineError as error:
+            if not self._is_stopping:
+                self._attempts[audio] = self._attempts.get(audio, 0) + 1
+            if self._attempts.get(audio, 0) >= _GIVEN_UP_AFTER:
+                self._fail(audio, error)
+            self._all_of(audio, State.RUNNING, state=State.QUEUED)
+            return False
+        except Exception as error:  # noqa: BLE001  the song is at fault, the disk, or we are; the next one may do
+            self._fail(audio, error)
+        finally:
+            del self.runs[audio]
+            self.served_at[chat_of(run.turn)] = time.time()
+        return True
+
+    async def _separate(self, run: Run) -> None:
+        song = run.song
+        spared = {job.audio for job in self._ledger.live() if job.audio}
+        self._shelf.make_room(stems_bytes(song), spared)
+        made = await run.engine.separate(
+            run.id,
+            self._shelf.song_path(song.audio),
+            self._shelf.making(song.audio),
+            self._request,
+            lambda share: self._note_progress(run, share),
+        )
+        waiting = self._ledger.live(State.QUEUED, State.RUNNING, audio=song.audio)
+        if not waiting:  # they left while the last chunk ran, and may have been forgotten
+            self._shelf.clear_making(song.audio)
+            return
+        self._shelf.keep(song, made)
+        self._attempts.pop(song.audio, None)
+        self._on_done(next((job for job in waiting if job.id == run.turn.id), waiting[0]), made)
+        self._all_of(song.audio, State.QUEUED, State.RUNNING, state=State.DELIVERING)
+
+    def _note_progress(self, run: Run, share: float) -> None:
+        run.share = share
+        now_s = time.monotonic()
+        if now_s - run.told_at_s >= _TOLD_EVERY_S:
+            run.told_at_s = now_s
+            self._on_progress(self._ledger.live(State.RUNNING, audio=run.song.audio))
+
+    def _fail(self, audio: str, error: Exception) -> None:
+        self._attempts.pop(audio, None)
+        sentence = sentence_of(error, replies.mistake_of_ours())
+        self._all_of(audio, State.RUNNING, state=State.FAILED, error=sentence)
+
+    def _all_of(self, audio: str, *states: State, **changes: object) -> None:
+        for job in self._ledger.live(*states, audio=audio):
+            self._ledger.change(job.id, **changes)

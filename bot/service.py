@@ -1,0 +1,298 @@
+"""SeparationService: admit, enqueue, follow, cancel, deliver, forget. One for all chats of a bot."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from bot import replies
+from bot.admission import DAY_S, Admission
+from bot.announcer import Announcer
+from bot.board import Board
+from bot.config import Settings
+from bot.jobs import Courier, Forgotten, Job, Order, Place, Reference, Standing, State, StoredResult, Unavailable
+from bot.ledger import Ledger
+from bot.patience import PATIENCE, Patience
+from bot.separating import Separating
+from bot.shelf import Shelf
+from bot.stations import Delivering, Inspect, Preparing, chat_of
+from bot.store import JobStore, StoreError
+from spectacles_engine import audio_files
+from spectacles_engine.messages import SeparationRequest, SeparationResult
+from spectacles_engine.process import Engine
+
+log = logging.getLogger(__name__)
+
+
+class SeparationService:
+    """The rooms between a chat and the engine; all methods belong to one event loop.
+
+    An order becomes a job in the store before ``accept`` returns, and the service drives it from there, through the
+    courier of its platform, also after a restart: fetch → look at the sound → fair queue → engine → deliver.
+    Whatever asks the store may raise Refused, when the store is in trouble.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: JobStore,
+        engines: Sequence[Engine],
+        *,
+        inspect: Inspect = audio_files.inspect,
+        patience: Patience = PATIENCE,
+    ) -> None:
+        preset, blend = settings.engine.preset, settings.engine.blend
+        self._settings, self._store, self._patience = settings, store, patience
+        self._setup = f"{preset} {blend} {settings.engine.device}"
+        self._couriers: dict[str, Courier] = {}
+        self._admission = Admission(settings)
+        self._ledger = Ledger(store, self._on_change)
+        self._shelf = Shelf(store, settings.storage, f"{preset} {blend}")
+        self._announcer = Announcer(self._couriers, self._latest, self._ledger.note_told, patience)
+        request = SeparationRequest(format="flac", preset=preset, blend=blend)
+        self._separating = Separating(
+            engines, self._ledger, self._shelf, request, patience, self._announce, self._on_separated
+        )
+        limits = settings.limits
+        self._preparing = Preparing(
+            self._ledger,
+            self._shelf,
+            self._admission,
+            self._couriers,
+            inspect,
+            patience,
+            (limits.longest_song_minutes * 60, limits.decode_deadline_s),
+            self._look_soon,
+        )
+        self._delivering = Delivering(
+            self._ledger, self._shelf, self._announcer, self._couriers, patience, self._look_soon
+        )
+        self._board = Board(self._ledger, self._separating, len(engines))
+        self._is_started = self._is_stopping = self._looks_soon = False
+        self._tidying: asyncio.Task[None] | None = None
+
+    def attach(self, platform: str, courier: Courier) -> None:
+        """Names the courier of a platform; jobs of platforms without one stay in the store."""
+        self._couriers[platform] = courier
+        if self._is_started:
+            self._take_up([platform])
+
+    async def start(self) -> None:
+        """Starts the engines and goes on with every job that the store holds; raises StartError."""
+        self._shelf.open()
+        self._board.elapsed_per_second = self._store.speed(self._setup)
+        charges = self._store.charges(time.time() - DAY_S)
+        self._admission.remember(charges)
+        self._separating.served_at.update({(charge.place.platform, charge.place.chat): charge.at for charge in charges})
+        self._is_started = True
+        self._take_up(self._couriers)
+        self._separating.start()
+        self._tidying = asyncio.create_task(self._tidy_up())
+        self._look_soon()
+
+    async def stop(self) -> None:
+        """Accepts nothing more, ends the running chunk; what is not final stays in the store for the next start."""
+        self._is_stopping = True
+        if self._tidying:
+            self._tidying.cancel()
+        await asyncio.gather(self._preparing.stop(), self._separating.stop(), self._delivering.stop())
+        self._board.refresh()
+        await self._announcer.close()
+
+    async def accept(self, order: Order) -> Job:
+        """Stores the job and returns at once; ``Courier.tell`` is called with its place soon after.
+
+        The same order again (a platform that repeats itself, a second tap), while it is in work, is the same job.
+
+        Raises Refused: a limit is reached (size, length, waiting jobs, minutes of today, allow-list, disk), the engine
+        cannot be started, or the service is stopping.
+        """
+        if self._is_stopping:
+            raise Unavailable(replies.bot_is_stopping())
+        in_work = self._ledger.live()
+        if same := next((job for job in in_work if _is_same(job.order, order)), None):
+            return same
+        self._admission.check_chat(order.place)
+        self._admission.check_count(order.place, in_work)
+        audio = self._store.audio_of(order.place.platform, order.source_key) if order.source_key else None
+        job = self._placed(Job(secrets.token_hex(12), order, State.PREPARING, time.time(), audio))
+        if job.state is not State.DELIVERING:
+            self._check_new_song(job)
+        self._ledger.add(job)
+        self._announce(self._board.refresh())
+        return job
+
+    def standing(self, job_id: str) -> Standing | None:
+        """Where a job stands now; None if there is no such job (or it was forgotten)."""
+        job = self._ledger.get(job_id)
+        return self._board.standing(job) if job else None
+
+    def watch(self, job_id: str) -> AsyncIterator[Standing]:
+        """The standing now, and whenever it changes, until it is final (for server-sent events)."""
+        return self._announcer.watch(job_id)
+
+    def jobs(self, place: Place, *, everyone: bool = False) -> list[Standing]:
+        """Unfinished jobs of a person in a chat, oldest first; ``everyone``: of all persons there."""
+        return [self._board.standing(job) for job in self._ledger.live() if _is_there(job, place, everyone=everyone)]
+
+    def history(self, place: Place) -> list[Standing]:
+        """All jobs of a person in a chat that are still known, newest first."""
+        jobs = self._store.of_chat(place.platform, place.chat)
+        known = [self._ledger.get(job.id) for job in reversed(jobs) if _is_there(job, place)]
+        return [self._board.standing(job) for job in known if job]
+
+    def job(self, job_id: str) -> Job | None:
+        """A job as the store has it."""
+        return self._ledger.get(job_id)
+
+    def result(self, job: Job) -> StoredResult | None:
+        """The stored stems of a job's song, while they are kept."""
+        return self._shelf.result(job.audio) if job.audio else None
+
+    def find(self, platform: str, chat: str, status: Reference) -> Job | None:
+        """The job whose status message (or one of whose delivered messages) this is.
+
+        That is the newest whose status holds all of ``status``, each value itself or in a list: ``{"message": 7}``
+        is in ``{"message": 7, "at": 1}`` and in ``{"message": [6, 7]}``.
+        """
+        for job in reversed(self._store.of_chat(platform, chat)):
+            if (job.status is not None) and _holds(job.status, status):
+                return self._ledger.get(job.id)
+        return None
+
+    def note_status(self, job_id: str, status: Reference) -> None:
+        """The courier sent the job's status message: it will be edited from now on, also after a restart."""
+        self._ledger.note_status(job_id, status)
+
+    def upload(self, audio: str, name: str, format: str, platform: str) -> str | None:
+        """The platform's id of a file that was uploaded before (Telegram's ``file_id``), while the result is kept."""
+        return self._store.upload(audio, name, format, platform)
+
+    def note_upload(self, audio: str, name: str, format: str, platform: str, file_id: str) -> None:
+        """Remembers one."""
+        self._store.save_upload(audio, name, format, platform, file_id)
+
+    async def cancel(self, job_id: str, place: Place) -> Job | None:
+        """Ends a waiting or running job; None if it is not this person's, or already final."""
+        job = self._ledger.get(job_id)
+        return self._ledger.change(job_id, state=State.CANCELLED) if job and job.place == place else None
+
+    async def forget(self, place: Place, *, whole_chat: bool = False) -> Forgotten:
+        """Deletes all of a person on this platform (or of the whole chat): jobs, files, results nobody else has."""
+        own = self._store.of_chat(place.platform, place.chat)
+        return self._forget(own if whole_chat else self._store.of_person(place.platform, place.person))
+
+    async def forget_job(self, job_id: str, place: Place) -> Forgotten:
+        """Deletes one job of a person, as ``forget`` does all."""
+        job = self._ledger.get(job_id)
+        return self._forget([job] if job and job.place == place else [])
+
+    def _forget(self, jobs: Sequence[Job]) -> Forgotten:
+        for job in jobs:
+            self._ledger.change(job.id, state=State.CANCELLED)
+        self._ledger.forget(job.id for job in jobs)
+        alone = {job.audio for job in jobs if job.audio and not self._store.is_referred_to(job.audio)}
+        freed = [self._shelf.drop_result(audio) for audio in alone if self._store.result(audio)]
+        return Forgotten(len(jobs), len(freed), sum(freed) / 1e6)
+
+    def _check_new_song(self, job: Job) -> None:
+        """Raises Refused for a song that would have to be fetched or separated."""
+        if self._separating.is_dead:
+            raise Unavailable(replies.engine_in_trouble())
+        self._admission.check_song(job.order)
+        if job.state is State.PREPARING:
+            self._shelf.make_room(job.order.size_bytes or 0, self._spared())
+            waiting = self._ledger.live(State.QUEUED, State.RUNNING)
+            self._admission.check_minutes(job.place, job.order.seconds or 0.0, waiting)
+
+    def _placed(self, job: Job) -> Job:
+        """The job in the state from which it can go on with what is here of its song, new or after a crash."""
+        if job.audio and (result := self._shelf.result(job.audio)):
+            return replace(job, state=State.DELIVERING, seconds=result.seconds)
+        if song := self._shelf.songs.get(job.audio or ""):
+            return replace(job, state=State.QUEUED, seconds=song.seconds)
+        return replace(job, state=State.PREPARING, audio=None)
+
+    def _take_up(self, platforms: Iterable[str]) -> None:
+        """Goes on with what the store holds of these platforms."""
+        for job in self._store.unfinished():
+            if job.place.platform in platforms:
+                self._ledger.take_up(self._placed(job))
+        for job in self._store.untold():
+            if job.place.platform in platforms:
+                self._ledger.take_up(job)
+
+    def _on_change(self, job: Job) -> None:
+        self._announcer.announce(job)
+        self._look_soon()
+
+    def _announce(self, jobs: Iterable[Job]) -> None:
+        for job in jobs:
+            self._announcer.announce(job)
+
+    def _latest(self, job_id: str) -> Standing | None:
+        job = self._ledger.latest(job_id) or self._ledger.get(job_id)
+        return self._board.standing(job) if job else None
+
+    def _on_separated(self, payer: Job, made: SeparationResult) -> None:
+        """Counts a song against the minutes of whose turn it was, and takes its speed in."""
+        self._admission.charge(payer.place, made.seconds)
+        try:
+            self._store.charge(payer.id, made.seconds)
+            if made.seconds > 0:
+                self._store.note_speed(self._setup, made.elapsed_s, made.seconds)
+                self._board.elapsed_per_second = self._store.speed(self._setup)
+        except StoreError:
+            log.exception("job %s: what it took cannot be stored", payer.id)
+
+    def _look_soon(self) -> None:
+        """Has all stations look at what has changed, once for all that changes now."""
+        if self._is_started and not self._looks_soon and not self._is_stopping:
+            self._looks_soon = True
+            asyncio.get_running_loop().call_soon(self._look)
+
+    def _look(self) -> None:
+        self._looks_soon = False
+        if self._is_stopping:
+            return
+        needed = {job.audio for job in self._ledger.live(State.QUEUED, State.RUNNING)}
+        for audio in set(self._shelf.songs) - needed - set(self._separating.runs):
+            self._shelf.drop_song(audio)
+        self._preparing.look()
+        self._separating.look()
+        self._delivering.look()
+        self._announce(self._board.refresh())
+
+    async def _tidy_up(self) -> None:
+        """From time to time deletes what is no longer kept, and writes what could not be written."""
+        while True:
+            try:
+                self._ledger.flush()
+                oldest = time.time() - self._settings.storage.keep_hours * 3600
+                self._ledger.forget(job.id for job in self._store.finished_before(oldest))
+                self._shelf.tidy(self._spared())
+            except (StoreError, OSError):
+                log.exception("what is no longer kept cannot be deleted yet")
+            await asyncio.sleep(self._patience.tidy_s)
+
+    def _spared(self) -> set[str]:
+        return {job.audio for job in self._ledger.live() if job.audio}
+
+
+def _is_there(job: Job, place: Place, *, everyone: bool = False) -> bool:
+    return chat_of(job) == (place.platform, place.chat) and (everyone or job.place.person == place.person)
+
+
+def _is_same(one: Order, other: Order) -> bool:
+    return (one.place, one.wish, one.source, one.answers) == (other.place, other.wish, other.source, other.answers)
+
+
+def _holds(reference: Mapping[str, object], wanted: Mapping[str, object]) -> bool:
+    return bool(wanted) and all(
+        key in reference and (reference[key] == value or (isinstance(found := reference[key], list) and value in found))
+        for key, value in wanted.items()
+    )

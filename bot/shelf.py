@@ -1,0 +1,192 @@
+"""Shelf: the files of the data folder, and the rows that go with them. What no row knows is deleted at start."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+import time
+from collections.abc import Collection
+from pathlib import Path
+
+from bot.config import StorageSettings
+from bot.jobs import StartError, StoredResult, Unavailable
+from bot.replies import disk_full
+from bot.store import JobStore, Song, StoreError
+from spectacles_engine.messages import STEMS, SeparationResult
+
+log = logging.getLogger(__name__)
+
+_BYTES_PER_SAMPLE = 3
+"""Of a stem as FLAC, at most."""
+
+
+class Shelf:
+    """``work/<job>/`` while a song is fetched, ``songs/<audio>`` until it is separated, then ``results/<audio>/``.
+
+    ``ensemble``: the results of any other are deleted at start. Audios that are ``spared`` are needed by some job.
+    """
+
+    def __init__(self, store: JobStore, settings: StorageSettings, ensemble: str) -> None:
+        self._store, self._settings, self._ensemble = store, settings, ensemble
+        self._work, self._songs, self._results = (store.folder / name for name in ("work", "songs", "results"))
+        self.songs: dict[str, Song] = {}
+
+    def open(self) -> None:
+        """Makes the folders, and deletes what a killed bot left behind; raises StartError."""
+        try:
+            shutil.rmtree(self._work, ignore_errors=True)
+            for folder in (self._work, self._songs, self._results):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StartError(f"{self._store.folder} cannot be written ({error.strerror or error})") from error
+        self.songs = {song.audio: song for song in self._store.songs()}
+        for audio in [audio for audio in self.songs if not self.song_path(audio).is_file()]:
+            self.drop_song(audio)
+        kept = {kept.result.audio for kept in self._store.results() if kept.setup == self._ensemble}
+        for other in [kept.result.audio for kept in self._store.results() if kept.setup != self._ensemble]:
+            self.drop_result(other)
+        _clear(self._songs, self.songs)
+        _clear(self._results, {audio for audio in kept if self.result(audio)})
+
+    # A song on its way in.
+
+    def arrival(self, job_id: str) -> Path:
+        """Where a job's song is to be fetched to: a file in a folder of its own, that is there."""
+        folder = self._work / job_id
+        folder.mkdir(exist_ok=True)
+        return folder / "song"
+
+    def clear_arrival(self, job_id: str) -> None:
+        shutil.rmtree(self._work / job_id, ignore_errors=True)
+
+    def song_path(self, audio: str) -> Path:
+        return self._songs / audio
+
+    def keep_song(self, arrived: Path, song: Song) -> None:
+        """Keeps it until it is separated."""
+        os.replace(arrived, self.song_path(song.audio))
+        self._store.save_song(song)
+        self.songs[song.audio] = song
+
+    def drop_song(self, audio: str) -> None:
+        self.songs.pop(audio, None)
+        _unlink(self.song_path(audio))
+        try:
+            self._store.delete_song(audio)
+        except StoreError:
+            log.exception("the row of a song stays until the next start")
+
+    # Results.
+
+    def making(self, audio: str) -> Path:
+        """The folder into which the engine writes."""
+        return self._work / f"{audio}.making"
+
+    def clear_making(self, audio: str) -> None:
+        shutil.rmtree(self.making(audio), ignore_errors=True)
+
+    def keep(self, song: Song, made: SeparationResult) -> StoredResult:
+        """Takes the stems over from the folder ``making``; the song itself is not needed any more."""
+        folder = self._results / song.audio
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(self.making(song.audio), folder)
+        warnings = tuple(dict.fromkeys((*song.warnings, *made.warnings)))
+        result = StoredResult(
+            song.audio, folder, made.seconds, made.sample_rate, song.channels, made.note, warnings, time.time()
+        )
+        self._store.delete_result(song.audio)
+        self._store.save_result(result, self._ensemble)
+        self.drop_song(song.audio)
+        return result
+
+    def result(self, audio: str) -> StoredResult | None:
+        """The stems of a song, if all four are there."""
+        result = self._store.result(audio)
+        if result and not all(result.stem(name).is_file() for name in STEMS):
+            log.warning("stems of %s are missing, and so the result is dropped", audio)
+            self.drop_result(audio)
+            return None
+        return result
+
+    def note_use(self, result: StoredResult) -> None:
+        """It is wanted: when room is needed, others go first."""
+        self._store.note_use(result.audio)
+
+    def drop_result(self, audio: str) -> int:
+        """Deletes a result; returns how many bytes that freed. Raises StoreError, and then has deleted nothing."""
+        folder = self._results / audio
+        size_bytes = _size_bytes(folder)
+        self._store.delete_result(audio)
+        shutil.rmtree(folder, ignore_errors=True)
+        return size_bytes
+
+    # Room.
+
+    def tidy(self, spared: Collection[str]) -> None:
+        """Deletes results whose time is over, and the least wanted ones of those beyond the budget."""
+        oldest = time.time() - self._settings.keep_hours * 3600
+        for kept in self._store.results():
+            if kept.result.made_at < oldest and kept.result.audio not in spared:
+                self.drop_result(kept.result.audio)
+        results = self._store.results()
+        excess = sum(_size_bytes(kept.result.folder) for kept in results) - self._settings.disk_budget_gb * 1e9
+        for kept in results:
+            if excess > 0 and kept.result.audio not in spared:
+                excess -= self.drop_result(kept.result.audio)
+
+    def make_room(self, needed_bytes: float, spared: Collection[str]) -> None:
+        """Sees that there is room, at the cost of results if need be; raises Unavailable if they are not enough."""
+        needed_bytes += self._settings.keep_free_mb * 1e6
+        if self._free_bytes() >= needed_bytes:
+            return
+        for kept in self._store.results():
+            if kept.result.audio not in spared:
+                self.drop_result(kept.result.audio)
+                if self._free_bytes() >= needed_bytes:
+                    return
+        raise Unavailable(disk_full())
+
+    def _free_bytes(self) -> int:
+        return shutil.disk_usage(self._store.folder).free
+
+
+def stems_bytes(song: Song) -> float:
+    """What the four stems of a song take, at most."""
+    return len(STEMS) * song.seconds * song.sample_rate * song.channels * _BYTES_PER_SAMPLE
+
+
+def is_disk_trouble(error: BaseException) -> bool:
+    """Whether an error is of this machine's disk, not of a network."""
+    troubles = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+    return isinstance(error, OSError) and error.errno in troubles
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether there is no room left."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _clear(folder: Path, known: Collection[str]) -> None:
+    for path in folder.iterdir():
+        if path.name not in known:
+            log.info("%s is left over, and deleted", path)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                _unlink(path)
+
+
+def _size_bytes(folder: Path) -> int:
+    try:
+        return sum(entry.stat().st_size for entry in os.scandir(folder) if entry.is_file())
+    except FileNotFoundError:
+        return 0
+
+
+def _unlink(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        log.warning("%s cannot be deleted yet", path, exc_info=True)

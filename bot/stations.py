@@ -1,0 +1,230 @@
+"""The stations of a job: Preparing (fetch, look at the sound), and Delivering. The third, Separating, has its own file.
+
+A station looks at the ledger: jobs in its state get a task, and a job that leaves the state takes its task along. So
+whatever changes a job (a cancel, a restart, another job's result) need not know who works on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+from weakref import WeakValueDictionary
+
+from bot import replies
+from bot.admission import Admission
+from bot.announcer import Announcer
+from bot.jobs import Courier, DeliveryError, Job, Order, Refused, State
+from bot.ledger import Ledger
+from bot.patience import Patience
+from bot.queue import Chat, Ticket, turns
+from bot.shelf import Shelf, is_disk_full, is_disk_trouble
+from bot.store import Song
+from spectacles_engine.audio_files import Inspected
+from spectacles_engine.errors import SpecTaclesError
+
+log = logging.getLogger(__name__)
+
+MOST_ARRIVALS = 4
+MOST_DELIVERIES = 16
+
+
+class Inspect(Protocol):
+    """As ``spectacles_engine.audio_files.inspect``."""
+
+    async def __call__(self, path: Path, *, longest_s: float, deadline_s: float) -> Inspected: ...
+
+
+def sentence_of(error: Exception, otherwise: str) -> str:
+    """What a person reads of an error; one that nobody expected is ``otherwise``, and in the log."""
+    if isinstance(error, Refused | DeliveryError | SpecTaclesError):
+        return replies.as_sentence(str(error))
+    log.error("this should not have happened", exc_info=error)
+    if is_disk_full(error):
+        return replies.disk_full()
+    return replies.disk_in_trouble() if is_disk_trouble(error) else otherwise
+
+
+def ticket(job: Job) -> Ticket:
+    """A job's place in line. While its sound is not known, it is like no other."""
+    return Ticket(job.id, job.audio or job.id, chat_of(job), job.accepted_at)
+
+
+def chat_of(job: Job) -> Chat:
+    """What turns are fair among."""
+    return job.place.platform, job.place.chat
+
+
+class Crew:
+    """A task for a job, as long as the job is in ``state``; ``work`` brings it into another one, and does not raise."""
+
+    def __init__(self, ledger: Ledger, state: State, work: Callable[[Job], Awaitable[None]]) -> None:
+        self._ledger, self._state, self._work = ledger, state, work
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def waiting(self) -> list[Job]:
+        """Jobs in the state that have no task yet; ends the tasks of those that have left it."""
+        for job_id, task in self._tasks.items():
+            if not self._ledger.is_in(job_id, self._state):
+                task.cancel()
+        return [job for job in self._ledger.live(self._state) if job.id not in self._tasks]
+
+    def busy(self) -> list[Job]:
+        return [job for job in self._ledger.live(self._state) if job.id in self._tasks]
+
+    def begin(self, job: Job, when_done: Callable[[], None]) -> None:
+        """Starts the task of a job."""
+
+        async def work() -> None:
+            try:
+                await self._work(job)
+            except Exception as error:  # noqa: BLE001  no mistake of ours in one job may keep the others
+                self._ledger.change(job.id, state=State.FAILED, error=sentence_of(error, replies.mistake_of_ours()))
+
+        def forget(task: asyncio.Task[None]) -> None:
+            del self._tasks[job.id]
+            when_done()
+
+        self._tasks[job.id] = asyncio.create_task(work())
+        self._tasks[job.id].add_done_callback(forget)
+
+    async def stop(self, within_s: float = 0.0) -> None:
+        """Ends all tasks, some of them by force."""
+        tasks = list(self._tasks.values())
+        if tasks:
+            await asyncio.wait(tasks, timeout=within_s)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Preparing:
+    """Has songs fetched, and looks at their sound: a few at a time, in fair turns."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        shelf: Shelf,
+        admission: Admission,
+        couriers: Mapping[str, Courier],
+        inspect: Inspect,
+        patience: Patience,
+        limits_s: tuple[float, float],
+        when_done: Callable[[], None],
+    ) -> None:
+        """``limits_s``: the longest song, and the longest time to decode one."""
+        self._ledger, self._shelf, self._admission, self._couriers = ledger, shelf, admission, couriers
+        self._inspect, self._patience, self._limits_s, self._when_done = inspect, patience, limits_s, when_done
+        self._crew = Crew(ledger, State.PREPARING, self._prepare)
+        self._served_at: dict[Chat, float] = {}
+
+    def look(self) -> None:
+        """Begins with what has its turn."""
+        waiting = {job.id: job for job in self._crew.waiting()}
+        busy = {chat_of(job) for job in self._crew.busy()}
+        for next_one in turns(map(ticket, waiting.values()), self._served_at, busy):
+            if len(self._crew) >= MOST_ARRIVALS:
+                return
+            self._served_at[next_one.chat] = time.time()
+            self._crew.begin(waiting[next_one.job_id], self._when_done)
+
+    async def stop(self) -> None:
+        await self._crew.stop()
+
+    async def _prepare(self, job: Job) -> None:
+        try:
+            song = self._shelf.arrival(job.id)
+            await self._fetch(job, song)
+            longest_s, deadline_s = self._limits_s
+            found = await self._inspect(song, longest_s=longest_s, deadline_s=deadline_s)
+            self._take_in(job, song, found)
+        finally:
+            self._shelf.clear_arrival(job.id)
+
+    async def _fetch(self, job: Job, song: Path) -> None:
+        """Raises Refused."""
+        try:
+            async with asyncio.timeout(self._patience.fetch_s):
+                await self._couriers[job.place.platform].fetch(job, song)
+        except Exception as error:
+            raise Refused(sentence_of(error, replies.fetch_failed())) from error
+        if not song.is_file():
+            raise Refused(replies.fetch_failed())
+        self._admission.check_size(song.stat().st_size)
+
+    def _take_in(self, job: Job, song: Path, found: Inspected) -> None:
+        """Keeps the song for the engine, unless its stems are stored, or the same song waits already."""
+        about = {"audio": found.audio, "seconds": found.seconds, "order": _named(job, found)}
+        if self._shelf.result(found.audio):
+            self._ledger.change(job.id, state=State.DELIVERING, **about)
+            return
+        if found.audio not in self._shelf.songs:
+            others = self._ledger.live(State.QUEUED, State.RUNNING)
+            self._admission.check_minutes(job.place, found.seconds, others)
+            details = (found.audio, found.seconds, found.sample_rate, found.channels, found.warnings)
+            self._shelf.keep_song(song, Song(*details))
+        self._ledger.change(job.id, state=State.QUEUED, **about)
+
+
+class Delivering:
+    """Has results sent: to many chats at once, to each one after the other."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        shelf: Shelf,
+        announcer: Announcer,
+        couriers: Mapping[str, Courier],
+        patience: Patience,
+        when_done: Callable[[], None],
+    ) -> None:
+        self._ledger, self._shelf, self._announcer, self._couriers = ledger, shelf, announcer, couriers
+        self._patience, self._when_done = patience, when_done
+        self._crew = Crew(ledger, State.DELIVERING, self._deliver)
+        self._chats: WeakValueDictionary[Chat, asyncio.Lock] = WeakValueDictionary()
+        self._slots = asyncio.Semaphore(MOST_DELIVERIES)
+
+    def look(self) -> None:
+        """Begins with all that is ready."""
+        for job in _oldest_first(self._crew.waiting()):
+            self._crew.begin(job, self._when_done)
+
+    async def stop(self) -> None:
+        await self._crew.stop(self._patience.goodbye_s)
+
+    async def _deliver(self, job: Job) -> None:
+        chat = self._chats.setdefault(chat_of(job), asyncio.Lock())
+        async with chat, self._slots:
+            await self._announcer.heard(job.id, self._patience.first_word_s)
+            result = self._shelf.result(job.audio) if job.audio else None
+            if result is None:  # lost meanwhile: once more from the start
+                self._ledger.change(job.id, state=State.PREPARING)
+                return
+            self._shelf.note_use(result)
+            try:
+                async with asyncio.timeout(self._patience.deliver_s):
+                    await self._couriers[job.place.platform].deliver(self._ledger.latest(job.id) or job, result)
+            except Exception as error:  # noqa: BLE001  whatever a chat does, it is told of
+                sentence = sentence_of(error, replies.delivery_failed())
+                self._ledger.change(job.id, state=State.FAILED, error=sentence)
+            else:
+                # At once: should the bot be killed before this, the stems are sent again.
+                self._ledger.change(job.id, state=State.DONE)
+
+
+def _named(job: Job, found: Inspected) -> Order:
+    """The order with the song's name by its tags, where the platform gave no more than a file name."""
+    if job.order.performer is None and found.title and found.performer:
+        return replace(job.order, title=found.title, performer=found.performer)
+    return job.order
+
+
+def _oldest_first(jobs: Iterable[Job]) -> list[Job]:
+    return sorted(jobs, key=lambda job: (job.accepted_at, job.id))
