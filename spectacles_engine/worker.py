@@ -8,7 +8,6 @@ import signal
 import tempfile
 import threading
 import traceback
-import warnings
 from collections.abc import Callable
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
@@ -100,11 +99,11 @@ def _stand_alone() -> None:
     # Ctrl-C goes to the whole group of processes: what becomes of this one, the parent decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
     if not os.environ.get("SPECTACLES_DEBUG"):
-        warnings.simplefilter("ignore")
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
 
 
 def _leave_with_parent() -> None:
