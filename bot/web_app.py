@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
-import json
 import logging
 import os
 import shutil
@@ -17,7 +16,7 @@ from pathlib import Path
 from aiohttp import hdrs, web
 
 from bot.config import Settings
-from bot.jobs import Job, Refused, Standing, StartError, StoredResult
+from bot.jobs import Job, Refused, Standing, StartError, StoredResult, TooLarge, Unavailable
 from bot.service import SeparationService
 from bot.web_access import HEADERS, PLATFORM, Access, browser, is_loopback, language, new_browser, remember
 from bot.web_downloads import Downloads
@@ -38,6 +37,7 @@ _TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
+_STATUS_OF: dict[type[Refused], int] = {TooLarge: 413, Unavailable: 503}
 _MOST_UPLOADS_AT_ONCE = 64
 _GOODBYE_S = 2.0
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -50,7 +50,7 @@ class WebApp:
         self._settings = settings
         folder = settings.data_folder / "web"
         self._uploads = Uploads(
-            folder / "uploads", round(settings.web.largest_upload_mb * 1e6), most_at_once=_MOST_UPLOADS_AT_ONCE
+            folder / "uploads", round(settings.limits.largest_file_mb * 1e6), most_at_once=_MOST_UPLOADS_AT_ONCE
         )
         self._folder = folder
         self._service = service
@@ -90,8 +90,13 @@ class WebApp:
         """Where the page is, e.g. ``http://127.0.0.1:8080``."""
         return self._address
 
+    @property
+    def code(self) -> str | None:
+        """What must be shown to get in; None where nothing need be."""
+        return self._access.code
+
     def __str__(self) -> str:
-        code = self._access.code
+        code = self.code
         return f"web chat: {self._address}" + (f", access code {code} ({self._address}/#code={code})" if code else "")
 
     def _app(self) -> web.Application:
@@ -116,26 +121,30 @@ class WebApp:
         except WebError as error:
             return _refusal(request, error)
         except Refused as error:
-            return _json_error(429, str(error))
+            status = next((status for kind, status in _STATUS_OF.items() if isinstance(error, kind)), 429)
+            return _json_error(status, str(error))
         except web.HTTPException as error:
             return _refusal(request, WebError(error.status, f"web.status_{error.status}"))
         except ConnectionError:
-            raise  # nobody is there any more to be told
-        except Exception as error:  # noqa: BLE001  a mistake of ours must not show as a traceback
+            return web.Response(status=400)  # nobody is there any more to read it
+        except Exception as error:
             log.error("%s %s failed", request.method, request.path, exc_info=error)
             return _refusal(request, WebError(500, "web.our_mistake"))
 
     async def _page(self, request: web.Request) -> web.Response:
         """What the page has to know before it shows anything."""
         known = language(request.headers, LANGUAGES)
-        web_settings = self._settings.web
+
         response = web.json_response(
             {
                 "language": known,
                 "sentences": page_sentences(known),
                 "stems": STEMS,
-                "formats": sorted(FORMATS, key="flac wav mp3 m4a ogg opus".split().index),
-                "limits": {"upload_bytes": round(web_settings.largest_upload_mb * 1e6), "kept_hours": 24},
+                "formats": sorted(FORMATS, key=["flac", "wav", "mp3", "m4a", "ogg", "opus"].index),
+                "limits": {
+                    "upload_bytes": round(self._settings.limits.largest_file_mb * 1e6),
+                    "kept_hours": self._settings.storage.keep_hours,
+                },
                 "admitted": self._access.is_admitted(request),
             },
             headers={"Cache-Control": "no-store"},

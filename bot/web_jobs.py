@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import PurePath
 from typing import Any
@@ -118,7 +118,7 @@ class JobRoutes:
         return job_view(standing, self._service.result(standing.job))
 
     async def _stream(self, request: web.Request, jobs: Sequence[Job]) -> web.StreamResponse:
-        """A ``job`` event for every change, and ``end``. Each has all there is to say, so that none needs the one before.
+        """A ``job`` event for every change, and ``end``. Each has all there is to say: none needs the one before.
 
         Whoever comes back with the id of the last event is not told that again.
         """
@@ -149,7 +149,7 @@ def _event_id(view: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(view, sort_keys=True).encode()).hexdigest()[:16]
 
 
-async def _latest(watched: Sequence[AsyncIterator[Standing]]) -> AsyncIterator[Standing | None]:
+async def _latest(watched: Sequence[AsyncIterator[Standing]]) -> AsyncGenerator[Standing | None]:
     """Standings of several jobs as they change, None when all is quiet; ends when all are final.
 
     A reader that is slow misses what was overtaken meanwhile, and nobody waits for it.

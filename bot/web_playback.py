@@ -61,12 +61,12 @@ class _Writing:
             raise WebError(503, "web.no_playback")
 
     async def _run(self, result: StoredResult, folder: Path, turns: asyncio.Semaphore) -> None:
-        self._has_failed = True
+        is_written = False
         try:
             async with turns:
-                self._has_failed = not await self._write(result, folder)
+                is_written = await self._write(result, folder)
         finally:
-            self._has_ended = True
+            self._has_ended, self._has_failed = True, not is_written
             await self._tell()
 
     async def _write(self, result: StoredResult, folder: Path) -> bool:

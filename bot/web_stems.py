@@ -149,6 +149,8 @@ class _Growing:
 
     def flush(self) -> None: ...
 
+    def close(self) -> None: ...
+
     def taken(self) -> bytes:
         data = bytes(self._held)
         self._held.clear()

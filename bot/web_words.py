@@ -1,4 +1,5 @@
 """What the web chat says, in every language it knows."""
+
 # (moves into the one catalogue)
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ _WORDS: dict[str, tuple[str, str]] = {
     "page.headline": ("Take a song apart", "Ein Lied in seine Teile zerlegen"),
     "page.invitation": (
         "Send a song, and get vocals, drums, bass and the rest as four tracks to listen to, mix and keep.",
-        "Sende ein Lied: Gesang, Schlagzeug, Bass und der Rest kommen als vier Spuren zurück, zum Hören, Mischen und Behalten.",
+        "Sende ein Lied: Gesang, Schlagzeug, Bass und der Rest kommen als vier Spuren zurück, "
+        "zum Hören, Mischen und Behalten.",
     ),
     "page.send_a_song": ("Send a song", "Ein Lied senden"),
     "page.choose": ("Choose songs", "Lieder auswählen"),
@@ -60,8 +62,10 @@ _WORDS: dict[str, tuple[str, str]] = {
         "SpecTacles antwortet nicht. Läuft es noch?",
     ),
     "page.privacy": (
-        "Songs go to the computer that runs SpecTacles and nowhere else. They and their stems are deleted after {hours} hours.",
-        "Lieder gehen an den Rechner, auf dem SpecTacles läuft, und nirgendwohin sonst. Sie und ihre Spuren werden nach {hours} Stunden gelöscht.",
+        "Songs go to the computer that runs SpecTacles and nowhere else. "
+        "They and their stems are deleted after {hours} hours.",
+        "Lieder gehen an den Rechner, auf dem SpecTacles läuft, und nirgendwohin sonst. "
+        "Sie und ihre Spuren werden nach {hours} Stunden gelöscht.",
     ),
     "page.access_code": ("Access code", "Zugangscode"),
     "page.enter": ("Enter", "Eintreten"),
@@ -140,7 +144,10 @@ _WORDS: dict[str, tuple[str, str]] = {
     "web.not_done": ("This song is not separated yet.", "Dieses Lied ist noch nicht zerlegt."),
     "web.no_segment": ("The song is shorter than that.", "So lang ist das Lied nicht."),
     "web.no_playback": ("This song cannot be played here.", "Dieses Lied kann hier nicht abgespielt werden."),
-    "web.not_written": ("This file could not be written; the disk may be full.", "Diese Datei ließ sich nicht schreiben; vielleicht ist die Platte voll."),
+    "web.not_written": (
+        "This file could not be written; the disk may be full.",
+        "Diese Datei ließ sich nicht schreiben; vielleicht ist die Platte voll.",
+    ),
     "web.upload_gone": ("the uploaded file is gone", "die hochgeladene Datei ist weg"),
     "web.our_mistake": ("Something went wrong in SpecTacles itself.", "In SpecTacles selbst ging etwas schief."),
     "web.status_404": ("There is nothing here.", "Hier ist nichts."),

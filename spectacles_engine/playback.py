@@ -1,8 +1,9 @@
-"""What a stem player is served, as the bot sees it: names and sizes, and the child that writes the files (torch-free)."""
+"""What a stem player is served, as the bot sees it (import-light): names, sizes, and the child that writes the files."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from pathlib import Path
@@ -14,6 +15,8 @@ SEGMENT_SAMPLES = 2 * SAMPLE_RATE_HZ
 
 PEAKS_FILE = "peaks.json"
 """Written last."""
+
+_ROOT = Path(__file__).parents[1]
 
 
 def segment_file(number: int) -> str:
@@ -27,7 +30,13 @@ async def start_writing(result: Path, folder: Path, channels: int) -> Process:
     It prints a line for every file that is there now; its stderr says what went wrong.
     """
     module = "spectacles_engine.audio.playback"
-    arguments = (str(result), str(folder), str(channels))
+    arguments = (str(result.absolute()), str(folder.absolute()), str(channels))
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module, *arguments, stdin=DEVNULL, stdout=PIPE, stderr=PIPE
+        *(sys.executable, "-m", module, *arguments),
+        cwd=_ROOT,
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+        stdin=DEVNULL,
+        stdout=PIPE,
+        stderr=PIPE,
+        start_new_session=True,  # Ctrl-C is for this process to hear
     )

@@ -163,14 +163,14 @@ function acceptDrops() {
 async function forgetAll() {
   if (!(await agree(t("page.forget_all_question"), t("page.forget_all")))) return;
   try {
-    const { sentence } = await api.forgetAll();
+    const { songs, megabytes } = await api.forgetAll();
     for (const card of cards.values()) {
       card.close();
       card.node.remove();
     }
     cards.clear();
     follow();
-    complain(sentence);
+    complain(t("page.forgotten", { songs, megabytes: number(megabytes) }));
   } catch (refused) {
     complain(refused.message);
   }

@@ -154,8 +154,8 @@ export class Player {
   async #load() {
     this.sound.prepare();
     try {
-      const { stems, loudest } = await api.peaks(this.job.id);
-      for (const lane of this.lanes) lane.wave.show(stems[lane.stem].map((peak) => peak / (loudest || 1)));
+      const { stems } = await api.peaks(this.job.id);
+      for (const lane of this.lanes) lane.wave.show(stems[lane.stem].map((peak) => peak / 255));
     } catch (refused) {
       this.status.textContent = refused.message;
     }

@@ -1,0 +1,446 @@
+from __future__ import annotations
+
+import asyncio
+import io
+import re
+import struct
+import zipfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import FormData, hdrs
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from bot.jobs import StartError
+from bot.web_access import HEADERS, language
+from bot.web_app import PAGE, WebApp
+from bot.web_words import page_sentences
+from spectacles_engine.messages import MIXES, STEMS
+from tests.bot.web_chat import Chat, serving, settings_for
+from tests.fake_engine import Behaviour, write_song
+
+SLOW = Behaviour(steps=200, step_s=0.1)
+
+
+@pytest.fixture
+async def chat(tmp_path: Path) -> AsyncIterator[Chat]:
+    async with serving(tmp_path) as chat:
+        yield chat
+
+
+@pytest.fixture
+def song(tmp_path: Path) -> Path:
+    return write_song(tmp_path / "Ünique – song.wav", seconds=5.0)
+
+
+async def test_a_song_becomes_four_stems(chat: Chat, song: Path) -> None:
+    async with chat.browser() as client:
+        accepted = await client.send(song)
+        assert set(accepted) >= {"id", "position"}
+        done = await client.finished(accepted["id"])
+        assert (done["state"], done["progress"], done["error"]) == ("done", 1.0, None)
+        assert done["title"] == "Ünique – song"
+        assert done["note"].startswith("Estimated quality")
+        assert done["stems"] == {stem: f"/api/jobs/{done['id']}/stems/{stem}" for stem in STEMS}
+        for url in done["stems"].values():
+            async with client.get(url) as answer:
+                assert answer.content_type == "audio/flac"
+                assert (await answer.read()).startswith(b"fLaC")
+        assert (await client.json("/api/jobs"))["jobs"] == [done]
+
+
+async def test_what_was_asked_for_is_what_is_offered(chat: Chat, song: Path) -> None:
+    async with chat.browser() as client:
+        mix = await client.done(song, mix="karaoke", format="mp3")
+        assert list(mix["stems"]) == ["karaoke"]
+        async with client.get(mix["stems"]["karaoke"]) as answer:
+            assert answer.content_type == "audio/mpeg"
+            assert "%C3%9Cnique%20%E2%80%93%20song%20%E2%80%93%20karaoke.mp3" in answer.headers["Content-Disposition"]
+        two = await client.done(song, stems="drums, vocals")
+        assert list(two["stems"]) == ["vocals", "drums"]
+
+
+@pytest.mark.parametrize(("format", "type"), [("wav", "audio/wav"), ("mp3", "audio/mpeg"), ("opus", "audio/ogg")])
+async def test_ranges_and_formats(chat: Chat, song: Path, format: str, type: str) -> None:
+    async with chat.browser() as client:
+        job = await client.done(song)
+        url = f"{job['stems']['bass']}?format={format}"
+        async with client.get(url) as answer:
+            whole = await answer.read()
+            assert (answer.status, answer.content_type, answer.headers["Accept-Ranges"]) == (200, type, "bytes")
+        async with client.get(url, headers={"Range": "bytes=100-299"}) as answer:
+            assert answer.status == 206
+            assert answer.headers["Content-Range"] == f"bytes 100-299/{len(whole)}"
+            assert await answer.read() == whole[100:300]
+        async with client.get(url, headers={"Range": f"bytes={len(whole)}-"}) as answer:
+            assert answer.status == 416
+
+
+async def test_the_zip_holds_everything(chat: Chat, song: Path) -> None:
+    async with chat.browser() as client:
+        job = await client.done(song)
+        async with client.get(f"/api/jobs/{job['id']}/zip?format=flac") as answer:
+            archive = zipfile.ZipFile(io.BytesIO(await answer.read()))
+        assert archive.testzip() is None
+        assert archive.namelist() == [f"Ünique – song/Ünique – song – {name}.flac" for name in (*STEMS, "karaoke")]
+
+
+async def test_the_player_gets_segments_that_make_up_the_song(chat: Chat, song: Path) -> None:
+    import numpy as np
+    import soundfile
+
+    async with chat.browser() as client:
+        job = await client.done(song)
+        base = f"/api/jobs/{job['id']}"
+        assert job["playback"] == {"samples": 5 * 44_100, "segment_samples": 2 * 44_100}
+        heard: list[list[Any]] = [[], [], [], []]
+        for number in range(3):
+            async with client.get(f"{base}/playback/{number}") as answer:
+                data = await answer.read()
+            sizes = struct.unpack("<4I", data[:16])
+            assert 16 + sum(sizes) == len(data)
+            for index, size in enumerate(sizes):
+                start = 16 + sum(sizes[:index])
+                heard[index].append(soundfile.read(io.BytesIO(data[start : start + size]), dtype="float64")[0])
+        for stem, parts in zip(STEMS, heard, strict=True):
+            async with client.get(job["stems"][stem]) as answer:
+                stored, _ = soundfile.read(io.BytesIO(await answer.read()), dtype="float64")
+            played = np.concatenate(parts)
+            assert played.shape == stored.shape
+            assert np.abs(played - stored).max() <= 0.5 / 32768
+        assert await client.refused("GET", f"{base}/playback/3") == 404
+        peaks = (await client.json(f"{base}/peaks"))["stems"]
+        assert list(peaks) == list(STEMS)
+        assert max(max(values) for values in peaks.values()) == 255
+        assert len({len(values) for values in peaks.values()}) == 1
+
+
+async def test_events_tell_every_change_and_end(chat: Chat, tmp_path: Path) -> None:
+    song = write_song(tmp_path / "a.wav", Behaviour(steps=5, step_s=0.1))
+    async with chat.browser() as client:
+        job = await client.send(song)
+        events = [event async for event in client.events(f"/api/jobs/{job['id']}/events")]
+        assert events[-1].kind == "end"
+        told = [event.data for event in events[:-1]]
+        assert [told[0]["state"] in ("queued", "running"), told[-1]["state"]] == [True, "done"]
+        shares = [view["progress"] for view in told]
+        assert shares == sorted(shares)
+        assert any(0 < share < 1 for share in shares)
+
+
+async def test_whoever_comes_back_is_told_what_was_missed_and_nothing_twice(chat: Chat, tmp_path: Path) -> None:
+    song = write_song(tmp_path / "a.wav", Behaviour(steps=20, step_s=0.1))
+    async with chat.browser() as client:
+        job = await client.send(song)
+        url = f"/api/jobs/{job['id']}/events"
+        async for event in client.events(url):
+            if event.data["progress"] > 0:
+                break  # the connection is lost here
+        again = [seen async for seen in client.events(url, last=event.id)]
+        assert event.id not in [seen.id for seen in again]
+        assert [again[-2].data["state"], again[-1].kind] == ["done", "end"]
+        async with client.get(url, headers={"Last-Event-ID": again[-2].id}) as answer:
+            assert answer.status == 204
+
+
+async def test_one_stream_tells_of_all_songs_of_a_browser(chat: Chat, tmp_path: Path) -> None:
+    songs = [write_song(tmp_path / f"{n}.wav", Behaviour(steps=3, step_s=0.1), seed=n) for n in range(3)]
+    async with chat.browser() as client, chat.browser() as other:
+        sent = {(await client.send(song))["id"] for song in songs}
+        await other.send(write_song(tmp_path / "other.wav", seed=9))
+        last: dict[str, str] = {}
+        async for event in client.events("/api/events"):
+            if event.kind == "job":
+                last[event.data["id"]] = event.data["state"]
+        assert last == dict.fromkeys(sent, "done")
+        assert [event.kind async for event in client.events("/api/events")] == ["end"]
+
+
+ROUTES = [
+    ("GET", ""),
+    ("DELETE", ""),
+    ("GET", "/events"),
+    ("GET", "/peaks"),
+    ("GET", "/playback/0"),
+    ("GET", "/zip"),
+    *(("GET", f"/stems/{name}") for name in (*STEMS, *MIXES)),
+]
+
+
+async def test_nobody_sees_the_songs_of_another_browser(chat: Chat, song: Path) -> None:
+    async with chat.browser() as owner, chat.browser() as other, chat.client() as stranger:
+        job = await owner.done(song)
+        for client in (other, stranger):
+            for method, path in ROUTES:
+                assert await client.refused(method, f"/api/jobs/{job['id']}{path}") == 404
+            assert (await client.json("/api/jobs"))["jobs"] == []
+        async with other.request("DELETE", "/api/jobs") as answer:
+            assert (await answer.json())["songs"] == 0
+        assert (await owner.json(f"/api/jobs/{job['id']}"))["state"] == "done"
+
+
+async def test_a_script_needs_no_cookie(chat: Chat, song: Path) -> None:
+    async with chat.client(keeps_cookies=False) as script:
+        job = await script.done(song)
+        async with script.get(job["stems"]["vocals"]) as answer:
+            assert answer.status == 200
+        async with script.request("DELETE", f"/api/jobs/{job['id']}") as answer:
+            assert answer.status == 200
+        assert await script.refused("GET", f"/api/jobs/{job['id']}") == 404
+
+
+async def test_a_running_song_is_cancelled(chat: Chat, tmp_path: Path) -> None:
+    async with chat.browser() as client:
+        job = await client.send(write_song(tmp_path / "a.wav", SLOW))
+        async for event in client.events("/api/events"):
+            if event.data["state"] == "running":
+                break
+        async with client.request("DELETE", f"/api/jobs/{job['id']}") as answer:
+            assert answer.status == 200
+        assert (await client.finished(job["id"]))["state"] == "cancelled"
+        assert chat.uploads() == []
+
+
+async def test_a_finished_song_is_forgotten(chat: Chat, song: Path, tmp_path: Path) -> None:
+    async with chat.browser() as client:
+        kept = await client.done(write_song(tmp_path / "b.wav", seed=7))
+        job = await client.done(song)
+        folder = chat.result_folder(job["id"])
+        async with client.get(f"/api/jobs/{job['id']}/playback/0") as answer:
+            assert answer.status == 200
+        async with client.request("DELETE", f"/api/jobs/{job['id']}") as answer:
+            assert await answer.json() == {"forgotten": job["id"]}
+        assert [job["id"] for job in (await client.json("/api/jobs"))["jobs"]] == [kept["id"]]
+        assert not folder.exists()
+
+
+async def test_all_songs_are_forgotten(chat: Chat, song: Path, tmp_path: Path) -> None:
+    async with chat.browser() as client:
+        done = await client.done(song)
+        folder = chat.result_folder(done["id"])
+        await client.send(write_song(tmp_path / "b.wav", SLOW, seed=3))
+        async with client.request("DELETE", "/api/jobs") as answer:
+            assert (await answer.json())["songs"] == 2
+        assert (await client.json("/api/jobs"))["jobs"] == []
+        assert not folder.exists()
+        assert chat.uploads() == []
+
+
+async def test_what_is_no_song_fails_with_a_sentence(chat: Chat, tmp_path: Path) -> None:
+    file = tmp_path / "notes.mp3"
+    file.write_bytes(b"these are only notes" * 100)
+    async with chat.browser() as client:
+        job = await client.send(file)
+        failed = await client.finished(job["id"])
+        assert failed["state"] == "failed"
+        assert "not an audio file" in failed["error"].lower()
+        assert chat.uploads() == []
+        assert await client.refused("GET", f"/api/jobs/{job['id']}/stems/vocals") == 404
+
+
+def _form(**fields: str) -> FormData:
+    form = FormData()
+    for name, value in fields.items():
+        form.add_field(name, value)
+    return form
+
+
+def _with_file(form: FormData, content: bytes = b"RIFF", type: str = "audio/wav", name: str = "a.wav") -> FormData:
+    form.add_field("file", io.BytesIO(content), filename=name, content_type=type)
+    return form
+
+
+@pytest.mark.parametrize(
+    ("form", "status"),
+    [
+        (_with_file(_form(), type="text/plain"), 415),
+        (_with_file(_form(), type="image/png"), 415),
+        (_with_file(_form(), content=b""), 400),
+        (_with_file(_form(stems="guitar")), 400),
+        (_with_file(_form(mix="duet")), 400),
+        (_with_file(_form(format="exe")), 400),
+        (_with_file(_form(speed="11")), 400),
+        (_with_file(_form(stems="x" * 5000)), 400),
+        (_with_file(_with_file(_form())), 400),
+    ],
+    ids=["text", "image", "empty", "stem", "mix", "format", "field", "long field", "two songs"],
+)
+async def test_a_wrong_form_is_refused_and_nothing_of_it_kept(chat: Chat, form: FormData, status: int) -> None:
+    async with chat.browser() as client:
+        assert await client.refused("POST", "/api/jobs", data=form) == status
+        assert chat.uploads() == []
+        assert (await client.json("/api/jobs"))["jobs"] == []
+
+
+async def test_what_is_no_form_is_refused(chat: Chat) -> None:
+    async with chat.browser() as client:
+        assert await client.refused("POST", "/api/jobs", data=b"RIFF") == 415
+        assert await client.refused("POST", "/api/jobs", json={"file": "x"}) == 415
+        form = {"Content-Type": "multipart/form-data"}
+        assert await client.refused("POST", "/api/jobs", data=b"RIFF", headers=form) == 400
+        form = {"Content-Type": "multipart/form-data; boundary=x"}
+        assert await client.refused("POST", "/api/jobs", data=b"nothing of the kind", headers=form) == 400
+        assert await client.refused("POST", "/api/jobs", data=b"--x--\r\n", headers=form) == 400
+
+
+async def test_a_file_that_is_too_large_is_refused_while_it_arrives(tmp_path: Path) -> None:
+    async def unannounced() -> AsyncIterator[bytes]:
+        for _ in range(20):
+            yield bytes(100_000)
+
+    async with serving(tmp_path, largest_file_mb=1) as chat, chat.browser() as client:
+        told = _with_file(_form(), content=bytes(2_000_000))
+        assert await client.refused("POST", "/api/jobs", data=told) == 413
+        untold = FormData()
+        untold.add_field("file", unannounced(), filename="a.wav", content_type="audio/wav")
+        assert await client.refused("POST", "/api/jobs", data=untold) == 413
+        assert chat.uploads() == []
+
+
+async def test_a_lost_connection_leaves_nothing_behind(chat: Chat) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", chat.port)
+    head = "POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+    part = '--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+    writer.write(f"{head}Content-Length: 1000000\r\n\r\n{part}".encode() + bytes(300_000))
+    await writer.drain()
+    while not chat.uploads():
+        await asyncio.sleep(0.01)
+    writer.close()
+    while chat.uploads():
+        await asyncio.sleep(0.01)
+    async with chat.browser() as client:
+        assert (await client.json("/healthz")) == {"status": "ok"}
+
+
+async def test_fifty_browsers_at_once_lose_nothing(tmp_path: Path) -> None:
+    songs = [write_song(tmp_path / f"{n}.wav", Behaviour(steps=1), seconds=0.5, seed=n) for n in range(50)]
+    async with serving(tmp_path) as chat:
+
+        async def one(song: Path) -> tuple[str, str]:
+            async with chat.browser() as client:
+                job = await client.done(song)
+                async with client.get(job["stems"]["vocals"]) as answer:
+                    assert answer.status == 200
+                return job["title"], job["state"]
+
+        done = await asyncio.gather(*map(one, songs))
+        assert sorted(done) == sorted((song.stem, "done") for song in songs)
+        assert chat.uploads() == []
+
+
+async def test_a_song_survives_a_restart(tmp_path: Path) -> None:
+    song = write_song(tmp_path / "a.wav", Behaviour(steps=20, step_s=0.1))
+    async with serving(tmp_path) as chat, chat.browser() as client:
+        job = await client.send(song)
+        cookies = client.cookies()
+    async with serving(tmp_path) as chat, chat.client(cookies) as client:
+        assert (await client.finished(job["id"]))["state"] == "done"
+        assert chat.uploads() == []
+
+
+async def test_other_pages_and_names_are_refused(chat: Chat) -> None:
+    async with chat.client() as client:
+        for headers in ({"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
+            assert await client.refused("POST", "/api/jobs", data=_with_file(_form()), headers=headers) == 403
+            assert await client.refused("DELETE", "/api/jobs", headers=headers) == 403
+        for host in ("evil.example", "127.0.0.1.evil.example:8080", "192.168.1.2"):
+            assert await client.refused("GET", "/", headers={"Host": host}) == 403
+        for host in ("localhost:9999", "127.0.0.1", "[::1]:8080"):
+            async with client.get("/", headers={"Host": host}) as answer:
+                assert answer.status == 200
+
+
+async def test_every_answer_has_the_headers(chat: Chat) -> None:
+    async with chat.browser() as client:
+        for path in ("/", "/app.js", "/api/page", "/api/jobs", "/api/events", "/nothing", "/api/jobs/xxxxxxxxxxxx"):
+            async with client.get(path) as answer:
+                assert {name: answer.headers.get(name) for name in HEADERS} == HEADERS
+        assert "unsafe" not in HEADERS["Content-Security-Policy"]
+
+
+async def test_only_the_page_itself_is_served(chat: Chat) -> None:
+    async with chat.client() as client:
+        for file in PAGE.iterdir():
+            async with client.get("/" if file.name == "index.html" else f"/{file.name}") as answer:
+                assert await answer.read() == file.read_bytes()
+                tag = answer.headers["ETag"]
+            async with client.get(str(answer.url.path), headers={"If-None-Match": tag}) as answer:
+                assert answer.status == 304
+        for path in ("/web_app.py", "/..%2fconfig.py", "/%2e%2e/config.py", "/style.css/", "/api/"):
+            assert await client.refused("GET", path) == 404
+        assert await client.refused("PUT", "/api/jobs") == 405
+
+
+async def test_beyond_this_machine_the_code_is_asked_for(tmp_path: Path, song: Path) -> None:
+    async with serving(tmp_path, host="0.0.0.0") as chat:
+        code = chat.app.code
+        assert code is not None
+        assert code in str(chat.app)
+        async with chat.browser() as client:
+            assert (await client.json("/api/page"))["admitted"] is False
+            assert await client.refused("GET", "/api/jobs") == 401
+            assert await client.refused("POST", "/api/jobs", data=_with_file(_form())) == 401
+            async with client.request("POST", "/api/access", json={"code": code.lower().replace("-", " ")}) as answer:
+                assert answer.status == 200
+            assert (await client.json("/api/page"))["admitted"] is True
+            assert (await client.done(song))["state"] == "done"
+            cookies = client.cookies()
+    async with serving(tmp_path, host="0.0.0.0") as chat, chat.client(cookies) as client:
+        assert chat.app.code == code
+        assert len((await client.json("/api/jobs"))["jobs"]) == 1
+    async with serving(tmp_path, host="0.0.0.0", access_code="another code") as chat, chat.client(cookies) as client:
+        assert await client.refused("GET", "/api/jobs") == 401
+
+
+async def test_codes_cannot_be_tried_out(tmp_path: Path) -> None:
+    async with serving(tmp_path, access_code="Secret-Code") as chat, chat.browser() as client:
+        for _ in range(5):
+            assert await client.refused("POST", "/api/access", json={"code": "AAAA-AAAA"}) == 403
+        assert await client.refused("POST", "/api/access", json={"code": "Secret-Code"}) == 429
+        assert await client.refused("POST", "/api/access", json=["Secret-Code"]) == 400
+
+
+async def test_secrets_are_for_us_alone(tmp_path: Path) -> None:
+    async with serving(tmp_path, host="0.0.0.0") as chat:
+        for name in ("secret", "access_code"):
+            assert (chat.folder / name).stat().st_mode & 0o077 == 0
+
+
+async def test_a_port_in_use_is_told_in_a_sentence(chat: Chat, tmp_path: Path) -> None:
+    second = WebApp(settings_for(tmp_path, port=chat.port), chat.service)
+    with pytest.raises(StartError, match=rf"{chat.port}.*in use.*SPECTACLES_WEB__PORT"):
+        await second.start()
+
+
+async def test_the_page_speaks_the_browsers_language(chat: Chat) -> None:
+    async with chat.client() as client:
+        english, german = [
+            (await client.json("/api/page", headers={"Accept-Language": wish}))["sentences"]
+            for wish in ("en-GB,en;q=0.9", "de-AT,de;q=0.9,en;q=0.8")
+        ]
+        assert english.keys() == german.keys()
+        assert (english["page.play"], german["page.play"]) == ("Play", "Abspielen")
+        async with client.get("/api/jobs/nothing-here", headers={"Accept-Language": "de"}) as answer:
+            assert (await answer.json())["error"] == "So ein Lied gibt es hier nicht."
+
+
+@pytest.mark.parametrize(
+    ("wish", "known"),
+    [
+        ("", "en"),
+        ("fr", "en"),
+        ("fr, de;q=0.3", "de"),
+        ("de;q=0.4, en;q=0.6", "en"),
+        ("de;q=x, ;;,q=", "en"),
+    ],
+)
+def test_language(wish: str, known: str) -> None:
+    headers = CIMultiDictProxy(CIMultiDict({hdrs.ACCEPT_LANGUAGE: wish}))
+    assert language(headers, ("en", "de")) == known
+
+
+def test_every_sentence_of_the_page_exists() -> None:
+    used = {key for file in PAGE.glob("*.js") for key in re.findall(r'"(page\.\w+)"', file.read_text())}
+    assert used == {key for key in page_sentences("en") if key.startswith("page.")}
