@@ -52,6 +52,7 @@ ON CONFLICT (id) DO UPDATE SET {", ".join(map('"{0}" = excluded."{0}"'.format, _
 
 
 def open_database(file: Path) -> sqlite3.Connection:
+    """The database, with its tables; raises StartError."""
     try:
         database = sqlite3.connect(file, timeout=_BUSY_S)
     except sqlite3.Error as error:
@@ -85,6 +86,7 @@ def _prepare(database: sqlite3.Connection, file: Path) -> None:
 
 
 def job_row(job: Job, now: float) -> dict[str, Any]:
+    """The values of ``SAVE_JOB``; ``now`` is when a final job ended, if it was not stored as ended before."""
     order = job.order
     return {
         "id": job.id,
@@ -102,6 +104,7 @@ def job_row(job: Job, now: float) -> dict[str, Any]:
 
 
 def job_of(row: sqlite3.Row) -> Job:
+    """The job of a row in ``jobs``."""
     stored = json.loads(row["order"])
     wish = stored.pop("wish")
     return Job(
@@ -121,9 +124,11 @@ def _reference(text: str | None) -> Reference | None:
 
 
 def place_of(row: sqlite3.Row) -> Place:
+    """Whose job a row in ``jobs`` is."""
     return Place(row["platform"], row["chat"], row["person"])
 
 
 def note_of(stored: dict[str, Any]) -> QualityNote:
+    """The note, as ``asdict`` and JSON have left it."""
     stems = {name: StemQuality(**quality) for name, quality in stored["stems"].items()}
     return QualityNote(stems, stored["residual_db"], tuple(WeakSpot(**spot) for spot in stored["weak_spots"]))
