@@ -27,7 +27,7 @@ from scipy.signal import butter, sosfiltfilt
 
 from spectacles_engine.audio import StemWriter, open_song, written_rate
 from spectacles_engine.audio.decoder import downmix_weights
-from spectacles_engine.errors import InputError, NotAudioError, OutputError, TooLongError
+from spectacles_engine.errors import CancelledError, InputError, NotAudioError, OutputError, TooLongError
 from spectacles_engine.messages import FORMATS
 
 Sound = NDArray[np.float32]
@@ -372,6 +372,19 @@ def test_the_longest_song_counts_decoded_samples(tmp_path: Path) -> None:
         assert song.duration_s == 1.0
     with pytest.raises(TooLongError, match=r"^longer than 2 minutes$"):
         open_song(write_sound(tmp_path / "b.wav", np.zeros((1, 8_000 * 121), np.float32), 8_000), longest_s=120)
+
+
+def test_measuring_a_song_can_be_ended_between_two_blocks(tmp_path: Path) -> None:
+    path = write_sound(tmp_path / "a.flac", noise(8_000 * 20, 1, 8_000), 8_000)
+    blocks = []
+
+    def stop() -> None:
+        blocks.append("a block")
+        raise CancelledError("cancelled")
+
+    with pytest.raises(CancelledError):
+        open_song(path, longest_s=10, between_blocks=stop)
+    assert blocks == ["a block"]
 
 
 def test_a_header_that_exaggerates_is_not_believed(tmp_path: Path) -> None:
