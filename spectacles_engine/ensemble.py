@@ -12,9 +12,9 @@ import numpy as np
 
 from spectacles_engine.chunking import Array, in_chunks, rebatch, shared
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
+from spectacles_engine.mixers import Mixer
 from spectacles_engine.residual import hand_back
 from spectacles_engine.separators import Separator
-from spectacles_engine.stem_mixer import Mixer
 
 BLOCK_SAMPLES = SAMPLE_RATE_HZ
 """Streams are regrouped to blocks of one second where they are zipped."""
@@ -58,16 +58,10 @@ class Ensemble:
         self, blocks: Iterable[Array], stems: Collection[str] = STEMS, between_chunks: Callable[[], None] = lambda: None
     ) -> Iterator[Block]:
         """Blocks (2, n) of stereo at 44.1 kHz → ``Block`` after ``Block``; ``between_chunks`` may raise to end it."""
-        mixture, source, known = shared(rebatch(blocks, BLOCK_SAMPLES), 3)
-        estimates, said = shared(self.estimate(source, stems, between_chunks))
-        heard = (np.concatenate([block[None], parts]) for block, parts in zip(known, said, strict=True))
-        mixed, stemmed = shared(mix(heard, self.names(stems), self.mixer, stems, between_chunks))
-        if set(stems) == set(STEMS):
-            mixture, whole = shared(mixture)
-            both = (np.concatenate([block[None], parts]) for block, parts in zip(whole, stemmed, strict=True))
-            stemmed = rebatch(hand_back(both), BLOCK_SAMPLES)
-        for parts in zip(mixture, estimates, mixed, stemmed, strict=True):
-            yield Block(*parts)
+        mixture, source = shared(rebatch(blocks, BLOCK_SAMPLES))
+        estimates = self.estimate(source, stems, between_chunks)
+        heard = (np.concatenate([block[None], said]) for block, said in zip(mixture, estimates, strict=True))
+        return blend(heard, self.names(stems), self.mixer, stems, between_chunks)
 
     def estimate(
         self, blocks: Iterable[Array], stems: Collection[str] = STEMS, between_chunks: Callable[[], None] = lambda: None
@@ -103,6 +97,25 @@ class Ensemble:
             for (name, wanted), block in zip(asked.items(), blocks, strict=True):
                 known |= {(stem, name): part for stem, part in zip(wanted, block, strict=True)}
             yield np.stack([known[key] for key in names])
+
+
+def blend(
+    heard: Iterable[Array],
+    names: Sequence[tuple[str, str]],
+    mixer: Mixer,
+    stems: Collection[str] = STEMS,
+    between_chunks: Callable[[], None] = lambda: None,
+) -> Iterator[Block]:
+    """What comes after the base models: blocks (1 + estimate, 2, n), see ``mix`` → ``Block`` after ``Block``."""
+    rows = [1 + names.index(name) for name in mixer.names(stems)]
+    plain, source = shared(heard)
+    mixed, stemmed = shared(mix(source, names, mixer, stems, between_chunks))
+    if set(stems) == set(STEMS):
+        plain, whole = shared(plain)
+        both = (np.concatenate([block[:1], parts]) for block, parts in zip(whole, stemmed, strict=True))
+        stemmed = rebatch(hand_back(both), BLOCK_SAMPLES)
+    for block, *parts in zip(plain, mixed, stemmed, strict=True):
+        yield Block(block[0], block[rows], *parts)
 
 
 def mix(

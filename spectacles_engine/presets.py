@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from spectacles_engine import mixers
 from spectacles_engine.ensemble import Ensemble
 from spectacles_engine.errors import ModelError
 from spectacles_engine.messages import STEMS
+from spectacles_engine.mixers import FixedShares, Mixer
 from spectacles_engine.models import BaseModelSpec, ModelStore, PresetSpec
 from spectacles_engine.quality import Calibration
 from spectacles_engine.separators import Separator
 from spectacles_engine.separators.demucs import DemucsSeparator
 from spectacles_engine.separators.mdx import MdxSeparator
 from spectacles_engine.separators.spleeter import SpleeterSeparator
-from spectacles_engine.stem_mixer import FixedShares, Mixer, StemMixers
 
 Loaded = dict[tuple[str, str], Separator]
 """(preset, model) → the base model: several blends of a preset share them."""
@@ -27,7 +28,7 @@ def load_ensemble(
     ``blend``: one of ``blends(spec)``. Raises ModelError.
     """
     mixer = load_mixer(spec, store, blend, device)
-    heard = {model for models in mixer.models.values() for model in models}
+    heard = {model for _, model in mixer.names(STEMS)}
     loaded = {} if loaded is None else loaded
     for model in spec.models:
         if (model.front or model.name in heard) and (spec.name, model.name) not in loaded:
@@ -63,7 +64,7 @@ def load_mixer(spec: PresetSpec, store: ModelStore, blend: str, device: str) -> 
     if blend == "average":
         return FixedShares(average_shares(spec))
     if blend in spec.mixers:
-        return StemMixers.load(store.path(spec.mixers[blend]), device)
+        return mixers.load_mixer(store.path(spec.mixers[blend]), device)
     if blend != "stemmixer":
         raise ModelError(f"the preset {spec.name} has no blend {blend!r}, only {', '.join(blends(spec))}")
     return FixedShares({stem: _published(spec, stem) for stem in STEMS})

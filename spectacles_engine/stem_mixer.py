@@ -5,162 +5,161 @@ SpecTacles paper: input (batch, 4, bins, frames) = left/right magnitudes of both
 4 → 32 → 16 → 2, BatchNorm and ReLU after the first two, a sigmoid at the end. For N models the input has 2N channels
 and the output 2(N−1), the last model's logit is 0, and a softmax over the N of them takes the sigmoid's place; with
 two models that is the very same function, since softmax([z, 0]) = [sigmoid(z), 1 − sigmoid(z)].
+
+A ``Design`` sets its descendants apart from the paper's: what they see, and how they blend.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
 
-import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from spectacles_engine.chunking import Array
-from spectacles_engine.errors import ModelError
-from spectacles_engine.separators.devices import Placement
 from spectacles_engine.spectrogram import Stft
 
 STFT = Stft(n_fft=4096, stft_hop=1024)
-HIDDEN = (32, 16)
-SLICE_BINS = 32
+SLICE_BINS = 64
+REACH = 2
+"""How many frames and bins to each side a StemMixer with ``context`` looks."""
+FAINT = 1e-3
+"""Magnitude below which logarithms make no difference."""
+SCENE = 5
+"""With ``hears_all``: the mixture, what no estimate of it explains, and the three other stems."""
+SELDOM = -2.5
+"""Logit at which a voice that no model has begins: it must show that it is of use."""
+
+
+def magnitudes(spectrograms: Tensor) -> Tensor:
+    """The paper's law blends magnitudes, with the phase of the first model (Demucs)."""
+    return torch.polar(spectrograms.abs(), spectrograms[:, :1].angle().expand(spectrograms.shape))
+
+
+def spectrograms(spectrograms: Tensor) -> Tensor:
+    """Each model brings its own phase."""
+    return spectrograms
+
+
+LAWS: dict[str, Callable[[Tensor], Tensor]] = {"magnitudes": magnitudes, "spectrograms": spectrograms}
+"""Complex (batch, models, 2, bins, frames) → what of it is weighted and summed over the models, of the same shape."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """What a StemMixer sees, and how it blends; by default the paper's.
+
+    Anything but the paper's sees logarithms of magnitudes. ``knows_frequency``: and where on the axis a bin is.
+    ``context``: and how loud everything is on average over a few frames and bins around, the models' difference too.
+    ``hears_all``: and the mixture, what no estimate of it explains, and the other stems, each as its models' average.
+    ``offers_more``: two more voices than the models' can be trusted: the mixture without the other stems, and silence.
+    """
+
+    law: str = "magnitudes"
+    knows_frequency: bool = False
+    context: bool = False
+    hears_all: bool = False
+    offers_more: bool = False
+    hidden: tuple[int, ...] = (32, 16)
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a law that there is not, or for voices of which nothing is heard."""
+        if self.law not in LAWS or (self.offers_more and not self.hears_all):
+            raise ValueError(f"there is no such design: {self}")
+
+    @property
+    def plain(self) -> bool:
+        """Whether magnitudes are all that is seen."""
+        return not (self.knows_frequency or self.context or self.hears_all)
+
+    def clues(self, own: Tensor, scene: Tensor, first_bin: int, bins: int) -> Tensor:
+        """What the network sees, real (batch, clues, bins, frames).
+
+        ``own``: complex (batch, models, 2, bins, frames), the stem's estimates; ``scene``: the same of all else that is
+        heard, or of nothing. ``first_bin``, ``bins``: where in the whole spectrogram the first of these lies.
+        """
+        if self.plain:
+            return own.abs().flatten(1, 2)
+        heard = torch.cat([own, scene], dim=1)
+        seen = [_loudness(heard.abs().square())]
+        if self.context:
+            apart = own[:, :1] - own[:, 1:2]
+            seen.append(_loudness(_around(torch.cat([heard, apart], dim=1).abs().square())))
+        if self.knows_frequency:
+            seen.append(_octaves(seen[0][:, :1], first_bin, bins))
+        return torch.cat(seen, dim=1)
+
+    def voices(self, own: Tensor, scene: Tensor) -> Tensor:
+        """What is weighted and summed up, complex (batch, voices, 2, bins, frames); the models' are the last."""
+        said = LAWS[self.law](own)
+        if not self.offers_more:
+            return said
+        rest = own.mean(dim=1, keepdim=True) + scene[:, 1:2]
+        return torch.cat([rest, torch.zeros_like(rest), said], dim=1)
+
+    def clue_count(self, models: int) -> int:
+        """Length of the second axis of ``clues``."""
+        heard = models + SCENE * self.hears_all
+        return 2 * (heard + (heard + 1) * self.context) + self.knows_frequency
+
+
+PAPER = Design()
 
 
 class StemMixer(nn.Module):
-    """The network for one stem and ``models`` base models (two or more).
+    """The network for one stem and ``models`` base models (two or more)."""
 
-    The paper's sees magnitudes alone. With ``knows_frequency`` it sees their logarithms, and where on the
-    axis a bin is.
-    """
-
-    def __init__(self, models: int = 2, *, knows_frequency: bool = False) -> None:
+    def __init__(self, models: int = 2, design: Design = PAPER) -> None:
         super().__init__()
-        widths = (2 * models + knows_frequency, *HIDDEN, 2 * (models - 1))
-        layers: list[nn.Module] = []
+        self.voices, self.design = models + 2 * design.offers_more, design
+        widths = (design.clue_count(models), *design.hidden, 2 * (self.voices - 1))
+        layers: list[nn.Module] = [] if design.plain else [nn.BatchNorm2d(widths[0])]
         for width_in, width_out in zip(widths[:-2], widths[1:-1], strict=True):
             layers += [nn.Conv2d(width_in, width_out, 1), nn.BatchNorm2d(width_out), nn.ReLU()]
-        self.mlp = nn.Sequential(*layers, nn.Conv2d(widths[-2], widths[-1], 1))
-        self.models, self.knows_frequency = models, knows_frequency
+        last = nn.Conv2d(widths[-2], widths[-1], 1)
+        if design.offers_more:
+            nn.init.constant_(last.bias[:4], SELDOM)  # type: ignore[index]
+        self.mlp = nn.Sequential(*layers, last)
 
-    def forward(self, magnitudes: Tensor) -> Tensor:
-        """Magnitudes (batch, models, 2, bins, frames) → weights of the same shape, which sum to 1 over the models."""
-        seen = magnitudes.flatten(1, 2)
-        if self.knows_frequency:
-            seen = torch.cat([(seen + 1e-3).log(), _octaves(seen)], dim=1)
-        # bins don't see each other; without gradients a few at a time stay in the processor's cache: five times as fast
-        slices = (seen,) if torch.is_grad_enabled() else torch.split(seen, SLICE_BINS, dim=-2)
-        logits = torch.cat([self.mlp(part) for part in slices], dim=-2)
-        logits = logits.reshape(-1, self.models - 1, 2, *logits.shape[2:])
+    def forward(self, clues: Tensor) -> Tensor:
+        """Clues (batch, clues, bins, frames), see ``Design`` → weights (batch, voices, 2, …), 1 over all voices."""
+        logits = self.mlp(clues)
+        logits = logits.reshape(-1, self.voices - 1, 2, *logits.shape[2:])
         return torch.cat([logits, torch.zeros_like(logits[:, :1])], dim=1).softmax(dim=1)
 
+    def blend(self, own: Tensor, scene: Tensor) -> Tensor:
+        """What is heard, see ``Design.clues``, of all bins → the stem, complex (batch, 2, bins, frames).
 
-def blend_magnitudes(weights: Tensor, spectrograms: Tensor) -> Tensor:
-    """The paper's blend: Σ weight · magnitude, with the phase of the first model (Demucs).
-
-    Both (batch, models, 2, bins, frames) → complex (batch, 2, bins, frames).
-    """
-    magnitude = (weights * spectrograms.abs()).sum(dim=1)
-    return torch.polar(magnitude, spectrograms[:, 0].angle())
-
-
-def blend_spectrograms(weights: Tensor, spectrograms: Tensor) -> Tensor:
-    """Σ weight · complex spectrogram: each model brings its own phase. Shapes as in ``blend_magnitudes``."""
-    return (weights * spectrograms).sum(dim=1)
-
-
-LAWS = {"magnitudes": blend_magnitudes, "spectrograms": blend_spectrograms}
-
-
-class Mixer(Protocol):
-    """Makes one stem of what several base models said. ``models``: to whom it listens for each stem, in order."""
-
-    @property
-    def models(self) -> Mapping[str, tuple[str, ...]]: ...
-
-    def blend(self, stem: str, estimates: Array) -> Array:
-        """Estimates (batch, models, 2, samples) → the stem (batch, 2, samples)."""
+        A few bins at a time: so they stay in the processor's cache, which is five times as fast.
+        """
+        bins = own.shape[-2]
+        parts = []
+        for low in range(0, bins, SLICE_BINS):
+            high, before = min(bins, low + SLICE_BINS), max(0, low - REACH)
+            near = slice(before, high + REACH)
+            clues = self.design.clues(own[..., near, :], scene[..., near, :], before, bins)
+            weights = self(clues[..., low - before : high - before, :])
+            voices = self.design.voices(own[..., low:high, :], scene[..., low:high, :])
+            parts.append((weights * voices).sum(dim=1))
+        return torch.cat(parts, dim=-2)
 
 
-@dataclass(frozen=True)
-class FixedShares:
-    """A blend that is the same for every bin: an average, KUIELab's published shares, or one model alone.
-
-    ``shares``: stem → model → share; the shares of a stem sum to 1.
-    """
-
-    shares: Mapping[str, Mapping[str, float]]
-
-    @property
-    def models(self) -> Mapping[str, tuple[str, ...]]:
-        """See ``Mixer``."""
-        return {stem: tuple(models) for stem, models in self.shares.items()}
-
-    def blend(self, stem: str, estimates: Array) -> Array:
-        """See ``Mixer``."""
-        weights = np.array(list(self.shares[stem].values()), np.float32)
-        mixed: Array = np.einsum("bmcn,m->bcn", estimates, weights)
-        return mixed
+def _loudness(energies: Tensor) -> Tensor:
+    """(batch, n, 2, …) → (batch, 2 n, …), the logarithms of magnitudes whose squares these are."""
+    return 0.5 * (energies + FAINT**2).log().flatten(1, 2)
 
 
-@dataclass(frozen=True)
-class StemMixers:
-    """One StemMixer a stem, the names of the models that each listens to (in order), and how they are blended."""
-
-    networks: Mapping[str, StemMixer]
-    models: Mapping[str, tuple[str, ...]]
-    law: str
-    placement: Placement = field(default_factory=lambda: Placement("cpu", batch=1))
-
-    def blend(self, stem: str, estimates: Array) -> Array:
-        """See ``Mixer``: (batch, models, 2, samples) → (batch, 2, samples)."""
-        return self.placement.run(lambda part, device: {stem: self._blend(stem, part, device)}, estimates)[stem]
-
-    @torch.inference_mode()
-    def _blend(self, stem: str, estimates: Array, device: str) -> Array:
-        spectrograms = STFT.forward(torch.tensor(estimates, device=device))
-        weights = self.networks[stem].to(device)(spectrograms.abs())
-        stems: Array = STFT.inverse(LAWS[self.law](weights, spectrograms), estimates.shape[-1]).cpu().numpy()
-        return stems
-
-    def save(self, path: Path) -> None:
-        """Writes all networks into one safetensors file; the rest goes into its metadata."""
-        tensors = {
-            f"{stem}.{key}": value.contiguous()
-            for stem, network in self.networks.items()
-            for key, value in network.state_dict().items()
-        }
-        shown = next(iter(self.networks.values())).knows_frequency
-        metadata = {"models": json.dumps(self.models), "law": self.law, "knows_frequency": json.dumps(shown)}
-        save_file(tensors, path, metadata)
-
-    @classmethod
-    def load(cls, path: Path, device: str = "cpu") -> StemMixers:
-        """The inverse of ``save``; raises ModelError where the file is none of ours."""
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            models = {stem: tuple(names) for stem, names in json.loads(metadata["models"]).items()}
-            networks = {
-                stem: StemMixer(len(names), knows_frequency=json.loads(metadata["knows_frequency"]))
-                for stem, names in models.items()
-            }
-            for stem, network in networks.items():
-                network.load_state_dict({key.removeprefix(f"{stem}."): t for key, t in tensors.items() if stem in key})
-                network.eval().requires_grad_(False)
-            return cls(
-                networks, models, next(law for law in LAWS if law == metadata["law"]), Placement(device, batch=1)
-            )
-        except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError, StopIteration) as error:
-            raise ModelError(f"{path.name} could not be read as StemMixers") from error
+def _around(energies: Tensor) -> Tensor:
+    """The mean over the neighbours of every bin and frame; at the edges the last one counts for those that lack."""
+    for axis in (-1, -2):
+        length, width = energies.shape[axis], 2 * REACH + 1
+        edges = [energies.narrow(axis, 0, 1)] * REACH, [energies.narrow(axis, length - 1, 1)] * REACH
+        padded = torch.cat([*edges[0], energies, *edges[1]], dim=axis)
+        energies = torch.stack([padded.narrow(axis, k, length) for k in range(width)]).mean(dim=0)
+    return energies
 
 
-def _octaves(like: Tensor) -> Tensor:
+def _octaves(like: Tensor, first_bin: int, bins: int) -> Tensor:
     """Octaves above the lowest bin, scaled to 0–1, for every bin and frame: (batch, 1, bins, frames)."""
-    bins = like.shape[-2]
-    octaves = torch.arange(1, bins + 1, device=like.device).log2() / torch.tensor(float(bins)).log2()
-    return octaves[None, None, :, None].expand(like.shape[0], 1, -1, like.shape[-1])
+    number = torch.arange(first_bin + 1, first_bin + 1 + like.shape[-2], device=like.device)
+    return (number.log2() / torch.tensor(float(bins)).log2())[None, None, :, None].expand(like.shape)

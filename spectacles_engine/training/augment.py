@@ -110,7 +110,9 @@ class MixtureSource:
         window = SAMPLE_RATE_HZ // 100
         power = (mixture[:, : mixture.shape[1] // window * window] ** 2).reshape(2, -1, window).mean(axis=(0, 2))
         level_db = 10 * np.log10(power + 1e-6)
-        over_db = np.maximum(0, level_db - level_db.max() + self._random.uniform(6, 15)) * self._random.uniform(0.3, 0.7)
+        over_db = np.maximum(0, level_db - level_db.max() + self._random.uniform(6, 15)) * self._random.uniform(
+            0.3, 0.7
+        )
         keep, followed_db = np.exp(-0.01 / self._random.uniform(0.05, 0.3)), np.zeros_like(over_db)
         for i in range(1, len(over_db)):
             followed_db[i] = max(over_db[i], keep * followed_db[i - 1])

@@ -10,7 +10,8 @@ absolute error does not beat that of the constant guess (the average example), n
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,35 +19,67 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from spectacles_engine.ensemble import Ensemble
+from spectacles_engine.ensemble import BLOCK_SAMPLES, Block, Ensemble, blend
 from spectacles_engine.messages import STEMS
+from spectacles_engine.mixers import Mixer, Names
 from spectacles_engine.quality import FEATURES, Calibration, Meter
-from spectacles_engine.training.estimates import Example
-from spectacles_engine.training.evaluate import usdr_row
+from spectacles_engine.training.estimates import Examples, StoredEstimates
+from spectacles_engine.training.scoring import USDR, SongScores
 
 RIDGE = 1.0
 RANGE = (0.1, 0.9)
+CLEARLY = 0.95
+"""An error that is less than this share of the constant guess's is less by more than luck."""
 
 Floats = NDArray[np.float64]
 Sample = dict[str, float]
+Observations = dict[str, list[Sample]]
+"""Stem → a row for each song in which it can be heard: the features of its ``Meter``, and ``usdr_db``, the truth."""
 
 
-def observe(ensemble: Ensemble, examples: Iterable[Example]) -> dict[str, list[Sample]]:
-    """Separates every example: stem → its features and its true ``usdr_db``, a row a song in which it can be heard."""
-    found: dict[str, list[Sample]] = {stem: [] for stem in STEMS}
-    for example in tqdm(examples, desc="calibration", unit="song"):
-        meter, blocks = Meter(ensemble.names(), STEMS), []
-        for block in ensemble.separate([example.references.sum(axis=0)]):
+@dataclass(frozen=True)
+class Separation:
+    """A song that is being separated: its estimates' names, its references (stem, 2, samples), and its blocks."""
+
+    names: Names
+    references: NDArray[np.floating[Any]]
+    blocks: Iterable[Block]
+
+
+def observe(separations: Iterable[Separation]) -> Observations:
+    """Scores the stems of every song as they are written, and measures what the note measures."""
+    found: Observations = {stem: [] for stem in STEMS}
+    for separation in separations:
+        meter, scores, start = Meter(separation.names, STEMS), SongScores(), 0
+        for block in separation.blocks:
+            end = start + block.mixture.shape[-1]
             meter.add(block)
-            blocks.append(block.stems)
-        stems = dict(zip(STEMS, np.concatenate(blocks, axis=-1), strict=True))
-        for stem, true_db in usdr_row(example.references, stems).items():
+            references = separation.references[..., start:end].astype(np.float32)
+            scores.add(references, block.mixture, {"stems": dict(zip(STEMS, block.stems, strict=True))})
+            start = end
+        for stem, true_db in scores.rows(USDR)["stems"].items():
             found[stem].append({**meter.features(stem), "usdr_db": true_db})
     return found
 
 
-def coverage(observations: dict[str, list[Sample]], calibration: Calibration) -> dict[str, dict[str, float]]:
-    """On other songs: share of the true uSDRs within the range, and mean absolute error in dB, per stem."""
+def separated(ensemble: Ensemble, examples: Examples) -> Iterator[Separation]:
+    """Separates songs."""
+    for example in tqdm(examples, desc="separated", unit="song"):
+        yield Separation(ensemble.names(), example.references, ensemble.separate([example.mixture]))
+
+
+def blended(mixer: Mixer, songs: Sequence[StoredEstimates]) -> Iterator[Separation]:
+    """Separates songs of which the base models have already said what they say: far quicker."""
+    for song in tqdm(songs, desc="blended", unit="song"):
+        heard = (
+            np.concatenate([song.mixture[None, :, second], song.estimates[..., second]]).astype(np.float32)
+            for second in _seconds(song.mixture.shape[-1])
+        )
+        yield Separation(mixer.names(STEMS), song.references, blend(heard, song.names, mixer))
+
+
+def coverage(observations: Observations, calibration: Calibration) -> dict[str, dict[str, float]]:
+    """On other songs: share of the true uSDRs within the range, and mean absolute errors in dB, per stem."""
     found = {}
     for stem, rows in observations.items():
         judged = [(calibration.judge(stem, row), row["usdr_db"]) for row in rows]
@@ -54,39 +87,56 @@ def coverage(observations: dict[str, list[Sample]], calibration: Calibration) ->
         kept = [(low, guess, high, true_db) for low, guess, high, true_db in known if None not in (low, guess, high)]
         if kept:
             low, guess, high, truth = np.array(kept, dtype=float).T
-            inside = float(np.mean((low <= truth) & (truth <= high)))
-            found[stem] = {"songs": len(kept), "covered": inside, "mae_db": float(np.abs(guess - truth).mean())}
+            constant = float(calibration.stems[stem]["constant_db"])  # type: ignore[arg-type]
+            found[stem] = {
+                "songs": len(kept),
+                "covered": float(np.mean((low <= truth) & (truth <= high))),
+                "mae_db": float(np.abs(guess - truth).mean()),
+                "mae_of_constant_db": float(np.abs(constant - truth).mean()),
+            }
     return found
 
 
-def fit(observations: dict[str, list[Sample]], out: Path) -> dict[str, dict[str, Any]]:
+@dataclass(frozen=True)
+class Fitted:
+    """What was fitted to one stem, as it is stored; and (estimate, truth) in dB of every song that was left out."""
+
+    stored: dict[str, Any]
+    points: list[tuple[float, float]]
+
+    @property
+    def useful(self) -> bool:
+        """Whether it beats the constant guess, and not by a hair."""
+        return bool(self.stored["mae_db"] < CLEARLY * self.stored["mae_of_constant_db"])
+
+
+def fit(observations: Observations, out: Path) -> dict[str, Fitted]:
     """Writes the calibration to ``out``; returns per stem what was fitted and how well it does."""
     fitted = {stem: _fit_stem(rows) for stem, rows in observations.items() if len(rows) > 2 * len(FEATURES)}
-    useful = {stem: result for stem, result in fitted.items() if result["mae_db"] < result["mae_of_constant_db"]}
+    useful = {stem: result.stored for stem, result in fitted.items() if result.useful}
     out.write_text(json.dumps({"features": FEATURES, "stems": useful}, indent=1) + "\n")
     return fitted
 
 
-def _fit_stem(rows: list[Sample]) -> dict[str, Any]:
+def _fit_stem(rows: list[Sample]) -> Fitted:
     features = np.array([[row[name] for name in FEATURES] for row in rows])
     truth = np.array([row["usdr_db"] for row in rows])
     left_out = [np.arange(len(rows)) != i for i in range(len(rows))]
-    errors = np.array(
-        [truth[~rest] - _predict(_ridge(features[rest], truth[rest]), features[~rest]) for rest in left_out]
-    )
-    constant = np.array([truth[i] - truth[rest].mean() for i, rest in enumerate(left_out)])
-    low = np.quantile(errors, RANGE[0], method="lower")
-    high = np.quantile(errors, RANGE[1], method="higher")
+    guesses = np.array([_predict(_ridge(features[rest], truth[rest]), features[~rest])[0] for rest in left_out])
+    constants = np.array([truth[rest].mean() for rest in left_out])
+    errors = truth - guesses
     intercept, weights = _ridge(features, truth)
-    return {
+    stored = {
         "intercept": round(float(intercept), 4),
         "weights": {name: round(float(w), 5) for name, w in zip(FEATURES, weights, strict=True)},
-        "low_db": round(float(low), 2),
-        "high_db": round(float(high), 2),
+        "low_db": round(float(np.quantile(errors, RANGE[0], method="lower")), 2),
+        "high_db": round(float(np.quantile(errors, RANGE[1], method="higher")), 2),
         "songs": len(rows),
+        "constant_db": round(float(truth.mean()), 2),
         "mae_db": round(float(np.abs(errors).mean()), 2),
-        "mae_of_constant_db": round(float(np.abs(constant).mean()), 2),
+        "mae_of_constant_db": round(float(np.abs(truth - constants).mean()), 2),
     }
+    return Fitted(stored, list(zip(guesses.tolist(), truth.tolist(), strict=True)))
 
 
 def _ridge(features: Floats, truth: Floats) -> tuple[float, Floats]:
@@ -100,3 +150,7 @@ def _ridge(features: Floats, truth: Floats) -> tuple[float, Floats]:
 def _predict(model: tuple[float, Floats], features: Floats) -> Floats:
     intercept, weights = model
     return np.asarray(intercept + features @ weights)
+
+
+def _seconds(samples: int) -> Iterator[slice]:
+    return (slice(start, start + BLOCK_SAMPLES) for start in range(0, samples, BLOCK_SAMPLES))

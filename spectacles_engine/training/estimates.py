@@ -1,8 +1,8 @@
 """Pre-computes what the frozen base models say of every song, as the paper does before it trains its mixer.
 
-``OUT/<song>/`` holds ``references.npy`` (stem, 2, samples) and ``estimates.npy`` (estimate, 2, samples), both float16,
-and ``estimates.json``, the (stem, model) of every estimate and what made them. A song that the same files of the same
-models have gone over is not computed again.
+``OUT/<song>/`` holds ``references.npy`` (stem, 2, samples), ``mixture.npy`` (2, samples) and ``estimates.npy``
+(estimate, 2, samples), all float16, and ``estimates.json``, the (stem, model) of every estimate and what made them. A
+song that the same files of the same models have gone over is not computed again.
 """
 
 from __future__ import annotations
@@ -20,25 +20,52 @@ from spectacles_engine.ensemble import Ensemble
 from spectacles_engine.training.augment import MixtureSource
 from spectacles_engine.training.data import SongFiles, read_song
 
+FORMAT = 2
+"""Of these files; others are computed anew."""
+
 
 @dataclass(frozen=True)
 class Example:
-    """A song with references (stem, 2, samples), four stems in the order of ``messages.STEMS``."""
+    """A song with references (stem, 2, samples), in the order of ``messages.STEMS``, and its mixture (2, samples)."""
 
     name: str
     references: Array
+    mixture: Array
+
+    @classmethod
+    def summed(cls, name: str, references: Array) -> Example:
+        """A song whose mixture is the sum of its stems."""
+        return cls(name, references, references.sum(axis=0))
 
 
-def songs_as_examples(songs: Iterable[SongFiles]) -> Iterator[Example]:
-    """One song at a time in memory."""
-    for song in songs:
-        yield Example(song.name, read_song(song))
+@dataclass(frozen=True)
+class Songs:
+    """Songs on disk, one at a time in memory."""
+
+    files: Sequence[SongFiles]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __iter__(self) -> Iterator[Example]:
+        return (Example(song.name, *read_song(song)) for song in self.files)
 
 
-def random_examples(source: MixtureSource, count: int) -> Iterator[Example]:
+@dataclass(frozen=True)
+class RandomMixtures:
     """Random mixtures in place of songs, for folders with few songs that have all stems."""
-    for i in range(count):
-        yield Example(f"mixture-{i:04d}", source.draw())
+
+    source: MixtureSource
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[Example]:
+        return (Example.summed(f"mixture-{i:04d}", self.source.draw()) for i in range(self.count))
+
+
+Examples = Songs | RandomMixtures | Sequence[Example]
 
 
 def write_estimates(ensemble: Ensemble, examples: Iterable[Example], out: Path, made_by: Sequence[str] = ()) -> None:
@@ -48,14 +75,14 @@ def write_estimates(ensemble: Ensemble, examples: Iterable[Example], out: Path, 
     """
     for example in tqdm(examples, desc="estimates", unit="song"):
         folder = out / example.name
-        told = json.dumps({"names": ensemble.names(), "made_by": list(made_by)})
+        told = json.dumps({"format": FORMAT, "names": ensemble.names(), "made_by": list(made_by)})
         if (folder / "estimates.json").exists() and (folder / "estimates.json").read_text() == told:
             continue
         folder.mkdir(parents=True, exist_ok=True)
-        estimates = np.concatenate(
-            [block.astype(np.float16) for block in ensemble.estimate([example.references.sum(axis=0)])], axis=-1
-        )
-        np.save(folder / "references.npy", example.references.astype(np.float16))
+        (folder / "estimates.json").unlink(missing_ok=True)
+        estimates = np.concatenate([x.astype(np.float16) for x in ensemble.estimate([example.mixture])], axis=-1)
+        for name, samples in {"references": example.references, "mixture": example.mixture}.items():
+            np.save(folder / f"{name}.npy", samples.astype(np.float16))
         np.save(folder / "estimates.npy", estimates)
         (folder / "estimates.json").write_text(told)
 
@@ -66,8 +93,9 @@ class StoredEstimates:
 
     name: str
     references: Array
+    mixture: Array
     estimates: Array
-    names: Sequence[tuple[str, str]]
+    names: tuple[tuple[str, str], ...]
 
     def of_stem(self, stem: str) -> list[int]:
         """Indices of the estimates that belong to a stem."""
@@ -80,8 +108,9 @@ def read_estimates(folder: Path) -> list[StoredEstimates]:
         StoredEstimates(
             path.parent.name,
             np.load(path.parent / "references.npy", mmap_mode="r"),
+            np.load(path.parent / "mixture.npy", mmap_mode="r"),
             np.load(path.parent / "estimates.npy", mmap_mode="r"),
-            [tuple(name) for name in json.loads(path.read_text())["names"]],
+            tuple((stem, model) for stem, model in json.loads(path.read_text())["names"]),
         )
         for path in sorted(folder.glob("*/estimates.json"))
     ]

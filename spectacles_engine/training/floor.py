@@ -19,6 +19,8 @@ STFT = Stft(n_fft=4096, stft_hop=1024)
 MEDIAN = 31
 """Length of both median filters, in frames and in bins."""
 BASS_BELOW_HZ = 180.0
+FLOOR_MARGIN_SAMPLES = MEDIAN // 2 * STFT.stft_hop + STFT.n_fft
+"""How far to each side of a sample the floor looks."""
 
 
 def floor(mixture: Array, vocals: Array) -> dict[str, Array]:

@@ -1,13 +1,15 @@
-"""Trains the StemMixers on pre-computed estimates, as the paper does: Adam 1e-3, ReduceLROnPlateau, L1, 100 epochs.
+"""Trains the StemMixers on pre-computed estimates; by default as the paper does.
 
-One network a stem; all are trained side by side on the same chunks. A tenth of the chunks is set aside, and decides
-on the learning rate and on which epoch is kept.
+The paper: Adam 1e-3, ReduceLROnPlateau, L1, 100 epochs over whole chunks. One network a stem; all are trained side by
+side on the same chunks. A tenth of the chunks is set aside, and decides on the learning rate and which epoch is kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,121 +19,158 @@ from torch import Tensor
 from tqdm import tqdm
 
 from spectacles_engine.errors import ModelError
-from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
+from spectacles_engine.messages import STEMS
+from spectacles_engine.mixers import Mixer, Names, StemMixers, load_mixer
 from spectacles_engine.separators.devices import Placement
-from spectacles_engine.stem_mixer import LAWS, STFT, StemMixer, StemMixers
+from spectacles_engine.stem_mixer import PAPER, Design, StemMixer
+from spectacles_engine.training.bins import Batch, Bins, Chunk, DrawnBins, WholeChunks, chunks_of
 from spectacles_engine.training.estimates import StoredEstimates
 from spectacles_engine.training.plots import plot_losses
+
+Batches = Callable[[np.random.Generator], Iterator[Batch]]
+
+
+def l1(errors: Tensor, worth: Tensor) -> Tensor:
+    """The paper's: mean distance of magnitudes (or, for complex spectrograms, in the plane)."""
+    return errors.abs().mean()
+
+
+def level(errors: Tensor, worth: Tensor) -> Tensor:
+    """Mean square of the errors against those of the models' average in the same chunk: what uSDR rewards."""
+    return (errors.abs().square() * worth).mean()
+
+
+LOSSES = {"l1": l1, "level": level}
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The paper's, by default. ``law``, ``knows_frequency``: see ``stem_mixer``.
+    """How to train; by default the paper's. ``loss``: one of ``LOSSES``; ``chunk_s``: length of a chunk.
 
-    ``chunk_s``: length of a training chunk.
-    ``every_frame``: learn from one frame in so many. Neighbours are much alike, and a CPU is slow.
+    ``every_frame``: learn from one frame in so many. ``bins``: learn from so many bins of each stem, drawn once, in
+    place of whole chunks; then the learning rate falls along a cosine.
     """
 
+    design: Design = PAPER
     epochs: int = 100
     learning_rate: float = 1e-3
-    law: str = "magnitudes"
-    knows_frequency: bool = False
+    weight_decay: float = 0.0
+    loss: str = "l1"
     chunk_s: float = 7.0
     every_frame: int = 1
+    bins: int = 0
     seed: int = 0
 
 
-def train(songs: Sequence[StoredEstimates], recipe: Recipe, out: Path, device: str) -> StemMixers:
+RECIPES = {
+    "paper": Recipe(),
+    "spectacles": Recipe(
+        Design("spectrograms", knows_frequency=True, context=True, hears_all=True, hidden=(32, 32)),
+        epochs=12,
+        learning_rate=3e-3,
+        weight_decay=1e-2,
+        loss="level",
+        bins=1_000_000,
+    ),
+}
+"""The paper's, and that of the mixers that come along."""
+
+
+def train(songs: Sequence[StoredEstimates], recipe: Recipe, out: Path, device: str) -> Mixer:
     """Trains on all chunks of all songs, writes ``out`` after every epoch that got better, and returns the best.
 
     ``out`` with the suffix ``.training`` is the checkpoint from which an interrupted training goes on.
     """
-    torch.manual_seed(recipe.seed)
-    chunks = list(_places(songs, recipe))
+    chunks = chunks_of(songs, recipe.chunk_s)
     if len(chunks) < 2:
         raise ModelError(f"there are too few estimates to train on: fewer than two chunks of {recipe.chunk_s} s")
-    models = {stem: tuple(model for owner, model in songs[0].names if owner == stem) for stem in STEMS}
-    networks = {
-        stem: StemMixer(len(names), knows_frequency=recipe.knows_frequency).to(device) for stem, names in models.items()
-    }
-    optimiser = torch.optim.Adam([p for net in networks.values() for p in net.parameters()], lr=recipe.learning_rate)
-    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, patience=5)
-    state: dict[str, Any] = {**networks, "optimiser": optimiser, "plateau": plateau}
+    training = _Training(songs[0].names, recipe, device)
     checkpoint, history = out.with_suffix(".training"), []
-    made_of = {**asdict(replace(recipe, epochs=0)), "chunks": [(song.name, start) for song, start in chunks]}
+    made_of = {**asdict(recipe), "chunks": [(chunk.song.name, chunk.start) for chunk in chunks]}
+    if not recipe.bins:
+        del made_of["epochs"]  # nothing in the paper's schedule depends on them: more can be asked for later
+    made_of = json.loads(json.dumps(made_of))
     if checkpoint.exists():
-        history = _restore(checkpoint, state, made_of)
-    held_out, trained = chunks[::10], [place for i, place in enumerate(chunks) if i % 10]
-    mixers = StemMixers(networks, models, recipe.law, Placement(device, batch=1))
+        history = training.restore(checkpoint, made_of)
+    held_out = _batches(chunks[::10], len(chunks), recipe, device)
+    trained = _batches([chunk for i, chunk in enumerate(chunks) if i % 10], len(chunks), recipe, device)
     for epoch in tqdm(range(len(history), recipe.epochs), desc="mixer", unit="epoch"):
-        random = np.random.default_rng([recipe.seed, epoch])
-        row = {"epoch": epoch, "train": _epoch(mixers, trained, recipe, random, optimiser)}
-        row["held_out"] = _epoch(mixers, held_out, recipe, random, None)
-        plateau.step(row["held_out"])
+        row = {"epoch": epoch, **training.epoch(trained, held_out, epoch)}
         if row["held_out"] <= min((r["held_out"] for r in history), default=np.inf):
-            mixers.save(out)
+            training.mixers.save(out)
         history.append(row)
-        tqdm.write(f"epoch {epoch}: L1 {row['train']:.5f}, held out {row['held_out']:.5f}")
-        saved = {**{name: part.state_dict() for name, part in state.items()}, "history": history, "made_of": made_of}
-        torch.save(saved, partial := checkpoint.with_suffix(".partial"))
-        partial.replace(checkpoint)
-    plot_losses(history, out.with_suffix(".png"))
-    return StemMixers.load(out, device)
+        tqdm.write(f"epoch {epoch}: {recipe.loss} {row['train']:.5f}, held out {row['held_out']:.5f}")
+        training.save(checkpoint, history, made_of)
+    plot_losses(history, out.with_suffix(".png"), loss=recipe.loss)
+    return load_mixer(out, device)
 
 
-def _places(songs: Sequence[StoredEstimates], recipe: Recipe) -> Iterator[tuple[StoredEstimates, int]]:
-    """(song, first sample) of every chunk."""
-    length = int(recipe.chunk_s * SAMPLE_RATE_HZ)
-    for song in songs:
-        # a song that is a little shorter is one chunk all the same
-        yield from ((song, start) for start in range(0, max(1, song.estimates.shape[-1] - length + 1), length))
+class _Training:
+    """The networks and what moves them."""
 
+    def __init__(self, names: Names, recipe: Recipe, device: str) -> None:
+        torch.manual_seed(recipe.seed)
+        models = {stem: tuple(model for owner, model in names if owner == stem) for stem in STEMS}
+        networks = {stem: StemMixer(len(own), recipe.design).to(device) for stem, own in models.items()}
+        self.mixers, self._recipe = StemMixers(networks, models, Placement(device, batch=1)), recipe
+        parameters = [p for net in networks.values() for p in net.parameters()]
+        # without decay AdamW is Adam
+        self._optimiser = torch.optim.AdamW(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay)
+        self._plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(self._optimiser, patience=5)
+        self._state: dict[str, Any] = {**networks, "optimiser": self._optimiser, "plateau": self._plateau}
 
-def _epoch(
-    mixers: StemMixers,
-    places: Sequence[tuple[StoredEstimates, int]],
-    recipe: Recipe,
-    random: np.random.Generator,
-    optimiser: torch.optim.Optimizer | None,
-) -> float:
-    """Mean loss over all chunks in random order; learns where there is an optimiser."""
-    losses = []
-    for network in mixers.networks.values():
-        network.train(optimiser is not None)
-    for i in random.permutation(len(places)):
-        with torch.set_grad_enabled(optimiser is not None):
-            song, start = places[int(i)]
-            loss = _loss(mixers, song, start, recipe, random)
-        if optimiser is not None:
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-        losses.append(float(loss.detach()))
-    return float(np.mean(losses))
+    def epoch(self, trained: Batches, held_out: Batches, epoch: int) -> dict[str, float]:
+        """Goes over everything once; the mean loss of what it learned from, and of what was set aside."""
+        recipe, random = self._recipe, np.random.default_rng([self._recipe.seed, epoch])
+        if recipe.bins:
+            for group in self._optimiser.param_groups:
+                group["lr"] = recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / recipe.epochs))
+        losses = {"train": self._pass(trained, random, learn=True)}
+        with torch.no_grad():
+            losses["held_out"] = self._pass(held_out, random, learn=False)
+        if not recipe.bins:
+            self._plateau.step(losses["held_out"])
+        return losses
 
+    def _pass(self, batches: Batches, random: np.random.Generator, *, learn: bool) -> float:
+        for network in self.mixers.networks.values():
+            network.train(learn)
+        losses = []
+        for batch in batches(random):
+            loss = torch.stack([self._loss(stem, bins) for stem, bins in batch.items()]).sum()
+            if learn:
+                self._optimiser.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                self._optimiser.step()
+            losses.append(float(loss.detach()))
+        return float(np.mean(losses))
 
-def _loss(mixers: StemMixers, song: StoredEstimates, start: int, recipe: Recipe, random: np.random.Generator) -> Tensor:
-    """L1 between blended and reference spectrogram, summed over the stems."""
-    length = int(recipe.chunk_s * SAMPLE_RATE_HZ)
-    frames = slice(int(random.integers(recipe.every_frame)), None, recipe.every_frame)
-    losses = []
-    for i, stem in enumerate(STEMS):
-        said = song.estimates[song.of_stem(stem), :, start : start + length].astype(np.float32)
-        reference = song.references[i, :, start : start + length].astype(np.float32)
-        spectrograms = STFT.forward(torch.from_numpy(said).to(mixers.placement.device))[None, ..., frames]
-        target = STFT.forward(torch.from_numpy(reference).to(mixers.placement.device))[None, ..., frames]
-        blended = LAWS[mixers.law](mixers.networks[stem](spectrograms.abs()), spectrograms)
+    def _loss(self, stem: str, bins: Bins) -> Tensor:
+        blended = (self.mixers.networks[stem](bins.clues) * bins.voices).sum(dim=1)
         # the paper's law decides on magnitudes alone: its phase is given
-        error = blended.abs() - target.abs() if mixers.law == "magnitudes" else blended - target
-        losses.append(error.abs().mean())
-    return torch.stack(losses).sum()
+        given_phase = self._recipe.design.law == "magnitudes"
+        errors = blended.abs() - bins.target.abs() if given_phase else blended - bins.target
+        return LOSSES[self._recipe.loss](errors, bins.worth)
+
+    def save(self, checkpoint: Path, history: list[dict[str, float]], made_of: dict[str, Any]) -> None:
+        """Writes all that a training goes on from, under its final name only when it is whole."""
+        saved = {**{name: part.state_dict() for name, part in self._state.items()}}
+        torch.save({**saved, "history": history, "made_of": made_of}, partial := checkpoint.with_suffix(".partial"))
+        partial.replace(checkpoint)
+
+    def restore(self, checkpoint: Path, made_of: dict[str, Any]) -> list[dict[str, float]]:
+        """The history of what is gone on from; raises ModelError where it is another training's."""
+        saved = torch.load(checkpoint, weights_only=True)
+        if saved["made_of"] != made_of:
+            raise ModelError(f"{checkpoint} is of another recipe or of other songs: remove it to start anew")
+        for name, part in self._state.items():
+            part.load_state_dict(saved[name])
+        history: list[dict[str, float]] = saved["history"]
+        return history
 
 
-def _restore(checkpoint: Path, state: dict[str, Any], made_of: dict[str, Any]) -> list[dict[str, float]]:
-    saved = torch.load(checkpoint, weights_only=True)
-    if saved["made_of"] != made_of:
-        raise ModelError(f"{checkpoint} is of another recipe or of other songs: remove it to start anew")
-    for name, part in state.items():
-        part.load_state_dict(saved[name])
-    history: list[dict[str, float]] = saved["history"]
-    return history
+def _batches(chunks: Sequence[Chunk], all_chunks: int, recipe: Recipe, device: str) -> Batches:
+    if recipe.bins:
+        bins = recipe.bins * len(chunks) // all_chunks
+        return DrawnBins(chunks, recipe.design, device, bins, seed=recipe.seed)
+    return WholeChunks(chunks, recipe.design, device, recipe.every_frame)

@@ -168,7 +168,9 @@ def load_weights(network: nn.Module, folder: Path) -> None:
         if isinstance(network, HTDemucs):
             network.load_state_dict(load_demucs(folder / "lite-demucs.safetensors").float().state_dict())
         elif isinstance(network, SmallMdx):
-            stored = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(folder / "lite-mdx.onnx").graph.initializer}
+            stored = {
+                t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(folder / "lite-mdx.onnx").graph.initializer
+            }
             state = network.net.state_dict()
             counters = [name for name in state if name.endswith("num_batches_tracked")]  # which nothing reads
             weights = {name: torch.from_numpy(array.copy()) for name, array in stored.items() if name in state}

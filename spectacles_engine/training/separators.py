@@ -204,7 +204,7 @@ def validation_excerpts(songs: Sequence[SongFiles]) -> list[Tensor]:
     """A few excerpts of each song, spread over it, in which all its stems sound."""
     excerpts = []
     for song in songs:
-        references = read_song(song)
+        references, _ = read_song(song)
         length = segment_samples()
         starts = np.linspace(0, references.shape[2] - length, 24).astype(int)
         present = [i for i in range(len(STEMS)) if references[i].any()]

@@ -7,7 +7,7 @@ from spectacles_engine.chunking import Array
 from spectacles_engine.ensemble import Ensemble
 from spectacles_engine.errors import CancelledError
 from spectacles_engine.messages import STEMS
-from spectacles_engine.stem_mixer import FixedShares
+from spectacles_engine.mixers import FixedShares
 from tests.engine.fakes import FakeSeparator, share
 
 SHARES = {"vocals": 0.4, "drums": 0.3, "bass": 0.2, "other": 0.1}

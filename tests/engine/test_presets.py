@@ -15,10 +15,10 @@ import yaml
 from spectacles_engine.errors import ModelError, ModelMissingError
 from spectacles_engine.manifest import WEIGHTS
 from spectacles_engine.messages import BLENDS, STEMS
+from spectacles_engine.mixers import FixedShares
 from spectacles_engine.models import Manifest, ModelStore, describe
 from spectacles_engine.presets import load_ensemble
 from spectacles_engine.separators.demucs import save_demucs
-from spectacles_engine.stem_mixer import FixedShares
 from tests.engine.fakes import tiny_demucs, write_net
 
 

@@ -1,3 +1,5 @@
+"""The paper's network and its descendants: their weights, what they see, and how they are stored."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -6,15 +8,26 @@ import numpy as np
 import pytest
 import torch
 
+from spectacles_engine.chunking import Array
 from spectacles_engine.errors import ModelError
-from spectacles_engine.stem_mixer import (
-    STFT,
-    FixedShares,
-    StemMixer,
-    StemMixers,
-    blend_magnitudes,
-    blend_spectrograms,
-)
+from spectacles_engine.messages import STEMS
+from spectacles_engine.mixers import FixedShares, LinearMixer, StemMixers, load_mixer
+from spectacles_engine.stem_mixer import LAWS, PAPER, STFT, Design, StemMixer
+
+OURS = Design("spectrograms", knows_frequency=True, context=True, hears_all=True)
+DESIGNS = {"paper": PAPER, "complex": Design("spectrograms"), "frequency": Design(knows_frequency=True), "ours": OURS}
+TWO = ("demucs", "mdx")
+
+
+def _mixers(design: Design, **models: tuple[str, ...]) -> StemMixers:
+    """Untrained, but not unbiased."""
+    torch.manual_seed(0)
+    models = dict.fromkeys(STEMS, TWO) | models
+    return StemMixers({stem: StemMixer(len(names), design).eval() for stem, names in models.items()}, models)
+
+
+def _noise(*shape: int, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32) * np.float32(0.1)
 
 
 def test_the_papers_network_has_the_papers_layers() -> None:
@@ -28,14 +41,14 @@ def test_two_models_are_weighted_by_a_sigmoid_and_its_complement() -> None:
     network = StemMixer().eval()
     magnitudes = torch.rand(1, 2, 2, 5, 7)
     alpha = torch.sigmoid(network.mlp(magnitudes.flatten(1, 2)))
-    weights = network(magnitudes)
+    weights = network(magnitudes.flatten(1, 2))
     torch.testing.assert_close(weights[:, 0], alpha)
     torch.testing.assert_close(weights[:, 1], 1 - alpha)
 
 
 @pytest.mark.parametrize("models", [2, 3, 5])
 def test_weights_of_any_number_of_models_sum_to_one(models: int) -> None:
-    weights = StemMixer(models).eval()(torch.rand(2, models, 2, 4, 3))
+    weights = StemMixer(models).eval()(torch.rand(2, 2 * models, 4, 3))
     assert weights.shape == (2, models, 2, 4, 3)
     torch.testing.assert_close(weights.sum(dim=1), torch.ones(2, 2, 4, 3))
 
@@ -44,40 +57,83 @@ def test_the_papers_blend_takes_magnitudes_of_both_and_the_phase_of_the_first() 
     first, second = torch.polar(torch.tensor(2.0), torch.tensor(0.5)), torch.polar(torch.tensor(6.0), torch.tensor(2.5))
     spectrograms = torch.stack([first, second]).reshape(1, 2, 1, 1, 1).expand(1, 2, 2, 1, 1)
     weights = torch.tensor([0.25, 0.75]).reshape(1, 2, 1, 1, 1).expand(1, 2, 2, 1, 1)
-    blended = blend_magnitudes(weights, spectrograms)
+    blended = (weights * LAWS["magnitudes"](spectrograms)).sum(dim=1)
     torch.testing.assert_close(blended.abs(), torch.full((1, 2, 1, 1), 5.0))
     torch.testing.assert_close(blended.angle(), torch.full((1, 2, 1, 1), 0.5))
-    torch.testing.assert_close(blend_spectrograms(weights, spectrograms)[0, 0, 0, 0], 0.25 * first + 0.75 * second)
+    complex_blend = (weights * LAWS["spectrograms"](spectrograms)).sum(dim=1)
+    torch.testing.assert_close(complex_blend[0, 0, 0, 0], 0.25 * first + 0.75 * second)
 
 
 def test_fixed_shares_are_a_weighted_sum() -> None:
-    estimates = np.random.default_rng(0).standard_normal((1, 2, 2, 100)).astype(np.float32)
-    mixer = FixedShares({"vocals": {"demucs": 0.1, "mdx": 0.9}})
-    assert mixer.models == {"vocals": ("demucs", "mdx")}
-    np.testing.assert_allclose(
-        mixer.blend("vocals", estimates), 0.1 * estimates[:, 0] + 0.9 * estimates[:, 1], rtol=1e-5, atol=1e-6
-    )
+    _, first, second, third = heard = np.random.default_rng(0).standard_normal((4, 2, 100)).astype(np.float32)
+    mixer = FixedShares({"drums": {"mdx": 1.0}, "vocals": {"demucs": 0.1, "mdx": 0.9}})
+    assert mixer.names(STEMS[:2]) == (("vocals", "demucs"), ("vocals", "mdx"), ("drums", "mdx"))
+    vocals, drums = mixer.blend(heard[None], STEMS[:2])[0]
+    np.testing.assert_allclose(vocals, 0.1 * first + 0.9 * second, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(drums, third, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("law", ["magnitudes", "spectrograms"])
-def test_where_the_models_agree_the_mixer_changes_nothing(law: str) -> None:
-    said = np.random.default_rng(1).standard_normal((1, 1, 2, 30_000)).astype(np.float32)
-    mixers = StemMixers({"bass": StemMixer(3).eval()}, {"bass": ("a", "b", "c")}, law)
-    np.testing.assert_allclose(mixers.blend("bass", np.repeat(said, 3, axis=1)), said[:, 0], atol=1e-4)
+@pytest.mark.parametrize("design", DESIGNS.values(), ids=DESIGNS)
+def test_where_the_models_agree_the_mixer_changes_nothing(design: Design) -> None:
+    mixture, *said = _noise(5, 2, 30_000)
+    heard = np.stack([mixture, *(estimate for estimate in said for _ in range(3))])[None]
+    mixers = _mixers(design, **dict.fromkeys(STEMS, ("a", "b", "c")))
+    np.testing.assert_allclose(mixers.blend(heard, STEMS)[0], said, atol=1e-4)
 
 
-def test_a_file_of_mixers_is_read_back_as_it_was(tmp_path: Path) -> None:
-    networks = {"vocals": StemMixer(3).eval(), "drums": StemMixer(2).eval()}
-    names = {"vocals": ("demucs", "mdx", "spleeter"), "drums": ("demucs", "mdx")}
-    written = StemMixers(networks, names, "magnitudes")
+def test_what_is_heard_of_a_stem_depends_on_the_design() -> None:
+    assert _mixers(PAPER).names(["bass"]) == (("bass", "demucs"), ("bass", "mdx"))
+    assert len(_mixers(OURS).names(["bass"])) == 8
+    heard = _noise(1, 9, 2, 30_000)
+    one, all_four = _mixers(OURS).blend(heard, ["bass"]), _mixers(OURS).blend(heard, STEMS)
+    np.testing.assert_allclose(one[:, 0], all_four[:, 2], atol=1e-6)
+
+
+def test_blending_in_slices_of_bins_is_blending_at_once() -> None:
+    network = StemMixer(2, OURS).eval()
+    own, scene = (torch.randn(1, n, 2, 200, 9, dtype=torch.complex64) for n in (2, 5))
+    weights = network(OURS.clues(own, scene, 0, 200))
+    torch.testing.assert_close(network.blend(own, scene), (weights * own).sum(dim=1))
+
+
+def test_the_clues_of_ours_are_loudness_here_and_around_and_the_frequency() -> None:
+    own, scene = torch.ones(1, 2, 2, 8, 9, dtype=torch.complex64), torch.zeros(1, 5, 2, 8, 9, dtype=torch.complex64)
+    own[0, 0, 0, 4, 4] = 5
+    clues = OURS.clues(own, scene, 0, 8)
+    assert clues.shape == (1, OURS.clue_count(2), 8, 9) == (1, 31, 8, 9)
+    assert clues[0, 0, 4, 4].exp() == pytest.approx(5, rel=1e-3)
+    around = clues[0, 14].exp()  # of the first model, on the left: 24 ones and a 25
+    assert around[4, 4] == pytest.approx((49 / 25) ** 0.5, rel=1e-3)
+    assert around[1, 4] == pytest.approx(1, rel=1e-3)
+    assert clues[0, 28, 4, 4].exp() == pytest.approx((16 / 25) ** 0.5, rel=1e-3)  # what the two differ in
+    assert list(clues[0, -1, :, 0]) == sorted(clues[0, -1, :, 0])
+    assert clues[0, -1, [0, -1], 0].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("design", DESIGNS.values(), ids=DESIGNS)
+def test_a_file_of_mixers_is_read_back_as_it_was(tmp_path: Path, design: Design) -> None:
+    written = _mixers(design, vocals=("demucs", "mdx", "spleeter"))
     written.save(tmp_path / "mixers.safetensors")
-    read = StemMixers.load(tmp_path / "mixers.safetensors")
-    assert (read.models, read.law) == (names, "magnitudes")
-    said = np.random.default_rng(2).standard_normal((1, 3, 2, STFT.n_fft)).astype(np.float32)
-    np.testing.assert_array_equal(read.blend("vocals", said), written.blend("vocals", said))
+    read = load_mixer(tmp_path / "mixers.safetensors")
+    assert isinstance(read, StemMixers)
+    assert (read.models, read.design) == (written.models, design)
+    heard = _noise(1, 10, 2, STFT.n_fft)
+    np.testing.assert_array_equal(read.blend(heard, STEMS), written.blend(heard, STEMS))
 
 
-def test_a_file_that_holds_no_mixers_is_refused_in_a_sentence(tmp_path: Path) -> None:
+def test_a_linear_mixer_is_one_layer_over_the_mixture_and_all_estimates(tmp_path: Path) -> None:
+    names = tuple((stem, "mdx") for stem in STEMS)
+    LinearMixer(_noise(4, 2, 5, 2), names).save(tmp_path / "linear.safetensors")
+    mixer, heard = load_mixer(tmp_path / "linear.safetensors"), _noise(1, 5, 2, 100, seed=1)
+    assert mixer.names(["other"]) == names
+    assert isinstance(mixer, LinearMixer)
+    layer = mixer.weights.reshape(8, 10)  # KUIELab's 10 → 8
+    expected = (layer @ heard[0].reshape(10, 100)).reshape(4, 2, 100)
+    np.testing.assert_allclose(mixer.blend(heard, STEMS)[0], expected, atol=1e-6)
+    np.testing.assert_allclose(mixer.blend(heard, ["bass"])[0, 0], expected[2], atol=1e-6)
+
+
+def test_a_file_that_holds_no_mixer_is_refused_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "mixers.safetensors").write_bytes(b"not a safetensors file")
-    with pytest.raises(ModelError, match=r"mixers\.safetensors could not be read as StemMixers"):
-        StemMixers.load(tmp_path / "mixers.safetensors")
+    with pytest.raises(ModelError, match=r"mixers\.safetensors could not be read as a mixer"):
+        load_mixer(tmp_path / "mixers.safetensors")

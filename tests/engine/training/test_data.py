@@ -1,14 +1,26 @@
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from spectacles_engine import demo
+from spectacles_engine.errors import InputError, NoNetworkError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
+from spectacles_engine.training import musdb18
 from spectacles_engine.training.augment import MixtureSource
-from spectacles_engine.training.data import decode, decoded_song, find_loose, find_songs, read_song, recordings
+from spectacles_engine.training.data import (
+    SoundFile,
+    decode,
+    decoded_song,
+    find_loose,
+    find_songs,
+    read_song,
+    recordings,
+)
 
 
 def _write(path: Path, seconds: float, frequency_hz: float, *, channels: int = 2, rate: int = SAMPLE_RATE_HZ) -> None:
@@ -34,19 +46,84 @@ def test_songs_and_loose_stems_are_found_and_can_be_left_out_by_name(folder: Pat
     assert [song.name for song in find_songs([folder], skip=["fir*"])] == ["second"]
     assert [song.name for song in find_songs([folder], only=["fir*"])] == ["first"]
     loose = find_loose([folder], skip=["line_*"])
-    assert [path.name for path in loose["vocals"]] == ["singer.ogg"]
+    assert [file.path.name for file in loose["vocals"]] == ["singer.ogg"]
     assert loose["bass"] == []
 
 
 def test_an_absent_stem_is_silent_and_mono_becomes_stereo(folder: Path) -> None:
-    references = read_song(find_songs([folder])[0])
+    references, mixture = read_song(find_songs([folder])[1])
+    np.testing.assert_array_equal(mixture, references.sum(axis=0))
     assert references.shape == (len(STEMS), 2, 6 * SAMPLE_RATE_HZ)
     assert [bool(stem.any()) for stem in references] == [False, True, False, True]
     np.testing.assert_array_equal(references[3, 0], references[3, 1])
 
 
+def test_a_mixture_that_is_there_is_taken_as_it_is(folder: Path) -> None:
+    references, mixture = read_song(find_songs([folder])[0])
+    spectrum = np.abs(np.fft.rfft(mixture[0]))
+    assert np.argmax(spectrum) == 6 * 1000  # its own tone, not those of its stems
+    assert mixture.shape == references.shape[1:]
+
+
+def test_a_folder_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no folder"):
+        find_songs([tmp_path / "nowhere"])
+
+
+@pytest.fixture
+def stem_file() -> Path:
+    """A song in the format of MUSDB18, which the stempeg package ships."""
+    return demo._installed()
+
+
+def test_a_stem_file_of_musdb18_is_a_song_with_a_mixture_of_its_own(stem_file: Path) -> None:
+    (song,) = find_songs([stem_file.parent], only=["The Easton*"])
+    assert song.name == "The Easton Ellises - Falcon 69"
+    references, mixture = read_song(song)
+    assert references.shape == (len(STEMS), 2, mixture.shape[1])
+    assert 6 < mixture.shape[1] / SAMPLE_RATE_HZ < 6.5
+    true_stems = demo.references()
+    first = round(demo.CUT_S[0] * SAMPLE_RATE_HZ)
+    for stem, reference in zip(STEMS, references, strict=True):
+        np.testing.assert_allclose(reference[:, first : first + 1000], true_stems[stem][:, :1000], atol=1e-6)
+    middle = slice(2 * SAMPLE_RATE_HZ, 4 * SAMPLE_RATE_HZ)
+    apart = mixture[:, middle] - references.sum(axis=0)[:, middle]
+    assert 0 < np.sqrt(np.mean(apart**2)) < 0.1 * np.sqrt(np.mean(mixture[:, middle] ** 2))
+
+
+def test_the_streams_of_a_stem_file_are_cached_one_by_one(stem_file: Path, tmp_path: Path) -> None:
+    (song,) = find_songs([stem_file.parent], only=["The Easton*"])
+    decoded = decoded_song(song, tmp_path)
+    assert set(decoded) == set(STEMS)
+    assert len(list(tmp_path.iterdir())) == len(STEMS)
+    assert not np.array_equal(decoded["drums"].samples, decoded["bass"].samples)
+
+
+def test_a_file_that_is_no_stem_file_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "song.stem.mp4").write_bytes(b"no mp4")
+    with pytest.raises(InputError, match=r"song\.stem\.mp4 cannot be read as a stem file"):
+        read_song(find_songs([tmp_path])[0])
+
+
+def test_musdb18_7s_is_fetched_once_and_then_read(
+    stem_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with zipfile.ZipFile(tmp_path / "sample.zip", "w") as archive:
+        archive.write(stem_file, f"train/{stem_file.name}")
+    monkeypatch.setenv("MUSDB_PATH", str(tmp_path / "home"))
+    monkeypatch.setattr(musdb18, "ADDRESS", (tmp_path / "sample.zip").as_uri())
+    home = musdb18.folder(Path("musdb18-7s"))
+    assert [song.name for song in find_songs([home])] == ["The Easton Ellises - Falcon 69"]
+    assert not list(home.glob("*.part"))
+    monkeypatch.setattr(musdb18, "ADDRESS", (tmp_path / "gone.zip").as_uri())
+    assert musdb18.folder(Path("musdb18-7s")) == home
+    monkeypatch.setenv("MUSDB_PATH", str(tmp_path / "elsewhere"))
+    with pytest.raises(NoNetworkError, match=r"could not be fetched: unpack .*gone\.zip in .*elsewhere"):
+        musdb18.folder(Path("musdb18-7s"))
+
+
 def test_a_file_is_decoded_once_and_then_mapped(folder: Path, tmp_path: Path) -> None:
-    path = folder / "loose" / "bass" / "line_01.wav"
+    path = SoundFile(folder / "loose" / "bass" / "line_01.wav")
     first = decode(path, tmp_path / "cache")
     (cached,) = (tmp_path / "cache").iterdir()
     written = cached.stat().st_mtime_ns

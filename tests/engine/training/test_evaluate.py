@@ -1,105 +1,207 @@
+"""Every way of separating is scored, as museval scores it, one second after the other."""
+
 from __future__ import annotations
 
 import json
+import warnings
+from collections.abc import Mapping
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from spectacles_engine.chunking import Array
 from spectacles_engine.ensemble import Ensemble
+from spectacles_engine.errors import InputError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
-from spectacles_engine.quality import Calibration
-from spectacles_engine.stem_mixer import FixedShares
-from spectacles_engine.training.calibration import coverage, fit, observe
+from spectacles_engine.mixers import FixedShares
+from spectacles_engine.quality import usdr
 from spectacles_engine.training.estimates import Example
-from spectacles_engine.training.evaluate import Table, bss_eval_row, evaluate, usdr_row
+from spectacles_engine.training.evaluate import AVERAGE, ORACLE, Evaluation, save_report
+from spectacles_engine.training.oracle import Oracle
+from spectacles_engine.training.plots import plot_table
+from spectacles_engine.training.scoring import BSS_EVAL, MEASURES, USDR, SongScores
+from spectacles_engine.training.table import Report, Table
 from tests.engine.fakes import FakeSeparator, share
 
 
-def _references(seconds: int = 3, seed: int = 0) -> Array:
-    noise = np.random.default_rng(seed).standard_normal((4, 2, seconds * SAMPLE_RATE_HZ))
+def _references(seconds: float = 3, seed: int = 0) -> Array:
+    noise = np.random.default_rng(seed).standard_normal((4, 2, int(seconds * SAMPLE_RATE_HZ)))
     return (noise * 0.1).astype(np.float32)
+
+
+def _score(references: Array, estimates: Mapping[str, Array]) -> SongScores:
+    scores = SongScores()
+    for start in range(0, references.shape[-1], SAMPLE_RATE_HZ):
+        second = slice(start, start + SAMPLE_RATE_HZ)
+        ways = {"way": {stem: estimate[:, second] for stem, estimate in estimates.items()}}
+        scores.add(references[..., second], references.sum(axis=0)[:, second], ways)
+    return scores
+
+
+def _museval() -> Any:
+    """``museval.metrics`` without its package, which wants an ffmpeg binary as soon as it is imported."""
+    package = find_spec("museval")
+    assert package is not None
+    assert package.origin is not None
+    spec = spec_from_file_location("museval_metrics", Path(package.origin).with_name("metrics.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def test_usdr_of_a_stem_with_a_known_error_and_none_of_a_silent_one() -> None:
     references = _references()
     references[2] = 0
-    row = usdr_row(references, {"vocals": references[0] * 0.9, "bass": references[1]})
-    assert row == {"vocals": pytest.approx(20, abs=0.01)}
+    rows = _score(references, {"vocals": references[0] * 0.9, "bass": references[1]}).rows(USDR)
+    assert rows == {"way": {"vocals": pytest.approx(20, abs=0.01)}}
+
+
+@pytest.mark.parametrize("seconds", [0.6, 1.0, 3.4])
+def test_bss_eval_is_what_museval_says_to_a_hundredth_of_a_db(seconds: float) -> None:
+    """Errors of all kinds, among them a filtered stem and interference, and a second of digital silence."""
+    references = _references(seconds)
+    estimates = references * 0.8 + 0.2 * np.roll(references, 7, axis=-1) + 0.1 * references[::-1]
+    estimates[..., : SAMPLE_RATE_HZ // 3] *= 2
+    if seconds > 2:
+        references[1, :, SAMPLE_RATE_HZ : 2 * SAMPLE_RATE_HZ] = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sdr, *_ = _museval().bss_eval(
+            references.transpose(0, 2, 1), estimates.transpose(0, 2, 1), SAMPLE_RATE_HZ, SAMPLE_RATE_HZ, filters_len=16
+        )
+    row = _score(references, dict(zip(STEMS, estimates, strict=True))).rows(BSS_EVAL)["way"]
+    assert np.isnan(sdr).any() == (seconds > 2)
+    assert list(row.values()) == pytest.approx(np.nanmedian(sdr, axis=1), abs=0.01)
 
 
 def test_bss_eval_is_the_median_second_and_usdr_the_whole_song() -> None:
     references = _references(3)
-    references[2:] = 0
     error = _references(3, seed=5)[0] * np.float32(0.1)
     error[:, : SAMPLE_RATE_HZ // 2] *= 30  # one bad second of three
-    estimates = {"vocals": references[0] + error, "drums": references[1] + error * 0}
-    row = bss_eval_row(references, estimates)
-    assert set(row) == {"vocals", "drums"}
-    assert row["vocals"] == pytest.approx(20, abs=0.3)
-    assert usdr_row(references, estimates)["vocals"] < 0
+    scores = _score(references, {"vocals": references[0] + error})
+    assert scores.rows(BSS_EVAL)["way"]["vocals"] == pytest.approx(20, abs=0.3)
+    assert scores.rows(USDR)["way"]["vocals"] < 0
 
 
-def test_the_table_has_a_row_for_the_mixture_each_model_the_average_and_the_mixer() -> None:
+def _evaluation() -> Evaluation:
+    """Two models, of which one answers half of the mixture for every stem, the other a tenth of it."""
     models = {
         "demucs": FakeSeparator("demucs", {stem: share(0.5) for stem in STEMS}),
         "mdx": FakeSeparator("mdx", {stem: share(0.1) for stem in STEMS}),
     }
-    average, other = (FixedShares({s: {"demucs": d, "mdx": 1 - d} for s in STEMS}) for d in (0.5, 0.25))
-    mixers = {"average": average, "StemMixer": other}
-    table = evaluate(Ensemble(models, average), mixers, [Example("song", _references())], bss_eval=False)
-    summary = table.summary("uSDR")
-    handed_back = ["average, residual handed back", "StemMixer, residual handed back"]
-    assert set(summary) == {"mixture", "demucs", "mdx", "average", "StemMixer", *handed_back}
+    average, ours = (FixedShares({s: {"demucs": d, "mdx": 1 - d} for s in STEMS}) for d in (0.5, 0.25))
+    return Evaluation(Ensemble(models, average), {AVERAGE: average, "stemmixer": ours}, Oracle("spectrograms"))
+
+
+def test_all_ways_of_separating_are_in_the_table_and_the_oracle_is_above_all_blends() -> None:
+    table = Table()
+    _evaluation().run([Example.summed("song", _references())], table, lambda _: None)
+    summary = table.summary(USDR, "mean")
+    blends = {"mixture": 1.0, "demucs": 0.5, "mdx": 0.1, "average": 0.3, "stemmixer": 0.2}
+    assert set(summary) == {*blends, "stemmixer, residual handed back", ORACLE}
     # a quarter of the sum of four independent equals leaves an error of 3/4 of the energy, and so on
-    for row, factor in {"mixture": 1.0, "demucs": 0.5, "mdx": 0.1, "average": 0.3, "StemMixer": 0.2}.items():
+    for row, factor in blends.items():
         error = (1 - factor) ** 2 + 3 * factor**2
         assert summary[row]["drums"] == pytest.approx(-10 * np.log10(error), abs=0.1)
+    assert all(summary[ORACLE][stem] > summary[row][stem] for row in blends for stem in STEMS)
 
 
-def test_the_summary_is_the_mean_over_songs_for_usdr_and_the_median_for_bss_eval(tmp_path: Path) -> None:
-    table = Table()
-    for measure in ("uSDR", "BSS Eval v4"):
-        for song, value in {"a": 0.0, "b": 1.0, "c": 8.0}.items():
-            table.add(measure, "mdx", song, {"drums": value})
-    assert table.summary("uSDR") == {"mdx": {"drums": 3.0}}
-    assert table.summary("BSS Eval v4") == {"mdx": {"drums": 1.0}}
-    assert "| uSDR, dB (3 songs) |" in table.text()
-    table.write(tmp_path / "table.json")
-    assert json.loads((tmp_path / "table.json").read_text())["songs"]["uSDR"]["mdx"]["c"] == {"drums": 8.0}
+def test_the_mixture_of_a_song_is_what_is_separated_not_the_sum_of_its_stems() -> None:
+    references, table = _references(), Table()
+    _evaluation().run([Example("song", references, 2 * references[1])], table, lambda _: None)
+    assert table.summary(USDR, "mean")["demucs"]["drums"] > 60
 
 
-def test_a_calibration_predicts_what_it_has_not_seen(tmp_path: Path) -> None:
-    """Models whose disagreement does tell the error: songs differ in how wrong both are."""
-    random = np.random.default_rng(0)
-    examples = [Example(f"song-{i}", _references(2, seed=i)) for i in range(24)]
-    level = dict(zip((example.name for example in examples), random.uniform(0.05, 1.5, 24), strict=True))
-
-    observations: dict[str, list[dict[str, float]]] = {}
-    for example in examples:
-        for stem, rows in observe(_noisy(example, level[example.name]), [example]).items():
-            observations.setdefault(stem, []).extend(rows)
-    fitted = fit(observations, tmp_path / "quality.json")
-    for stem in STEMS:
-        assert fitted[stem]["mae_db"] < 0.3 * fitted[stem]["mae_of_constant_db"]
-        assert fitted[stem]["low_db"] < 0 < fitted[stem]["high_db"]
-    assert set(json.loads((tmp_path / "quality.json").read_text())["stems"]) == set(STEMS)
-    seen = coverage(observations, Calibration.load(tmp_path / "quality.json"))
-    assert all(0.7 <= figures["covered"] <= 1 and figures["songs"] == 24 for figures in seen.values())
+def test_an_interrupted_evaluation_goes_on_and_a_table_of_others_is_not_written_over(tmp_path: Path) -> None:
+    evaluation, path, asked = _evaluation(), tmp_path / "table.json", []
+    examples = [Example.summed(f"song-{i}", _references(2, seed=i)) for i in range(3)]
+    save = save_report(evaluation, path)
+    evaluation.run(examples[:2], Table.resumed(path, {"models": ["a"]}), save)
+    resumed = Table.resumed(path, {"models": ["a"]})
+    assert list(resumed.songs) == ["song-0", "song-1"]
+    evaluation.run(examples, resumed, lambda table: asked.append(len(table.songs)))
+    assert asked == [3]
+    for wrong in ({"models": ["b"]}, {}):
+        with pytest.raises(InputError, match="remove it, or name another file"):
+            Table.resumed(path, wrong)
+    path.write_text("[]")
+    with pytest.raises(InputError, match="no table"):
+        Table.resumed(path, {})
 
 
-def _noisy(example: Example, level: float) -> Ensemble:
-    """Two models that know the song, each with its own noise, as loud as ``level`` times the stem."""
+def _table(values: Mapping[str, Mapping[str, float]]) -> Table:
+    """Row → song → dB of the drums."""
+    songs: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
+    for row, by_song in values.items():
+        for song, value in by_song.items():
+            for measure in MEASURES:
+                songs.setdefault(song, {}).setdefault(measure, {})[row] = {"drums": value}
+    return Table({}, songs)
 
-    def model(name: str, seed: int) -> FakeSeparator:
-        def answer(index: int) -> Array:
-            noise = np.random.default_rng(seed + index).standard_normal(example.references[index].shape) * 0.1
-            said: Array = (example.references[index] + level * noise).astype(np.float32)[None]
-            return said
 
-        samples = example.references.shape[-1]
-        return FakeSeparator(name, {s: (lambda _, i=i: answer(i)) for i, s in enumerate(STEMS)}, samples)  # type: ignore[misc]
+def _report(songs: int) -> Report:
+    base = {f"song-{i}": float(i % 5) for i in range(songs)}
+    rows = {
+        "demucs": {song: value - 1 for song, value in base.items()},
+        "mdx": base,
+        "average": {song: value - 0.5 for song, value in base.items()},
+        "stemmixer": {song: value + 1 + 0.1 * (i % 3) for i, (song, value) in enumerate(base.items())},
+        "written": {song: value + 1 for song, value in base.items()},
+        "oracle": {song: value + 4 for song, value in base.items()},
+    }
+    return Report(_table(rows), ("demucs", "mdx"), ("average", "stemmixer"), "stemmixer", "written", "oracle")
 
-    average = FixedShares({stem: {"demucs": 0.5, "mdx": 0.5} for stem in STEMS})
-    return Ensemble({"demucs": model("demucs", 100), "mdx": model("mdx", 200)}, average)
+
+def test_gains_come_with_an_interval_that_pairs_the_songs_and_shares_are_of_the_oracles_gain(tmp_path: Path) -> None:
+    report = _report(20)
+    usdr_mean = report.as_json()[USDR]["mean"]
+    gain = usdr_mean["gains"]["stemmixer − best base model"]["drums"]
+    assert gain["against"] == "mdx"
+    assert gain["gain_db"] == pytest.approx(1.095, abs=0.01)
+    # songs differ by 5 dB, gains by 0.2 dB: an interval that took them apart would be far wider
+    assert gain["gain_db"] - 0.1 < gain["low_db"] < gain["gain_db"] < gain["high_db"] < gain["gain_db"] + 0.1
+    assert usdr_mean["share_of_oracle_percent"]["written"]["drums"] == pytest.approx(25)
+    assert usdr_mean["share_of_oracle_percent"]["average"]["drums"] == pytest.approx(-12.5)
+    assert set(report.as_json()) == set(MEASURES)
+    text = report.text()
+    for expected in (
+        "uSDR, dB, mean of 20 songs",
+        "BSS Eval v4 SDR, dB, median over 1 s frames, then median of 20 songs",
+    ):
+        assert expected in text
+    plot_table(report, tmp_path / "charts" / "table.png")
+    assert (tmp_path / "charts" / "table.png").stat().st_size > 1000
+
+
+def test_of_a_few_songs_no_interval_is_claimed() -> None:
+    gain = _report(5).as_json()[USDR]["mean"]["gains"]["stemmixer − average"]["drums"]
+    assert "low_db" not in gain
+    assert "(only 5 songs)" in _report(5).text()
+
+
+def test_the_summary_is_the_mean_and_the_median_over_songs_that_have_the_stem(tmp_path: Path) -> None:
+    table = _table({"mdx": {"a": 0.0, "b": 1.0, "c": 8.0}})
+    table.songs["d"] = {measure: {"mdx": {}} for measure in MEASURES}
+    assert table.summary(USDR, "mean") == {"mdx": {"drums": 3.0}}
+    assert table.summary(USDR, "median") == {"mdx": {"drums": 1.0}}
+    table.write(tmp_path / "table.json", {})
+    assert json.loads((tmp_path / "table.json").read_text())["songs"]["c"][USDR]["mdx"] == {"drums": 8.0}
+
+
+def test_the_oracle_mixes_three_models_better_than_any_two() -> None:
+    references = _references(2)
+    names = tuple((stem, model) for stem in STEMS for model in ("a", "b", "c"))
+    errors = [_references(2, seed=10 + k) for k in range(3)]
+    estimates = np.stack([references[i] + errors[k][i] for i in range(4) for k in range(3)])
+    chunk = np.concatenate([references.sum(axis=0)[None], estimates, references])[None]
+    (all_three,) = Oracle("spectrograms").blend(chunk, names)
+    pairs = [name for name in names if name[1] != "c"]
+    kept = [0, *(1 + i for i, name in enumerate(names) if name[1] != "c"), *range(13, 17)]
+    (two,) = Oracle("spectrograms").blend(chunk[:, kept], pairs)
+    for i in range(4):
+        assert usdr(references[i], all_three[i]) > usdr(references[i], two[i]) + 0.5

@@ -3,69 +3,105 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from spectacles_engine.chunking import Array
 from spectacles_engine.ensemble import Ensemble
 from spectacles_engine.errors import ModelError
-from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
+from spectacles_engine.messages import STEMS
+from spectacles_engine.mixers import FixedShares, Mixer, StemMixers, load_mixer
 from spectacles_engine.quality import usdr
-from spectacles_engine.stem_mixer import FixedShares
-from spectacles_engine.training.estimates import Example, read_estimates, write_estimates
-from spectacles_engine.training.mixer import Recipe, train
+from spectacles_engine.stem_mixer import Design
+from spectacles_engine.training import linear, mixer
+from spectacles_engine.training.estimates import Example, StoredEstimates, read_estimates, write_estimates
+from spectacles_engine.training.mixer import RECIPES, Recipe, train
+from spectacles_engine.training.scoring import Row
 from tests.engine.fakes import FakeSeparator, share
 
-SAMPLES = SAMPLE_RATE_HZ
+SAMPLES = 32_768
+QUICK = Recipe(epochs=2, chunk_s=0.4, every_frame=4)
 
 
 def _noise(random: np.random.Generator, level: float) -> Array:
     return (random.standard_normal((2, SAMPLES)) * level).astype(np.float32)
 
 
-def _stored_songs(folder: Path, count: int) -> None:
+def _stored_songs(folder: Path, count: int) -> list[StoredEstimates]:
     """Two models that take turns: one hears nothing where the stem is loud, the other adds noise where it is soft."""
     random = np.random.default_rng(0)
     for number in range(count):
         references = np.stack([_noise(random, 0.1) for _ in STEMS])
-        loud = (np.arange(SAMPLES) // 8820 % 2).astype(np.float32)
+        loud = (np.arange(SAMPLES) // 8192 % 2).astype(np.float32)
         references *= 0.1 + 0.9 * loud
         first = references * (1 - 0.9 * loud)
         second = references + np.stack([_noise(random, 0.05) for _ in STEMS]) * (1 - loud)
         estimates = np.stack([estimate for pair in zip(first, second, strict=True) for estimate in pair])
         song = folder / f"song-{number}"
         song.mkdir(parents=True)
-        np.save(song / "references.npy", references.astype(np.float16))
-        np.save(song / "estimates.npy", estimates.astype(np.float16))
+        for name, samples in {
+            "references": references,
+            "mixture": references.sum(axis=0),
+            "estimates": estimates,
+        }.items():
+            np.save(song / f"{name}.npy", samples.astype(np.float16))
         names = [(stem, model) for stem in STEMS for model in ("demucs", "mdx")]
         (song / "estimates.json").write_text(json.dumps({"names": names, "made_by": []}))
+    return read_estimates(folder)
 
 
-@pytest.mark.parametrize("law", ["magnitudes", "spectrograms"])
-def test_a_trained_mixer_beats_both_models_and_their_average(tmp_path: Path, law: str) -> None:
-    _stored_songs(tmp_path / "estimates", 6)
-    songs = read_estimates(tmp_path / "estimates")
-    recipe = Recipe(epochs=25, learning_rate=2e-2, law=law, chunk_s=0.5)
+def _gains(mixer: Mixer, song: StoredEstimates) -> list[float]:
+    """By how many dB every stem is better than both models and their average."""
+    heard = np.concatenate([song.mixture[None], song.estimates]).astype(np.float32)
+    gains = []
+    for i, mixed in enumerate(mixer.blend(heard[None], STEMS)[0]):
+        truth = song.references[i].astype(np.float32)
+        first, second = heard[1 + 2 * i], heard[2 + 2 * i]
+        gains.append(usdr(truth, mixed) - max(usdr(truth, other) for other in (first, second, (first + second) / 2)))
+    return gains
+
+
+OURS = replace(RECIPES["spectacles"], epochs=10, chunk_s=0.5, bins=60_000)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        replace(QUICK, epochs=15, learning_rate=2e-2, every_frame=2),
+        replace(QUICK, epochs=15, learning_rate=2e-2, every_frame=2, design=Design("spectrograms")),
+        OURS,
+    ],
+    ids=["paper", "complex", "spectacles"],
+)
+def test_a_trained_mixer_beats_both_models_and_their_average(tmp_path: Path, recipe: Recipe) -> None:
+    songs = _stored_songs(tmp_path / "estimates", 6)
     mixers = train(songs[:5], recipe, tmp_path / "mixers.safetensors", "cpu")
-    said, truth = songs[5].estimates.astype(np.float32), songs[5].references.astype(np.float32)
-    for i, stem in enumerate(STEMS):
-        first, second = said[songs[5].of_stem(stem)]
-        mixed = mixers.blend(stem, np.stack([first, second])[None])[0]
-        others = [usdr(truth[i], estimate) for estimate in (first, second, (first + second) / 2)]
-        assert usdr(truth[i], mixed) > max(others) + 1
+    assert min(_gains(mixers, songs[5])) > 1
     assert (tmp_path / "mixers.png").stat().st_size > 1000
 
 
-def test_an_interrupted_training_goes_on_where_it_was(tmp_path: Path) -> None:
-    _stored_songs(tmp_path / "estimates", 3)
-    songs = read_estimates(tmp_path / "estimates")
-    train(songs, Recipe(epochs=2, chunk_s=0.5), tmp_path / "a.safetensors", "cpu")
-    train(songs, Recipe(epochs=4, chunk_s=0.5), tmp_path / "a.safetensors", "cpu")
-    train(songs, Recipe(epochs=4, chunk_s=0.5), tmp_path / "b.safetensors", "cpu")
-    from safetensors.numpy import load_file
+@pytest.mark.parametrize("recipe", [QUICK, replace(OURS, epochs=4, bins=4_000)], ids=["paper", "spectacles"])
+def test_an_interrupted_training_goes_on_where_it_was(
+    tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    songs = _stored_songs(tmp_path / "estimates", 3)
+    recipe = replace(recipe, epochs=4)
+    epoch = mixer._Training.epoch
 
+    def interrupted(self: mixer._Training, trained: mixer.Batches, held_out: mixer.Batches, number: int) -> Row:
+        if number == 2:
+            raise KeyboardInterrupt
+        return epoch(self, trained, held_out, number)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(mixer._Training, "epoch", interrupted)
+        train(songs, recipe, tmp_path / "a.safetensors", "cpu")
+    train(songs, recipe, tmp_path / "a.safetensors", "cpu")
+    train(songs, recipe, tmp_path / "b.safetensors", "cpu")
     resumed, straight = load_file(tmp_path / "a.safetensors"), load_file(tmp_path / "b.safetensors")
     assert resumed.keys() == straight.keys()
     for key, values in straight.items():
@@ -73,26 +109,53 @@ def test_an_interrupted_training_goes_on_where_it_was(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_of_another_recipe_and_too_few_estimates_are_sentences(tmp_path: Path) -> None:
-    _stored_songs(tmp_path / "estimates", 2)
-    songs = read_estimates(tmp_path / "estimates")
-    train(songs, Recipe(epochs=1, chunk_s=0.5), tmp_path / "a.safetensors", "cpu")
+    songs = _stored_songs(tmp_path / "estimates", 2)
+    train(songs, replace(QUICK, epochs=1), tmp_path / "a.safetensors", "cpu")
     with pytest.raises(ModelError, match="another recipe"):
-        train(songs, Recipe(epochs=2, chunk_s=0.5, law="spectrograms"), tmp_path / "a.safetensors", "cpu")
-    with pytest.raises(ModelError, match="too few estimates"):
-        train([], Recipe(), tmp_path / "b.safetensors", "cpu")
+        train(songs, replace(QUICK, design=Design("spectrograms")), tmp_path / "a.safetensors", "cpu")
+    for none in (train, lambda songs, *_: linear.fit(songs)):
+        with pytest.raises(ModelError, match="too few estimates"):
+            none([], QUICK, tmp_path / "b.safetensors", "cpu")
+
+
+def test_the_linear_mixer_finds_what_leaks_from_one_stem_into_another(tmp_path: Path) -> None:
+    """Each model's drums have a fifth of the bass in them, and the bass is a tenth too loud."""
+    songs = []
+    for song in _stored_songs(tmp_path, 3):
+        truth = song.references.astype(np.float32)
+        vocals, drums, bass, other = truth
+        said = np.stack([vocals, vocals, drums + 0.2 * bass, drums + 0.2 * bass, 1.1 * bass, 1.1 * bass, other, other])
+        noise = np.random.default_rng(1).standard_normal(said.shape).astype(np.float32)
+        songs.append(replace(song, estimates=said + np.float32(1e-3) * noise))
+    mixer = linear.fit(songs[:2])
+    assert mixer.weights.shape == (4, 2, 9, 2)
+    assert min(_gains(mixer, songs[2])[1:3]) > 10
+    mixer.save(tmp_path / "linear.safetensors")
+    read = load_mixer(tmp_path / "linear.safetensors")
+    assert read.names(["bass"]) == mixer.names(STEMS) == songs[0].names
+    assert min(_gains(read, songs[2])[1:3]) > 10
+
+
+def test_ours_is_small_and_sees_more_than_the_papers(tmp_path: Path) -> None:
+    mixers = train(_stored_songs(tmp_path, 1), replace(OURS, epochs=1, bins=2_000, chunk_s=0.3), tmp_path / "m", "cpu")
+    assert isinstance(mixers, StemMixers)
+    parameters = sum(p.numel() for network in mixers.networks.values() for p in network.parameters())
+    assert parameters < 100_000
 
 
 def test_estimates_are_what_the_base_models_said_and_are_not_computed_twice(tmp_path: Path) -> None:
     model = FakeSeparator("demucs", {stem: share(0.25) for stem in STEMS})
     ensemble = Ensemble({"demucs": model}, FixedShares({stem: {"demucs": 1.0} for stem in STEMS}))
     references = np.stack([_noise(np.random.default_rng(i), 0.1) for i in range(len(STEMS))])
-    write_estimates(ensemble, [Example("song", references)], tmp_path)
+    example = Example("song", references, references.sum(axis=0) * 1.5)
+    write_estimates(ensemble, [example], tmp_path)
     (stored,) = read_estimates(tmp_path)
     assert stored.of_stem("bass") == [2]
     np.testing.assert_allclose(stored.references, references, atol=1e-3)
-    np.testing.assert_allclose(stored.estimates[2], references.sum(axis=0) / 4, atol=1e-3)
+    np.testing.assert_allclose(stored.mixture, example.mixture, atol=2e-3)
+    np.testing.assert_allclose(stored.estimates[2], example.mixture / 4, atol=1e-3)
     model.asked.clear()
-    write_estimates(ensemble, [Example("song", references)], tmp_path)
+    write_estimates(ensemble, [example], tmp_path)
     assert model.asked == set()
-    write_estimates(ensemble, [Example("song", references)], tmp_path, made_by=["a later training"])
+    write_estimates(ensemble, [example], tmp_path, made_by=["a later training"])
     assert model.asked == set(STEMS)

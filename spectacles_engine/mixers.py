@@ -1,0 +1,182 @@
+"""Mixers: how the stems are made of what several base models said. Fixed shares, a linear layer, or StemMixers.
+
+The trained ones are stored as safetensors; what isn't a tensor is JSON in the metadata. ``load_mixer`` reads any.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from spectacles_engine.chunking import Array
+from spectacles_engine.errors import ModelError
+from spectacles_engine.messages import STEMS
+from spectacles_engine.separators.devices import Placement
+from spectacles_engine.stem_mixer import STFT, Design, StemMixer
+
+Names = tuple[tuple[str, str], ...]
+"""(stem, model) of estimates, in order."""
+
+
+class Mixer(Protocol):
+    """Makes stems of what several base models said of a song."""
+
+    def names(self, stems: Collection[str]) -> Names:
+        """Every estimate that it must be given to make these stems."""
+
+    def blend(self, heard: Array, stems: Sequence[str]) -> Array:
+        """(batch, 1 + estimate, 2, samples), the mixture and what ``names`` asks for → (batch, stem, 2, samples)."""
+
+
+@dataclass(frozen=True)
+class FixedShares:
+    """A blend that is the same for every bin: an average, KUIELab's published shares, or one model alone.
+
+    ``shares``: stem → model → share; the shares of a stem sum to 1.
+    """
+
+    shares: Mapping[str, Mapping[str, float]]
+
+    def names(self, stems: Collection[str]) -> Names:
+        """See ``Mixer``."""
+        return tuple((stem, model) for stem in STEMS if stem in stems for model in self.shares[stem])
+
+    def blend(self, heard: Array, stems: Sequence[str]) -> Array:
+        """See ``Mixer``."""
+        weights = np.zeros((len(stems), heard.shape[1] - 1), np.float32)
+        for column, (stem, model) in enumerate(self.names(stems)):
+            weights[stems.index(stem), column] = self.shares[stem][model]
+        mixed: Array = np.einsum("bmcn,sm->bscn", heard[:, 1:], weights)
+        return mixed
+
+
+@dataclass(frozen=True)
+class LinearMixer:
+    """KUIELab's mixer (Kim et al. 2021): one linear layer without bias over the mixture and all estimates, in stereo.
+
+    ``weights``: (stem, 2, 1 + estimate, 2), from each channel of what is heard to each channel of a stem;
+    ``heard_names``: the estimates, as ``names`` gives them.
+    """
+
+    weights: Array
+    heard_names: Names
+
+    def names(self, stems: Collection[str]) -> Names:
+        """See ``Mixer``."""
+        return self.heard_names
+
+    def blend(self, heard: Array, stems: Sequence[str]) -> Array:
+        """See ``Mixer``."""
+        wanted = self.weights[[STEMS.index(stem) for stem in stems]]
+        mixed: Array = np.einsum("bmcn,sdmc->bsdn", heard, wanted, optimize=True)
+        return mixed
+
+    def save(self, path: Path) -> None:
+        """Writes a file for ``load_mixer``."""
+        told = {"kind": "linear", "names": json.dumps(self.heard_names)}
+        save_file({"weights": torch.from_numpy(self.weights)}, path, told)
+
+
+@dataclass(frozen=True)
+class StemMixers:
+    """One StemMixer a stem, all of one design, and the names of the models that each blends (in order)."""
+
+    networks: Mapping[str, StemMixer]
+    models: Mapping[str, tuple[str, ...]]
+    placement: Placement = field(default_factory=lambda: Placement("cpu", batch=1))
+
+    @property
+    def design(self) -> Design:
+        """What all of them have in common."""
+        return next(iter(self.networks.values())).design
+
+    def names(self, stems: Collection[str]) -> Names:
+        """See ``Mixer``."""
+        heard = self.models if self.design.hears_all else stems
+        return tuple((stem, model) for stem in STEMS if stem in heard for model in self.models[stem])
+
+    def blend(self, heard: Array, stems: Sequence[str]) -> Array:
+        """See ``Mixer``."""
+        mixed = self.placement.run(lambda part, device: self._blend(part, stems, device), heard)
+        return np.stack([mixed[stem] for stem in stems], axis=1)
+
+    @torch.inference_mode()
+    def _blend(self, heard: Array, stems: Sequence[str], device: str) -> dict[str, Array]:
+        spectrograms = STFT.forward(torch.tensor(heard, device=device))
+        parts = Heard(spectrograms, self.names(stems), self.design)
+        blended = {stem: self.networks[stem].to(device).blend(*parts.of_stem(stem)) for stem in stems}
+        return {stem: STFT.inverse(part, heard.shape[-1]).cpu().numpy() for stem, part in blended.items()}
+
+    def save(self, path: Path) -> None:
+        """Writes a file for ``load_mixer``."""
+        tensors = {
+            f"{stem}.{key}": value.contiguous()
+            for stem, network in self.networks.items()
+            for key, value in network.state_dict().items()
+        }
+        design, models = json.dumps(asdict(self.design)), json.dumps(self.models)
+        save_file(tensors, path, {"kind": "stemmixer", "models": models, "design": design})
+
+
+class Heard:
+    """The spectrograms of a mixture and its estimates, complex (batch, 1 + estimate, 2, bins, frames), by stem."""
+
+    def __init__(self, spectrograms: Tensor, names: Names, design: Design) -> None:
+        self._estimates = {
+            stem: spectrograms[:, [1 + i for i, (owner, _) in enumerate(names) if owner == stem]]
+            for stem in dict(names)
+        }
+        self._nothing = spectrograms[:, :0]
+        self._averages: dict[str, Tensor] = {}
+        if design.hears_all:
+            self._averages = {stem: own.mean(dim=1) for stem, own in self._estimates.items()}
+            self._mixture = spectrograms[:, 0]
+            self._residual = self._mixture - sum(self._averages.values())
+
+    def of_stem(self, stem: str) -> tuple[Tensor, Tensor]:
+        """The stem's estimates, and the scene around them: see ``Design.clues``."""
+        others = [average for other, average in self._averages.items() if other != stem]
+        scene = torch.stack([self._mixture, self._residual, *others], dim=1) if others else self._nothing
+        return self._estimates[stem], scene
+
+
+def load_mixer(path: Path, device: str = "cpu") -> Mixer:
+    """What ``save`` of a mixer wrote; raises ModelError where the file is none of ours."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            told, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        return _KINDS[told["kind"]](told, tensors, device)
+    except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{path.name} could not be read as a mixer") from error
+
+
+def _linear(told: Mapping[str, str], tensors: Mapping[str, Tensor], device: str) -> Mixer:
+    names = tuple((stem, model) for stem, model in json.loads(told["names"]))
+    weights: Array = tensors["weights"].numpy()
+    if weights.shape != (len(STEMS), 2, 1 + len(names), 2):
+        raise ValueError("weights of another shape")
+    return LinearMixer(weights, names)
+
+
+def _stem_mixers(told: Mapping[str, str], tensors: Mapping[str, Tensor], device: str) -> Mixer:
+    given: dict[str, Any] = json.loads(told["design"])
+    design = Design(**{**given, "hidden": tuple(given["hidden"])})
+    models = {stem: tuple(names) for stem, names in json.loads(told["models"]).items()}
+    networks = {stem: StemMixer(len(names), design) for stem, names in models.items()}
+    for stem, network in networks.items():
+        own = {key.removeprefix(f"{stem}."): value for key, value in tensors.items() if key.startswith(f"{stem}.")}
+        network.load_state_dict(own)
+        network.eval().requires_grad_(False)
+    return StemMixers(networks, models, Placement(device, batch=1))
+
+
+_KINDS = {"linear": _linear, "stemmixer": _stem_mixers}

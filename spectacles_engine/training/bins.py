@@ -1,0 +1,151 @@
+"""What a StemMixer learns from: bins of spectrograms, each with what can be seen of it, and what it should be.
+
+Either whole chunks of the songs, one at a time, as in the paper; or bins drawn once from all of them and kept in
+memory: neighbouring bins are much alike, and a CPU goes over these many times in minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
+from spectacles_engine.mixers import Heard
+from spectacles_engine.stem_mixer import STFT, Design
+from spectacles_engine.training.estimates import StoredEstimates
+
+FAINTEST = 1e-3
+"""Errors this far (as energy) below the mixture are as good as none: so songs without a stem weigh little."""
+STRETCH_FRAMES = 40
+"""Bins are drawn from so many neighbouring frames of a chunk: the clues of a whole one take long."""
+
+
+@dataclass(frozen=True)
+class Bins:
+    """Some bins of one stem.
+
+    ``clues``: real (1, clues, bins, frames), see ``Design``; ``voices``: complex (1, models, 2, bins, frames), what is
+    weighted; ``target``: complex (1, 2, bins, frames). ``worth``: (1, 1, bins, frames) or (1, 1, 1, 1), the inverse of
+    the mean square error of the models' average in the same chunk, so that every chunk counts alike.
+    """
+
+    clues: Tensor
+    voices: Tensor
+    target: Tensor
+    worth: Tensor
+
+
+Batch = Mapping[str, Bins]
+"""Stem → some of its bins."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A stretch of a song, from the sample ``start`` on."""
+
+    song: StoredEstimates
+    start: int
+    samples: int
+
+    @property
+    def frames(self) -> int:
+        """How many frames there are in it, of a short song too."""
+        length: int = self.song.estimates.shape[-1]
+        return 1 + min(self.samples, length - self.start) // STFT.stft_hop
+
+    def batch(self, design: Design, device: str, *, near: slice = slice(None), frames: slice = slice(None)) -> Batch:
+        """All bins of some frames, of every stem: ``frames`` of those in ``near``, beyond which nobody looks."""
+        part = slice(self.start, self.start + self.samples)
+        heard = np.concatenate([self.song.mixture[None, :, part], self.song.estimates[..., part]]).astype(np.float32)
+        spectrograms = STFT.forward(torch.from_numpy(heard).to(device))[None]
+        truth = STFT.forward(torch.from_numpy(self.song.references[..., part].astype(np.float32)).to(device))
+        scene, loudness = Heard(spectrograms, self.song.names, design), spectrograms[:, 0].abs().square().mean()
+        found = {}
+        for i, stem in enumerate(STEMS):
+            own, around = scene.of_stem(stem)
+            error = (own.mean(dim=1) - truth[i]).abs().square().mean() + FAINTEST * loudness + FAINTEST
+            found[stem] = Bins(
+                design.clues(own[..., near], around[..., near], 0, STFT.bins)[..., frames],
+                design.voices(own[..., near], around[..., near])[..., frames],
+                truth[i : i + 1, ..., near][..., frames],
+                (1 / error).reshape(1, 1, 1, 1),
+            )
+        return found
+
+
+def chunks_of(songs: Sequence[StoredEstimates], chunk_s: float) -> list[Chunk]:
+    """All songs, cut into pieces; a song that is a little shorter than a piece is one all the same."""
+    samples = int(chunk_s * SAMPLE_RATE_HZ)
+    return [
+        Chunk(song, start, samples)
+        for song in songs
+        for start in range(0, max(1, song.estimates.shape[-1] - samples + 1), samples)
+    ]
+
+
+@dataclass(frozen=True)
+class WholeChunks:
+    """One chunk after the other, in random order, ``every_frame``-th frames of it."""
+
+    chunks: Sequence[Chunk]
+    design: Design
+    device: str
+    every_frame: int = 1
+
+    def __call__(self, random: np.random.Generator) -> Iterator[Batch]:
+        """One epoch."""
+        for i in random.permutation(len(self.chunks)):
+            frames = slice(int(random.integers(self.every_frame)), None, self.every_frame)
+            yield self.chunks[int(i)].batch(self.design, self.device, frames=frames)
+
+
+@dataclass(frozen=True)
+class DrawnBins:
+    """``bins`` of each stem, drawn from all chunks alike and kept, in batches of ``batch``."""
+
+    chunks: Sequence[Chunk]
+    design: Design
+    device: str
+    bins: int
+    batch: int = 16_384
+    seed: int = 0
+
+    def __call__(self, random: np.random.Generator) -> Iterator[Batch]:
+        """One epoch."""
+        count = self._drawn[STEMS[0]].clues.shape[-2]
+        for some in np.array_split(random.permutation(count), max(1, count // self.batch)):
+            index = torch.from_numpy(some).to(self.device)
+            yield {
+                stem: Bins(*(x.index_select(-2, index) for x in _fields(kept))) for stem, kept in self._drawn.items()
+            }
+
+    @cached_property
+    def _drawn(self) -> Batch:
+        random, parts = np.random.default_rng(self.seed), []
+        each = max(1, self.bins // len(self.chunks))
+        for chunk in tqdm(self.chunks, desc="bins", unit="chunk"):
+            first = int(random.integers(max(1, chunk.frames - STRETCH_FRAMES)))
+            batch = chunk.batch(self.design, self.device, near=slice(first, first + STRETCH_FRAMES))
+            places = STFT.bins * batch[STEMS[0]].clues.shape[-1]
+            index = torch.from_numpy(random.integers(places, size=each)).to(self.device)
+            parts.append({stem: _picked(bins, index) for stem, bins in batch.items()})
+        return {
+            stem: Bins(*(torch.cat(tensors, dim=-2) for tensors in zip(*map(_fields, parts_of), strict=True)))
+            for stem, parts_of in ((stem, [part[stem] for part in parts]) for stem in STEMS)
+        }
+
+
+def _picked(bins: Bins, index: Tensor) -> Bins:
+    """Some of all bins and frames, which become (…, some, 1)."""
+    clues, voices, target = (x.flatten(-2)[..., index, None] for x in (bins.clues, bins.voices, bins.target))
+    return Bins(clues, voices, target, bins.worth.expand(1, 1, len(index), 1))
+
+
+def _fields(bins: Bins) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return bins.clues, bins.voices, bins.target, bins.worth

@@ -1,0 +1,87 @@
+"""The quality note's estimator says what it has learned, how wrong it is, and nothing where it knows no better."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spectacles_engine.chunking import Array
+from spectacles_engine.ensemble import Ensemble
+from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
+from spectacles_engine.mixers import FixedShares
+from spectacles_engine.quality import FEATURES, Calibration
+from spectacles_engine.training.calibration import Observations, Sample, blended, coverage, fit, observe, separated
+from spectacles_engine.training.estimates import Example, read_estimates, write_estimates
+from spectacles_engine.training.plots import plot_calibration
+from tests.engine.fakes import FakeSeparator
+
+AVERAGE = FixedShares({stem: {"demucs": 0.5, "mdx": 0.5} for stem in STEMS})
+
+
+def _noisy(level: float, seed: int) -> tuple[Ensemble, Example]:
+    """A song, and two models that know it, each with its own noise, as loud as ``level`` times the stems."""
+    random = np.random.default_rng(seed)
+    references = (random.standard_normal((4, 2, 2 * SAMPLE_RATE_HZ)) * 0.1).astype(np.float32)
+
+    def model(name: str) -> FakeSeparator:
+        noise = (random.standard_normal(references.shape) * 0.1 * level).astype(np.float32)
+        said: Array = references + noise
+        answers = {stem: (lambda _, i=i: said[i][None]) for i, stem in enumerate(STEMS)}
+        return FakeSeparator(name, answers, references.shape[-1])
+
+    ensemble = Ensemble({name: model(name) for name in ("demucs", "mdx")}, AVERAGE)
+    return ensemble, Example.summed(f"song-{seed}", references)
+
+
+@pytest.fixture(scope="module")
+def observations() -> Observations:
+    """Songs that differ in how wrong both models are: their disagreement tells."""
+    found: Observations = {stem: [] for stem in STEMS}
+    for seed, level in enumerate(np.random.default_rng(0).uniform(0.05, 1.5, 20)):
+        ensemble, example = _noisy(level, seed)
+        for stem, rows in observe(separated(ensemble, [example])).items():
+            found[stem] += rows
+    return found
+
+
+def test_a_calibration_predicts_what_it_has_not_seen(observations: Observations, tmp_path: Path) -> None:
+    fitted = fit(observations, tmp_path / "quality.json")
+    for stem in STEMS:
+        stored = fitted[stem].stored
+        assert stored["mae_db"] < 0.3 * stored["mae_of_constant_db"]
+        assert stored["low_db"] < 0 < stored["high_db"]
+        errors = [abs(guess - truth) for guess, truth in fitted[stem].points]
+        assert np.mean(errors) == pytest.approx(stored["mae_db"], abs=0.01)
+    assert set(json.loads((tmp_path / "quality.json").read_text())["stems"]) == set(STEMS)
+    seen = coverage(observations, Calibration.load(tmp_path / "quality.json"))
+    assert all(0.7 <= figures["covered"] <= 1 and figures["songs"] == 20 for figures in seen.values())
+    assert all(figures["mae_db"] < figures["mae_of_constant_db"] for figures in seen.values())
+    plot_calibration({stem: result.points for stem, result in fitted.items()}, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 1000
+
+
+def test_of_a_stem_that_does_not_beat_the_constant_guess_nothing_is_said(
+    observations: Observations, tmp_path: Path
+) -> None:
+    random = np.random.default_rng(1)
+    guesswork: list[Sample] = [
+        {**dict(zip(FEATURES, random.standard_normal(len(FEATURES)), strict=True)), "usdr_db": random.uniform(0, 9)}
+        for _ in range(100)
+    ]
+    fitted = fit({**observations, "bass": guesswork, "drums": observations["drums"][:3]}, tmp_path / "quality.json")
+    assert not fitted["bass"].useful
+    assert "drums" not in fitted
+    calibration = Calibration.load(tmp_path / "quality.json")
+    assert set(calibration.stems) == {"vocals", "other"}
+    assert calibration.judge("bass", guesswork[0]).grade == "unknown"
+
+
+def test_stored_estimates_are_observed_as_the_separation_is(tmp_path: Path) -> None:
+    ensemble, example = _noisy(0.4, seed=3)
+    write_estimates(ensemble, [example], tmp_path)
+    stored, anew = observe(blended(AVERAGE, read_estimates(tmp_path))), observe(separated(ensemble, [example]))
+    for stem in STEMS:
+        assert stored[stem][0] == pytest.approx(anew[stem][0], abs=0.05)
