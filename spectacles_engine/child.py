@@ -88,7 +88,8 @@ class Child:
     def _live(self) -> None:
         try:
             self._start()
-            with contextlib.suppress(EOFError, OSError):  # this is how the end of the process shows
+            # the first two are how the end of a process shows, the third how that of the loop does
+            with contextlib.suppress(EOFError, OSError, RuntimeError):
                 while True:
                     message = self._pipe.recv()
                     self._loop.call_soon_threadsafe(self._inbox.put_nowait, message)
