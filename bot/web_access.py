@@ -125,7 +125,7 @@ def place(browser_id: str) -> Place:
 def may_see(request: web.Request, job: Job) -> bool:
     """Whether a job is this browser's own.
 
-    A program that came without a cookie got a job that whoever has its id (192 random bits) may see.
+    A program that came without a cookie got a job that whoever has its unguessable id may see.
     """
     owner = job.place.person
     return job.place.platform == PLATFORM and (owner.startswith(_OPEN) or _equal(browser(request) or "", owner))

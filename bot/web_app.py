@@ -18,7 +18,7 @@ from aiohttp import hdrs, web
 from bot.config import Settings
 from bot.jobs import Job, Refused, Standing, StartError, StoredResult, TooLarge, Unavailable
 from bot.service import SeparationService
-from bot.web_access import HEADERS, PLATFORM, Access, browser, is_loopback, language, new_browser, remember
+from bot.web_access import HEADERS, PLATFORM, Access, browser, is_loopback, language, new_browser, place, remember
 from bot.web_downloads import Downloads
 from bot.web_errors import WebError
 from bot.web_jobs import JobRoutes
@@ -62,7 +62,7 @@ class WebApp:
         """Listens; raises StartError with a sentence if the port or the folder can't be had."""
         host, port = self._settings.web.host, self._settings.web.port
         try:
-            self._uploads.open()
+            self._uploads.open(self._unfinished_uploads)
             self._access = Access(self._settings.web, self._folder)
         except OSError as error:
             raise StartError(f"the web chat cannot write to {self._folder} ({error.strerror})") from error
@@ -98,6 +98,10 @@ class WebApp:
     def __str__(self) -> str:
         code = self.code
         return f"web chat: {self._address}" + (f", access code {code} ({self._address}/#code={code})" if code else "")
+
+    def _unfinished_uploads(self, owner: str) -> set[str]:
+        jobs = [standing.job for standing in self._service.history(place(owner))]
+        return {job.order.source["upload"] for job in jobs if not job.state.is_final}
 
     def _app(self) -> web.Application:
         app = web.Application(middlewares=[self._guard])
@@ -171,7 +175,7 @@ class WebCourier:
 
     async def fetch(self, job: Job, to: Path) -> None:
         """Gives the upload a second name; the first one stays, should this have to be done again after a crash."""
-        song = self._uploads.path(job.order.source["upload"])
+        song = self._uploads.path(job)
         try:
             await asyncio.to_thread(_link, song, to)
         except FileNotFoundError:
@@ -180,7 +184,7 @@ class WebCourier:
     async def tell(self, standing: Standing) -> None:
         """Lets go of the upload in the end."""
         if standing.job.state.is_final:
-            self._uploads.path(standing.job.order.source["upload"]).unlink(missing_ok=True)
+            self._uploads.drop(standing.job)
 
     async def deliver(self, job: Job, result: StoredResult) -> None:
         """Nothing is sent: whoever looks finds the stems."""

@@ -12,7 +12,6 @@ from spectacles_engine import audio_files
 from spectacles_engine.errors import OutputError
 from spectacles_engine.messages import MIXES
 
-_FOLDER = "downloads"
 _AT_ONCE = 2
 
 
@@ -30,10 +29,10 @@ class Downloads:
             return parts[0]
         # By title, for the tags hold what one person calls the song: nobody else is to read that.
         title = hashlib.sha256(f"{job.order.title}\0{job.order.performer}".encode()).hexdigest()[:16]
-        file = result.folder / _FOLDER / title / f"{name}.{format}"
+        file = result.folder / f"{title}-{name}.{format}"
         if not file.exists():
             if file not in self._running:
-                self._running[file] = asyncio.create_task(self._encode(job, parts, file))
+                self._running[file] = asyncio.create_task(self._encode(job, parts, file, name))
                 self._running[file].add_done_callback(lambda _: self._running.pop(file, None))
             try:
                 await asyncio.shield(self._running[file])
@@ -48,16 +47,13 @@ class Downloads:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _encode(self, job: Job, stems: list[Path], file: Path) -> None:
+    async def _encode(self, job: Job, stems: list[Path], file: Path, name: str) -> None:
         async with self._turns:
-            # Not the result's own folder: where that is gone, the song was just forgotten.
-            file.parent.parent.mkdir(exist_ok=True)
-            file.parent.mkdir(exist_ok=True)
             await audio_files.encode(
                 stems,
                 file,
                 file.suffix[1:],
-                title=f"{job.order.title} – {file.stem}",
+                title=f"{job.order.title} – {name}",
                 performer=job.order.performer,
                 album=job.order.title,
             )

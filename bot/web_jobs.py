@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
-from bot.jobs import Job, Order, Refused, Standing, Wish
+from bot.jobs import Job, Order, Refused, Standing, State, Wish
 from bot.names import printable
 from bot.service import SeparationService
 from bot.web_access import browser, may_see, new_browser, place, remember
@@ -48,7 +48,7 @@ class JobRoutes:
     async def accept(self, request: web.Request) -> web.Response:
         """Takes a song and what is wanted of it."""
         owner = browser(request) or new_browser(is_page=False)
-        upload = await self._uploads.receive(request)
+        upload = await self._uploads.receive(request, owner)
         try:
             order = Order(
                 place=place(owner),
@@ -81,6 +81,7 @@ class JobRoutes:
         if not job.state.is_final and (cancelled := await self._service.cancel(job.id, job.place)):
             return web.json_response(self._view(self._service.standing(cancelled.id) or Standing(cancelled)))
         await self._service.forget_job(job.id, job.place)
+        self._uploads.drop(job)
         return web.json_response({"forgotten": job.id})
 
     async def forget(self, request: web.Request) -> web.Response:
@@ -88,7 +89,10 @@ class JobRoutes:
         owner = browser(request)
         if owner is None:
             raise WebError(404, "web.no_job")
+        jobs = [standing.job for standing in self._of(request)]
         forgotten = await self._service.forget(place(owner))
+        for job in jobs:
+            self._uploads.drop(job)
         return web.json_response({"songs": forgotten.songs, "megabytes": round(forgotten.megabytes, 1)})
 
     async def events(self, request: web.Request) -> web.StreamResponse:
@@ -115,7 +119,8 @@ class JobRoutes:
         return self._service.history(place(owner)) if owner else []
 
     def _view(self, standing: Standing) -> dict[str, Any]:
-        return job_view(standing, self._service.result(standing.job))
+        is_done = standing.job.state is State.DONE
+        return job_view(standing, self._service.result(standing.job) if is_done else None)
 
     async def _stream(self, request: web.Request, jobs: Sequence[Job]) -> web.StreamResponse:
         """A ``job`` event for every change, and ``end``. Each has all there is to say: none needs the one before.

@@ -12,7 +12,6 @@ from spectacles_engine.playback import PEAKS_FILE, start_writing
 
 log = logging.getLogger(__name__)
 
-_FOLDER = "playback"
 _AT_ONCE = 2
 
 
@@ -25,12 +24,11 @@ class Playbacks:
 
     async def file(self, result: StoredResult, name: str) -> Path:
         """The file of that name; raises WebError if there is none, or none can be made."""
-        folder = result.folder / _FOLDER
-        file = folder / name
-        if not file.exists() and not (folder / PEAKS_FILE).exists():
+        file = result.folder / name
+        if not file.exists() and not (result.folder / PEAKS_FILE).exists():
             writing = self._writing.get(result.audio)
             if writing is None:
-                writing = self._writing[result.audio] = _Writing(result, folder, self._turns)
+                writing = self._writing[result.audio] = _Writing(result, self._turns)
                 writing.task.add_done_callback(lambda _: self._writing.pop(result.audio, None))
             await writing.wait_for(file)
         if not file.exists():
@@ -48,10 +46,10 @@ class Playbacks:
 class _Writing:
     """A child at work; it prints a line for each file."""
 
-    def __init__(self, result: StoredResult, folder: Path, turns: asyncio.Semaphore) -> None:
+    def __init__(self, result: StoredResult, turns: asyncio.Semaphore) -> None:
         self._news = asyncio.Condition()
         self._has_ended = self._has_failed = False
-        self.task = asyncio.create_task(self._run(result, folder, turns))
+        self.task = asyncio.create_task(self._run(result, turns))
 
     async def wait_for(self, file: Path) -> None:
         """Returns when the file is there, or will never be; raises WebError if the child failed."""
@@ -60,17 +58,17 @@ class _Writing:
         if self._has_failed:
             raise WebError(503, "web.no_playback")
 
-    async def _run(self, result: StoredResult, folder: Path, turns: asyncio.Semaphore) -> None:
+    async def _run(self, result: StoredResult, turns: asyncio.Semaphore) -> None:
         is_written = False
         try:
             async with turns:
-                is_written = await self._write(result, folder)
+                is_written = await self._write(result)
         finally:
             self._has_ended, self._has_failed = True, not is_written
             await self._tell()
 
-    async def _write(self, result: StoredResult, folder: Path) -> bool:
-        process = await start_writing(result.folder, folder, result.channels)
+    async def _write(self, result: StoredResult) -> bool:
+        process = await start_writing(result.folder, result.channels)
         assert process.stdout is not None
         assert process.stderr is not None
         try:

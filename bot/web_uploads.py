@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import secrets
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from aiohttp import BodyPartReader, MultipartReader, web
 
+from bot.jobs import Job
 from bot.web_errors import WebError
 
 _BLOCK_BYTES = 1 << 18
@@ -39,17 +41,22 @@ class Uploads:
         self._most_bytes = most_bytes
         self._free = most_at_once
 
-    def open(self) -> None:
-        """Makes the folder, and deletes what a killed bot left unfinished."""
+    def open(self, unfinished_of: Callable[[str], Collection[str]]) -> None:
+        """Makes the folder, and deletes what a killed bot left there; ``unfinished_of``: an owner's uploads in use."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        for part in self._folder.glob("*.part"):
-            part.unlink(missing_ok=True)
+        for file in self._folder.iterdir():
+            if file.name not in unfinished_of(file.name.partition(".")[0]):
+                file.unlink()
 
-    def path(self, key: str) -> Path:
-        """The file of an upload; ``key`` is one of ours."""
-        return self._folder / key
+    def path(self, job: Job) -> Path:
+        """The file of a job's upload."""
+        return self._folder / job.order.source["upload"]
 
-    async def receive(self, request: web.Request) -> Upload:
+    def drop(self, job: Job) -> None:
+        """Deletes a job's upload, if it is still there."""
+        self.path(job).unlink(missing_ok=True)
+
+    async def receive(self, request: web.Request, owner: str) -> Upload:
         """Takes the song of a multipart form; raises WebError, and then keeps nothing of it."""
         if not request.content_type.startswith("multipart/"):
             raise WebError(415, "web.not_a_form")
@@ -58,7 +65,7 @@ class Uploads:
         if self._free == 0:
             raise WebError(503, "web.busy")
         self._free -= 1
-        part = self.path(f"{secrets.token_hex(16)}.part")
+        part = self._folder / f"{owner}.{secrets.token_hex(8)}.part"
         try:
             upload = await self._read(request, part)
             upload.path = part.with_suffix("")

@@ -14,10 +14,9 @@ _STATES = {State.PREPARING: "queued", State.DELIVERING: "running"}
 """CONTRACT knows five states; a page need not tell these from their neighbours."""
 
 
-def job_view(standing: Standing, result: StoredResult | None) -> dict[str, Any]:
-    """CONTRACT's object of a job, and what the page shows beside it."""
+def job_view(standing: Standing, done: StoredResult | None) -> dict[str, Any]:
+    """CONTRACT's object of a job, and what the page shows beside it. ``done``: its stems, if there are any to have."""
     job, wish = standing.job, standing.job.order.wish
-    done = result if job.state is State.DONE else None
     url = f"/api/jobs/{job.id}"
     return {
         "id": job.id,

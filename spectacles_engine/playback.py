@@ -24,15 +24,14 @@ def segment_file(number: int) -> str:
     return f"{number}.segment"
 
 
-async def start_writing(result: Path, folder: Path, channels: int) -> Process:
-    """Starts the child that makes the segments and peaks of the stems in ``result``.
+async def start_writing(folder: Path, channels: int) -> Process:
+    """Starts the child that makes the segments and peaks of the stems in ``folder``, beside them.
 
     It prints a line for every file that is there now; its stderr says what went wrong.
     """
     module = "spectacles_engine.audio.playback"
-    arguments = (str(result.absolute()), str(folder.absolute()), str(channels))
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", module, *arguments),
+        *(sys.executable, "-m", module, str(folder.absolute()), str(channels)),
         cwd=_ROOT,
         env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
         stdin=DEVNULL,

@@ -1,6 +1,6 @@
 """What a stem player needs of a separated song: all stems in short segments cut at the same samples, and their peaks.
 
-A program for a short-lived child: ``python -m spectacles_engine.audio.playback RESULT FOLDER CHANNELS``.
+A program for a short-lived child: ``python -m spectacles_engine.audio.playback FOLDER CHANNELS``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ def write_playback(stems: Sequence[Path], folder: Path, channels: int) -> None:
     of what follows, a 16-bit FLAC file for every stem, all with ``channels`` and 44.1 kHz. ``peaks.json`` has for every
     stem the loudest sample of equal stretches of the song, 255 being the loudest of all.
     """
-    folder.mkdir(exist_ok=True)
     peaks: list[NDArray[np.float32]] = []
     with ExitStack() as stack:
         songs = [stack.enter_context(open_song(stem, longest_s=np.inf, deadline_s=np.inf)) for stem in stems]
@@ -90,5 +89,5 @@ def _publish(path: Path, data: bytes) -> None:
 
 
 if __name__ == "__main__":
-    result, folder, channels = sys.argv[1:]
-    write_playback([Path(result) / f"{stem}.flac" for stem in STEMS], Path(folder), int(channels))
+    folder = Path(sys.argv[1])
+    write_playback([folder / f"{stem}.flac" for stem in STEMS], folder, channels=int(sys.argv[2]))

@@ -15,8 +15,10 @@ from yarl import URL
 
 from bot.config import LimitSettings, Settings, WebSettings
 from bot.service import SeparationService
+from bot.stations import Inspect
 from bot.store import JobStore
 from bot.web_app import WebApp
+from spectacles_engine import audio_files
 from spectacles_engine.process import EngineProcess
 from tests import fake_engine
 from tests.fake_engine import FakeOptions
@@ -127,6 +129,12 @@ class Chat:
         """Songs that the web chat still holds."""
         return list((self.folder / "uploads").iterdir())
 
+    async def lets_go(self) -> None:
+        """Returns when the web chat holds no song any more."""
+        async with asyncio.timeout(PATIENCE_S):
+            while self.uploads():
+                await asyncio.sleep(0.02)
+
     def result_folder(self, job_id: str) -> Path:
         job = self.service.job(job_id)
         assert job
@@ -160,12 +168,12 @@ def settings_for(folder: Path, *, port: int = 0, largest_file_mb: float = 2000, 
 
 
 @asynccontextmanager
-async def serving(folder: Path, **options: Any) -> AsyncIterator[Chat]:
+async def serving(folder: Path, *, inspect: Inspect = audio_files.inspect, **options: Any) -> AsyncIterator[Chat]:
     """A web chat with its service and engine."""
     settings = settings_for(folder / "data", **options)
     store = JobStore(settings.data_folder)
     engine = EngineProcess(FakeOptions(settings.data_folder / "models"), target=fake_engine.main)
-    service = SeparationService(settings, store, [engine])
+    service = SeparationService(settings, store, [engine], inspect=inspect)
     app = WebApp(settings, service)
     try:
         await app.start()
