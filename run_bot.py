@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import sys
@@ -29,6 +30,9 @@ from spectacles_engine.messages import (
 
 if TYPE_CHECKING:
     from bot.config import Settings
+    from bot.service import SeparationService
+    from bot.serving import ChatApp
+    from spectacles_engine.messages import EngineOptions
     from spectacles_engine.models import FileStatus, ModelStore
 
 Separate = Callable[[Path, Path, SeparationRequest, Callable[[float], None]], SeparationResult]
@@ -36,10 +40,6 @@ Separate = Callable[[Path, Path, SeparationRequest, Callable[[float], None]], Se
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 CONFIG = Path(__file__).with_name("config.yaml")
-CHATS_COME_LATER = (
-    "the chats (web, Telegram, Discord) come with a later version; "
-    "until then: python run_bot.py separate song.mp3, or python run_bot.py demo"
-)
 
 
 def engine(settings: Settings) -> Separate:
@@ -65,6 +65,7 @@ def main(argv: Sequence[str] | None = None, make_separate: Callable[[Settings], 
     # Late, so that --help and a mistyped command answer at once.
     from bot.config import ConfigError, load
     from bot.console import complain
+    from bot.jobs import StartError
 
     try:
         settings = load(CONFIG)
@@ -76,10 +77,10 @@ def main(argv: Sequence[str] | None = None, make_separate: Callable[[Settings], 
         elif arguments.command == "models":
             status = _models(arguments, settings)
         else:
-            complain(CHATS_COME_LATER)
+            status = _serve(settings)
         sys.stdout.flush()
         return status
-    except ConfigError as error:
+    except (ConfigError, StartError) as error:
         complain(str(error))
     except SpecTaclesError as error:
         complain(str(error))
@@ -197,8 +198,78 @@ def _demo(arguments: argparse.Namespace, settings: Settings, make_separate: Call
         return FAILED
     true_db = demo.true_sdr_db(references, {stem: Path(file.path) for stem, file in outcome.files.items()})
     print_demo(outcome, true_db, demo.mixture_sdr_db(references))
-    print(f"\nThe stems are in {folder}. {CHATS_COME_LATER[0].upper()}{CHATS_COME_LATER[1:]}.")
+    print(f"\nThe stems are in {folder}. To listen to them in the web chat: python run_bot.py")
     return DONE
+
+
+def _serve(settings: Settings) -> int:
+    """Serves every chat that is set up, until it is told to end. Raises StartError."""
+    from bot.config import TOKENS
+    from bot.logs import set_up
+    from bot.service import SeparationService
+    from bot.serving import serve
+    from bot.store import JobStore
+    from spectacles_engine.process import start_engines
+
+    tokens = [token.get_secret_value() for token in (settings.telegram_bot_token, settings.discord_bot_token) if token]
+    set_up(tokens)
+    options = _engine_options(settings)
+    store = JobStore(settings.data_folder)
+
+    async def run() -> None:
+        service = SeparationService(settings, store, [])
+        apps = _chat_apps(settings, service)
+        if not tokens:
+            print(f"Neither {' nor '.join(TOKENS)} is set: only the web chat is served.", flush=True)
+        await serve(service, apps, lambda: start_engines(options), lambda line: print(line, flush=True))
+
+    try:
+        asyncio.run(run())
+    finally:
+        store.close()
+    return DONE
+
+
+def _chat_apps(settings: Settings, service: SeparationService) -> list[ChatApp]:
+    """The chats that are set up; each is imported only if it is. Raises StartError if there is none."""
+    from bot.config import TOKENS
+    from bot.jobs import StartError
+
+    apps: list[ChatApp] = []
+    if settings.telegram_bot_token:
+        from bot.telegram_app import TelegramApp
+
+        apps.append(TelegramApp(settings, service))
+    if settings.discord_bot_token:
+        from bot.discord_app import DiscordApp
+
+        apps.append(DiscordApp(settings, service))
+    if settings.web.enabled:
+        from bot.web_app import WebApp
+
+        apps.append(WebApp(settings, service))
+    if not apps:
+        raise StartError(f"there is no chat to serve: set {' or '.join(TOKENS)}, or web.enabled to true")
+    return apps
+
+
+def _engine_options(settings: Settings) -> EngineOptions:
+    """Raises StartError for a preset that is not here."""
+    from bot.jobs import StartError
+    from spectacles_engine.messages import EngineOptions
+
+    store, preset = _store(settings), settings.engine.preset
+    for file in store.status():
+        if preset in file.presets and file.problem:
+            raise StartError(file.problem)
+    return EngineOptions(
+        models=store.folder,
+        preset=preset,
+        blend=settings.engine.blend,
+        device=settings.engine.device,
+        longest_s=settings.limits.longest_song_minutes * 60,
+        decode_deadline_s=settings.limits.decode_deadline_s,
+    )
 
 
 def _store(settings: Settings) -> ModelStore:

@@ -12,8 +12,8 @@ from bot.stations import ticket
 class Board:
     """``elapsed_per_second``: seconds of work for one of audio; None before the first measurement."""
 
-    def __init__(self, ledger: Ledger, separating: Separating, engines: int) -> None:
-        self._ledger, self._separating, self._engines = ledger, separating, engines
+    def __init__(self, ledger: Ledger, separating: Separating) -> None:
+        self._ledger, self._separating = ledger, separating
         self.elapsed_per_second: float | None = None
         self._order: list[Load] = []
         self._positions: dict[str, int] = {}
@@ -35,14 +35,15 @@ class Board:
             return Standing(job, position, eta_s=self._eta_s(job, position or len(self._order) + 1))
         run = self._separating.runs.get(job.audio or "")
         if job.state is State.RUNNING and run:
-            own = Load(run.song.seconds, 1 - run.share)
-            return Standing(job, share=run.share, eta_s=wait_s((), own, self.elapsed_per_second, self._engines))
+            rest = Load(run.song.seconds, 1 - run.share)
+            eta_s = wait_s((), rest, self.elapsed_per_second, self._separating.engines)
+            return Standing(job, share=run.share, eta_s=eta_s)
         return Standing(job, share=1.0 if job.state in (State.DELIVERING, State.DONE) else 0.0)
 
     def _eta_s(self, job: Job, position: int) -> float | None:
         running = [Load(run.song.seconds, 1 - run.share) for run in self._separating.runs.values()]
         ahead = (*running, *self._order[: position - 1])
-        return wait_s(ahead, _load(job), self.elapsed_per_second, self._engines)
+        return wait_s(ahead, _load(job), self.elapsed_per_second, self._separating.engines)
 
 
 def _load(job: Job) -> Load:

@@ -57,7 +57,7 @@ class Separating:
         on_progress: Callable[[Sequence[Job]], None],
         on_done: Callable[[Job, SeparationResult], None],
     ) -> None:
-        self._engines, self._ledger, self._shelf, self._request = engines, ledger, shelf, request
+        self._engines, self._ledger, self._shelf, self._request = list(engines), ledger, shelf, request
         self._patience, self._on_progress, self._on_done = patience, on_progress, on_done
         self.runs: dict[str, Run] = {}
         self.served_at: dict[Chat, float] = {}
@@ -74,12 +74,24 @@ class Separating:
         return bool(self._engines) and len(self._dead) == len(self._engines)
 
     @property
+    def engines(self) -> int:
+        """How many there are."""
+        return len(self._engines)
+
+    @property
     def busy(self) -> set[Chat]:
         """Chats that are being served."""
         return {chat_of(run.turn) for run in self.runs.values()}
 
     def start(self) -> None:
-        self._tasks = [asyncio.create_task(self._serve(number)) for number in range(len(self._engines))]
+        """Puts the engines to work."""
+        for number in range(len(self._tasks), len(self._engines)):
+            self._tasks.append(asyncio.create_task(self._serve(number)))
+
+    def add(self, engine: Engine) -> None:
+        """Puts one more engine to work."""
+        self._engines.append(engine)
+        self.start()
 
     async def stop(self) -> None:
         """Ends the running chunks; their jobs wait for the next start."""

@@ -71,7 +71,7 @@ class SeparationService:
         self._delivering = Delivering(
             self._ledger, self._shelf, self._announcer, self._couriers, patience, self._look_soon
         )
-        self._board = Board(self._ledger, self._separating, len(engines))
+        self._board = Board(self._ledger, self._separating)
         self._is_started = self._is_stopping = self._looks_soon = False
         self._tidying: asyncio.Task[None] | None = None
 
@@ -80,6 +80,11 @@ class SeparationService:
         self._couriers[platform] = courier
         if self._is_started:
             self._take_up([platform])
+
+    def add_engine(self, engine: Engine) -> None:
+        """Puts one more engine to work; until there is one, songs wait."""
+        if not self._is_stopping:
+            self._separating.add(engine)
 
     async def start(self) -> None:
         """Starts the engines and goes on with every job that the store holds; raises StartError."""

@@ -38,7 +38,7 @@ class Shelf:
         try:
             shutil.rmtree(self._work, ignore_errors=True)
             for folder in (self._work, self._songs, self._results):
-                folder.mkdir(parents=True, exist_ok=True)
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise StartError(f"{self._store.folder} cannot be written ({error.strerror or error})") from error
         self.songs = {song.audio: song for song in self._store.songs()}

@@ -65,7 +65,7 @@ class JobStore:
         self.folder = folder
         self._lock = FileLock(folder / "bot.lock")
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
         except Timeout:
             raise StartError(f"another SpecTacles bot is at work in {folder}") from None

@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -30,7 +34,7 @@ SCRIPT = Path(run_bot.__file__)
 @pytest.fixture(autouse=True)
 def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in os.environ:
-        if name.startswith("SPECTACLES_"):
+        if name.startswith("SPECTACLES_") or name.endswith("_BOT_TOKEN"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("SPECTACLES_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)
@@ -241,11 +245,61 @@ def _script(*argv: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, SCRIPT, *argv], capture_output=True, text=True, check=False)
 
 
-def test_without_a_command_it_is_honest() -> None:
-    done = _script()
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "come with a later version" in done.stderr
+@contextmanager
+def _serving() -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A bot that has said where its web chat is, and the port of that."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = os.environ | {"SPECTACLES_WEB__PORT": str(port)}
+    with subprocess.Popen(
+        [sys.executable, SCRIPT], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as bot:
+        try:
+            assert bot.stdout is not None
+            assert "only the web chat is served" in bot.stdout.readline()
+            assert bot.stdout.readline() == f"web chat: http://127.0.0.1:{port}\n"
+            yield bot, port
+        finally:
+            bot.kill()
+
+
+@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
+def test_without_a_command_the_web_chat_is_served_until_it_is_told_to_end(kind: signal.Signals) -> None:
+    with _serving() as (bot, port):
+        with urlopen(f"http://127.0.0.1:{port}/healthz") as answer:
+            assert json.load(answer) == {"status": "ok"}
+        bot.send_signal(kind)
+        out, err = bot.communicate(timeout=60)
+    assert bot.returncode == 0
+    assert out == "ending; songs in work go on at the next start\n"
+    assert "Traceback" not in err
+
+
+def test_two_bots_do_not_share_a_folder() -> None:
+    with _serving():
+        done = _script()
+    assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
+    assert "another SpecTacles bot is at work in" in done.stderr
+
+
+def test_what_keeps_a_bot_from_starting_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        monkeypatch.setenv("SPECTACLES_WEB__PORT", str(taken.getsockname()[1]))
+        done = _script()
+        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+        assert "web.port" in done.stderr
+    monkeypatch.setenv("SPECTACLES_WEB__ENABLED", "false")
+    done = _script()
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+    assert "there is no chat to serve: set TELEGRAM_BOT_TOKEN" in done.stderr
+    monkeypatch.setenv("SPECTACLES_ENGINE__PRESET", "studio")
+    done = _script()
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "python run_bot.py models fetch studio" in done.stderr
 
 
 def test_help_names_the_commands() -> None:

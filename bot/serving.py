@@ -1,0 +1,89 @@
+"""Serving: a bot from its start to its end, whatever chats it has."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Protocol
+
+from bot.service import SeparationService
+from spectacles_engine.process import Engine
+
+log = logging.getLogger(__name__)
+
+
+class ChatApp(Protocol):
+    """A chat that is served; ``str()`` after ``start`` says in one line what and where."""
+
+    async def start(self) -> None:
+        """Connects; raises StartError."""
+
+    async def stop(self) -> None:
+        """Disconnects."""
+
+
+async def serve(
+    service: SeparationService,
+    apps: Sequence[ChatApp],
+    start_engines: Callable[[], Awaitable[Sequence[Engine]]],
+    say: Callable[[str], None],
+) -> None:
+    """Serves until SIGTERM or Ctrl-C; raises StartError if a chat cannot be started, and then has served none.
+
+    Chats are answered while the engines still load.
+    """
+    stopped = asyncio.Event()
+    async with contextlib.AsyncExitStack() as stack:
+        for app in apps:
+            stack.push_async_callback(_stop, app)
+            await app.start()
+        stack.push_async_callback(service.stop)
+        await service.start()
+        await stack.enter_async_context(_signals(stopped))
+        for app in apps:
+            say(str(app))
+        loading = asyncio.create_task(_load(service, start_engines))
+        try:
+            await stopped.wait()
+        finally:
+            say("ending; songs in work go on at the next start")
+            loading.cancel()
+            await asyncio.gather(loading, return_exceptions=True)
+
+
+async def _load(service: SeparationService, start_engines: Callable[[], Awaitable[Sequence[Engine]]]) -> None:
+    for engine in await start_engines():
+        service.add_engine(engine)
+
+
+async def _stop(app: ChatApp) -> None:
+    try:
+        await app.stop()
+    except Exception:
+        log.exception("%s did not end well", app)
+
+
+@contextlib.asynccontextmanager
+async def _signals(stopped: asyncio.Event) -> AsyncIterator[None]:
+    """Sets the event at the first SIGTERM or Ctrl-C; the second does what it does elsewhere."""
+    loop = asyncio.get_running_loop()
+    kinds = (signal.SIGINT, signal.SIGTERM)
+
+    def hear() -> None:
+        stopped.set()
+        for kind in kinds:
+            loop.remove_signal_handler(kind)
+
+    # Where there are no such handlers, Ctrl-C cancels the whole task.
+    with contextlib.suppress(NotImplementedError):
+        for kind in kinds:
+            loop.add_signal_handler(kind, hear)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(NotImplementedError):
+            for kind in kinds:
+                loop.remove_signal_handler(kind)
