@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 ATTEMPTS = 2
 """A song that kills or hangs the engine this often is poisonous."""
+CLOSED = "the engine is closed"
 
 
 class Engine(Protocol):
@@ -102,7 +103,10 @@ class EngineProcess:
         return self._keeper.gpus
 
     async def start(self) -> None:
-        await self._submit(_Job(asyncio.get_running_loop().create_future()))
+        try:
+            await self._submit(_Job(asyncio.get_running_loop().create_future()))
+        except CancelledError:
+            raise EngineError(CLOSED) from None
 
     async def separate(
         self,
@@ -133,7 +137,7 @@ class EngineProcess:
 
     async def _submit(self, job: _Job) -> SeparationResult | None:
         if self._closing:
-            raise EngineError("the engine is closed")
+            raise EngineError(CLOSED)
         if self._owner is None or self._owner.done():
             self._owner = asyncio.create_task(self._own())
         self._waiting.append(job)
@@ -165,7 +169,7 @@ class EngineProcess:
             self._keeper.kill()
             for job in [*self._waiting, *([self._running] if self._running else [])]:
                 if not job.answer.done():
-                    job.answer.set_exception(CancelledError("the engine was closed"))
+                    job.answer.set_exception(CancelledError(CLOSED))
 
     async def _answer(self, job: _Job) -> None:
         result: SeparationResult | None = None

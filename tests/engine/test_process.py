@@ -282,6 +282,18 @@ async def test_close_ends_what_runs_and_what_waits_and_keeps_nothing_behind(benc
         await bench.separate("c")
 
 
+async def test_close_while_the_engine_starts(bench: Bench) -> None:
+    bench.with_options(start_s=60.0)
+    start = asyncio.create_task(bench.engine.start())
+    job = asyncio.create_task(bench.separate("a"))
+    await asyncio.sleep(0.1)
+    await bench.engine.close()
+    with pytest.raises(EngineError, match="closed"):
+        await start
+    with pytest.raises(CancelledError):
+        await job
+
+
 async def test_close_kills_what_does_not_hear_it(bench: Bench) -> None:
     bench.with_options(Patience(cancel_s=0.2, close_s=0.2))
     running = await bench.running("a", Behaviour(steps=10_000, step_s=0.01, deaf=True))
