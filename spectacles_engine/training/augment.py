@@ -9,12 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
+from spectacles_engine.spectrogram import Stft
 from spectacles_engine.training.data import Recording
 
 Audio = NDArray[np.float32]
+STRETCHING = Stft(n_fft=2048, stft_hop=512)
+CODING = Stft(n_fft=2048, stft_hop=1024)
 TENTH_SAMPLES = SAMPLE_RATE_HZ // 10
 Song = Mapping[str, Recording]
 
@@ -26,6 +31,12 @@ SYNTHESISED_BASS_SHARE = 0.2
 """How often the bass is a synthesiser's that is made up on the spot: recorded ones are few."""
 PUMPING_SHARE = 0.2
 """How often a mixture is compressed as on a master bus: one gain for all stems, so that they still sum to it."""
+MONO_SHARE = 0.05
+"""How often a whole mixture is mono."""
+CODEC_SHARE = 0.12
+"""How often a mixture sounds as behind a lossy codec of a low rate."""
+STRETCH_SHARE = {"vocals": 0.25, "drums": 0.0, "bass": 0.15, "other": 0.2}
+"""How often the pitch of a loose stem is moved apart from its tempo; it would smear the strokes of drums."""
 LEVEL_DB = {"vocals": -19.0, "drums": -19.0, "bass": -20.0, "other": -20.0}
 """Middle of the drawn loudness (RMS of what sounds), where stems of real songs lie."""
 
@@ -49,6 +60,10 @@ class MixtureSource:
         stems = self._from_one_song() if coherent else self._across_songs()
         if self._random.random() < PUMPING_SHARE:
             stems = stems * self._pumping(stems.sum(axis=0))
+        if self._random.random() < MONO_SHARE:
+            stems = np.repeat(stems.mean(axis=1, keepdims=True), 2, axis=1)
+        if self._random.random() < CODEC_SHARE:
+            stems = coded(stems, self._random.uniform(8_000, 16_000), self._random.uniform(25, 45))
         peak = np.abs(stems.sum(axis=0)).max()
         stems = stems / max(1.0, peak) if peak > 0 else stems
         return stems.astype(np.float32)
@@ -82,7 +97,12 @@ class MixtureSource:
         if stem == "bass" and self._random.random() < SYNTHESISED_BASS_SHARE:
             return self._loudness(self._colour(self._synthesised_bass(), stem), stem)
         recording = self._pools[stem][self._random.choice(len(self._pools[stem]), p=self._odds[stem])]
-        part = _at_speed(recording, self._instant(recording), self._samples, self._speed())
+        start, speed = self._instant(recording), self._speed()
+        if self._random.random() < STRETCH_SHARE[stem]:
+            longer = self._random.uniform(0.85, 1.15)
+            part = stretched(_at_speed(recording, start, int(self._samples / longer) + 1, speed), self._samples)
+        else:
+            part = _at_speed(recording, start, self._samples, speed)
         return self._loudness(self._colour(part, stem), stem)
 
     def _synthesised_bass(self) -> Audio:
@@ -175,6 +195,40 @@ class MixtureSource:
             return part
         wanted_db = LEVEL_DB[stem] + self._random.normal(0, 4.5)
         return part * _gain(wanted_db - 10 * np.log10(sounding.mean()))
+
+
+def stretched(part: Audio, samples: int) -> Audio:
+    """Made ``samples`` long at the same pitch, by a phase vocoder (Flanagan and Golden 1966)."""
+    spectrogram = STRETCHING.forward(torch.from_numpy(part))
+    step = part.shape[1] / samples
+    frames = spectrogram.shape[-1]
+    at = torch.arange(samples // STRETCHING.stft_hop + 1) * step
+    before = at.long().clamp(max=frames - 2)
+    share = (at - before).clamp(max=1)
+    magnitude = spectrogram.abs()
+    level = magnitude[..., before] * (1 - share) + magnitude[..., before + 1] * share
+    # how far each bin turns from one frame to the next, whatever whole turns are left out: they are the same later on
+    turned = (spectrogram[..., before + 1] * spectrogram[..., before].conj()).angle()
+    phase = turned.cumsum(dim=-1)
+    middle = phase.shape[-1] // 2  # the ends are mirrored, and no place to begin from
+    phase += spectrogram[..., before[middle : middle + 1]].angle() - phase[..., middle : middle + 1]
+    longer: Audio = STRETCHING.inverse(torch.polar(level, phase), samples).numpy()
+    return longer
+
+
+def coded(stems: Audio, bandwidth_hz: float, depth_db: float) -> Audio:
+    """What a lossy codec leaves of a mixture: nothing above ``bandwidth_hz``, and no bin ``depth_db`` below its band.
+
+    The same bins go from all stems (stem, 2, samples), so that they still sum to the mixture.
+    """
+    spectrograms = CODING.forward(torch.from_numpy(stems))
+    mixture = spectrograms.sum(dim=0).abs()
+    kept = int(bandwidth_hz / SAMPLE_RATE_HZ * CODING.n_fft)
+    bands = functional.max_pool1d(mixture.transpose(-1, -2), 33, stride=1, padding=16).transpose(-1, -2)
+    heard = mixture > bands * 10 ** (-depth_db / 20)
+    heard[..., kept:, :] = False
+    left: Audio = CODING.inverse(spectrograms * heard, stems.shape[-1]).numpy()
+    return left
 
 
 def _at_speed(recording: Recording, start: int, length: int, speed: float) -> Audio:

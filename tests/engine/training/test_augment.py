@@ -1,0 +1,76 @@
+"""What changes a random mixture changes it as music is changed, and leaves the sum of its stems whole."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from spectacles_engine.chunking import Array
+from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
+from spectacles_engine.training import augment
+from spectacles_engine.training.augment import MixtureSource, coded, stretched
+from spectacles_engine.training.data import Recording
+
+
+def _tone(seconds: float, frequency_hz: float, level: float = 0.3) -> Array:
+    wave = level * np.sin(2 * np.pi * frequency_hz * np.arange(int(seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ)
+    return np.stack([wave, wave]).astype(np.float32)
+
+
+def _loudest_hz(part: Array) -> float:
+    return float(np.argmax(np.abs(np.fft.rfft(part[0]))) * SAMPLE_RATE_HZ / part.shape[1])
+
+
+@pytest.mark.parametrize("factor", [0.87, 1.0, 1.13])
+def test_a_stretched_tone_is_longer_and_keeps_its_pitch_and_level(factor: float) -> None:
+    tone = _tone(2, 440)
+    samples = int(tone.shape[1] * factor)
+    longer = stretched(tone, samples)
+    assert longer.shape == (2, samples)
+    assert _loudest_hz(longer) == pytest.approx(440, abs=1)
+    middle = longer[:, samples // 4 : -samples // 4]
+    assert np.sqrt(np.mean(middle**2)) == pytest.approx(0.3 / np.sqrt(2), rel=0.1)
+
+
+def test_a_change_in_time_is_stretched_along(tone_then_silence: Array) -> None:
+    longer = stretched(tone_then_silence, int(tone_then_silence.shape[1] * 1.1))
+    loud = np.abs(longer[0]) > 0.05
+    assert np.flatnonzero(loud)[-1] / SAMPLE_RATE_HZ == pytest.approx(1.1, abs=0.06)
+
+
+@pytest.fixture
+def tone_then_silence() -> Array:
+    return np.concatenate([_tone(1, 600), np.zeros((2, SAMPLE_RATE_HZ), np.float32)], axis=1)
+
+
+def test_a_codec_takes_the_highs_and_what_is_masked_from_all_stems_alike() -> None:
+    loud, masked, high = _tone(1, 1000), _tone(1, 1200, 0.0005), _tone(1, 14_000)
+    left = coded(np.stack([loud, masked, high]), 12_000, 40)
+
+    def kept(index: int, before: Array) -> float:
+        middle = slice(8192, -8192)
+        return float(np.sum(left[index][:, middle] ** 2) / np.sum(before[:, middle] ** 2))
+
+    assert kept(0, loud) > 0.99
+    assert kept(1, masked) < 0.1
+    assert kept(2, high) < 0.01
+
+
+def _source(seed: int) -> MixtureSource:
+    noise = np.random.default_rng(0).integers(-3000, 3000, (2, 10 * SAMPLE_RATE_HZ)).astype(np.int16)
+    song = dict.fromkeys(STEMS, Recording(noise, np.arange(10)))
+    return MixtureSource([song], {}, SAMPLE_RATE_HZ, seed)
+
+
+def test_with_every_change_mixtures_are_whole_and_the_same_for_the_same_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for share in ("PUMPING_SHARE", "MONO_SHARE", "CODEC_SHARE", "SYNTHESISED_BASS_SHARE"):
+        monkeypatch.setattr(augment, share, 1.0)
+    monkeypatch.setattr(augment, "STRETCH_SHARE", dict.fromkeys(STEMS, 1.0))
+    first, again = _source(3), _source(3)
+    for _ in range(6):
+        drawn = first.draw()
+        np.testing.assert_array_equal(drawn, again.draw())
+        assert drawn.shape == (len(STEMS), 2, SAMPLE_RATE_HZ)
+        assert np.isfinite(drawn).all()
+        np.testing.assert_allclose(drawn[:, 0], drawn[:, 1], atol=1e-6)  # mono
+        assert np.abs(drawn.sum(axis=0)).max() <= 1 + 1e-5
