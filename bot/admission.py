@@ -65,7 +65,8 @@ class Admission:
         """Raises Refused if ``seconds`` more, with what waits to be separated, are more than a day's."""
         now = time.time()
         self._charges = [charge for charge in self._charges if charge.at > now - DAY_S]
-        charges = self._charges + [Charge(job.place, job.seconds or 0.0, now) for job in waiting]
+        separations = {job.audio: job for job in reversed(list(waiting))}  # of each song, who asked first
+        charges = self._charges + [Charge(job.place, job.seconds or 0.0, now) for job in separations.values()]
         for whole_chat, most_minutes in (
             (False, self._limits.minutes_a_day_per_person),
             (True, self._limits.minutes_a_day_per_chat),

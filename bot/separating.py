@@ -44,7 +44,8 @@ class Run:
 class Separating:
     """One task for each engine, which takes the next song that has its turn.
 
-    ``on_done`` is called with whose turn it was, and the result; ``on_progress`` with jobs that have progress to tell.
+    ``on_done`` is called with whose turn it was, and the result; ``on_progress`` with jobs that have progress to tell,
+    ``when_free`` after each run.
     """
 
     def __init__(
@@ -56,9 +57,10 @@ class Separating:
         patience: Patience,
         on_progress: Callable[[Sequence[Job]], None],
         on_done: Callable[[Job, SeparationResult], None],
+        when_free: Callable[[], None],
     ) -> None:
         self._engines, self._ledger, self._shelf, self._request = list(engines), ledger, shelf, request
-        self._patience, self._on_progress, self._on_done = patience, on_progress, on_done
+        self._patience, self._on_progress, self._on_done, self._when_free = patience, on_progress, on_done, when_free
         self.runs: dict[str, Run] = {}
         self.served_at: dict[Chat, float] = {}
         self._dead: set[int] = set()
@@ -181,6 +183,7 @@ class Separating:
         finally:
             del self.runs[audio]
             self.served_at[chat_of(run.turn)] = time.time()
+            self._when_free()
         return True
 
     async def _separate(self, run: Run) -> None:

@@ -55,7 +55,7 @@ class SeparationService:
         self._announcer = Announcer(self._couriers, self._latest, self._ledger.note_told, patience)
         request = SeparationRequest(format="flac", preset=preset, blend=blend)
         self._separating = Separating(
-            engines, self._ledger, self._shelf, request, patience, self._announce, self._on_separated
+            engines, self._ledger, self._shelf, request, patience, self._announce, self._on_separated, self._look_soon
         )
         limits = settings.limits
         self._preparing = Preparing(

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bot.config import LimitSettings, Settings, StorageSettings
+from bot.config import EngineSettings, LimitSettings, Settings, StorageSettings
 from bot.jobs import Job, Order, Place, Refused, Standing, State, StoredResult, Wish
 from bot.patience import Patience
 from bot.service import SeparationService
@@ -148,6 +148,7 @@ class FakeCourier:
 
     told: list[Standing] = field(default_factory=list)
     fetched: list[str] = field(default_factory=list)
+    sending: list[str] = field(default_factory=list)
     delivered: list[tuple[Job, StoredResult]] = field(default_factory=list)
     trouble: dict[tuple[str, str], Exception] = field(default_factory=dict)
     may_fetch: asyncio.Event = field(default_factory=asyncio.Event)
@@ -170,6 +171,7 @@ class FakeCourier:
         self.on_told(standing)
 
     async def deliver(self, job: Job, result: StoredResult) -> None:
+        self.sending.append(job.order.title)
         await self.may_deliver.wait()
         self._maybe("deliver", job)
         assert all(result.stem(name).read_text(encoding="utf-8") for name in STEMS)
@@ -236,20 +238,24 @@ async def house(
     folder: Path,
     *,
     engine: FakeEngine | None = None,
+    engines: int = 1,
     courier: FakeCourier | None = None,
     patience: Patience = QUICK,
     limits: LimitSettings = LimitSettings(),  # noqa: B008  frozen
     storage: StorageSettings = StorageSettings(keep_free_mb=0),  # noqa: B008
+    engine_settings: EngineSettings = EngineSettings(),  # noqa: B008
+    starts: bool = True,
     **more: object,
 ) -> AsyncIterator[House]:
     """A service at work in ``folder``; what it did not finish is there for the next one."""
     store = JobStore(folder)
     engine, courier = engine or FakeEngine(), courier or FakeCourier()
-    settings = Settings(data_dir=folder, limits=limits, storage=storage, **more)  # type: ignore[arg-type]
-    service = SeparationService(settings, store, [engine], inspect=inspect, patience=patience)
+    settings = Settings(data_dir=folder, engine=engine_settings, limits=limits, storage=storage, **more)  # type: ignore[arg-type]
+    service = SeparationService(settings, store, [engine] * engines, inspect=inspect, patience=patience)
     service.attach("fake", courier)
     try:
-        await service.start()
+        if starts:
+            await service.start()
         yield House(service, store, engine, courier, folder)
     finally:
         await service.stop()

@@ -1,0 +1,211 @@
+"""What becomes of jobs when the bot ends, is killed, or its store fails; and what is left on the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from bot.config import EngineSettings
+from bot.jobs import Job, Refused, Standing, State
+from bot.store import JobStore
+from tests.service_fakes import FakeCourier, FakeEngine, audio_of, eventually, house, order
+
+
+def _held() -> FakeEngine:
+    engine = FakeEngine()
+    engine.may_go.clear()
+    return engine
+
+
+async def test_a_bot_that_ends_keeps_its_jobs(tmp_path: Path) -> None:
+    courier = FakeCourier()
+    async with house(tmp_path, engine=_held(), courier=courier) as home:
+        running = await home.service.accept(order("a"))
+        await home.until(running, State.RUNNING)
+        waiting = await home.service.accept(order("b"))
+        await home.until(waiting, State.QUEUED)
+        courier.may_fetch.clear()
+        coming = await home.service.accept(order("c"))
+        await eventually(lambda: "c" in courier.fetched)
+    assert courier.answers() == []
+    assert home.engine.is_closed
+    async with house(tmp_path) as home:
+        for job in (running, waiting, coming):
+            assert (await home.told(job)).state is State.DONE
+        assert home.courier.fetched == ["c"]
+        assert home.engine.begun == ["a", "b", "c"]
+        assert sorted(home.courier.answers()) == [("1", "a"), ("1", "b"), ("1", "c")]
+
+
+async def test_a_delivery_that_is_under_way_may_end(tmp_path: Path) -> None:
+    courier = FakeCourier()
+    courier.may_deliver.clear()
+    async with house(tmp_path, courier=courier) as home:
+        job = await home.service.accept(order("a"))
+        await eventually(lambda: bool(courier.sending))
+        asyncio.get_running_loop().call_later(0.1, courier.may_deliver.set)
+    assert courier.answers() == [("1", "a")]
+    async with house(tmp_path) as home:
+        assert home.courier.answers() == []
+        found = home.service.job(job.id)
+        assert found is not None
+        assert found.state is State.DONE
+
+
+@pytest.mark.parametrize("state", [State.PREPARING, State.QUEUED, State.RUNNING, State.DELIVERING])
+@pytest.mark.parametrize("has_song", [True, False])
+@pytest.mark.parametrize("has_result", [True, False])
+async def test_a_job_goes_on_from_what_is_there(tmp_path: Path, state: State, has_song: bool, has_result: bool) -> None:
+    async with house(tmp_path) as home:
+        if has_result:
+            await home.told(await home.service.accept(order("a", chat="0")))
+        else:
+            home.engine.may_go.clear()
+            await home.until(await home.service.accept(order("a", chat="0")), State.RUNNING)
+    store = JobStore(tmp_path)
+    audio = None if state is State.PREPARING else audio_of("a")
+    job = Job("j", order("a"), state, 5.0, audio=audio, status={"message": 1})
+    store.save([job])
+    if has_song and not has_result:
+        assert store.songs()
+    if not has_song and not has_result:
+        shutil.rmtree(tmp_path / "songs")
+    store.close()
+    async with house(tmp_path) as home:
+        assert (await home.told(job)).state is State.DONE
+        assert ("1", "a") in home.courier.answers()
+        is_known = audio is not None and (has_result or has_song)
+        assert home.courier.fetched.count("a") == (0 if is_known else 1 if has_song or has_result else 2)
+        # whatever it was, it is answered once
+        assert home.courier.answers().count(("1", "a")) == 1
+
+
+async def test_an_end_that_nobody_was_told_is_told_after_a_restart(tmp_path: Path) -> None:
+    store = JobStore(tmp_path)
+    failed = Job("j1", order("a"), State.FAILED, 5.0, error="Why.", status={"message": 1})
+    store.save([failed, Job("j2", order("b"), State.DONE, 6.0)])
+    store.close()
+    async with house(tmp_path) as home:
+        await eventually(lambda: set(home.courier.ends()) == {"a", "b"})
+        assert home.courier.ends()["a"] == failed
+        await eventually(lambda: home.store.untold() == [])
+    async with house(tmp_path) as home:
+        await home.told(await home.service.accept(order("c")))
+        assert set(home.courier.ends()) == {"c"}
+    assert home.courier.answers() == [("1", "c")]
+
+
+async def test_leftovers_of_a_killed_bot_are_cleaned_up(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        for name in "ab":
+            await home.told(await home.service.accept(order(name)))
+    left = ("work/x/song", "work/y.making/vocals.flac", "songs/unknown", "results/unknown/vocals.flac", "results/.tmp")
+    for name in left:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("left over", encoding="utf-8")
+    # a result that lacks a stem is none
+    (tmp_path / "results" / audio_of("b") / "drums.flac").unlink()
+    async with house(tmp_path) as home:
+        assert {name.split("/")[1] for name in home.files()} == {audio_of("a")}
+        assert home.store.result(audio_of("b")) is None
+        assert (await home.told(await home.service.accept(order("b", chat="2")))).state is State.DONE
+
+
+async def test_a_song_that_nobody_waits_for_any_more_is_cleaned_up(tmp_path: Path) -> None:
+    async with house(tmp_path, engine=_held()) as home:
+        job = await home.service.accept(order("a"))
+        await home.until(job, State.RUNNING)
+    store = JobStore(tmp_path)
+    store.delete([job.id])
+    store.close()
+    async with house(tmp_path) as home:
+        await eventually(lambda: home.files() == [])
+        assert home.store.songs() == []
+
+
+async def test_results_of_another_ensemble_are_not_passed_off_as_this_ones(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        await home.told(await home.service.accept(order("a", source_key="k")))
+    async with house(tmp_path, engine_settings=EngineSettings(blend="average")) as home:
+        assert home.files() == []
+        job = await home.told(await home.service.accept(order("a", chat="2", source_key="k")))
+        assert job.state is State.DONE
+        assert home.engine.begun == ["a"]
+
+
+async def test_jobs_of_a_chat_that_is_not_served_wait_for_it(tmp_path: Path) -> None:
+    store = JobStore(tmp_path)
+    store.save([Job("j", order("a", platform="other"), State.QUEUED, 5.0, audio="gone")])
+    store.close()
+    async with house(tmp_path) as home:
+        await home.told(await home.service.accept(order("b")))
+        assert home.store.job("j") is not None
+        courier = FakeCourier()
+        home.service.attach("other", courier)
+        await eventually(lambda: courier.answers() == [("1", "a")])
+
+
+async def test_orders_that_come_before_the_start_are_served_after_it(tmp_path: Path) -> None:
+    async with house(tmp_path, starts=False) as home:
+        job = await home.service.accept(order("a"))
+        await eventually(lambda: [told.job.state for told in home.courier.told] == [State.PREPARING])
+        assert home.courier.told[0].position == 1
+        await home.service.start()
+        assert (await home.told(job)).state is State.DONE
+
+
+# A store in trouble.
+
+
+async def test_a_locked_store_refuses_and_goes_on_when_it_can(tmp_path: Path) -> None:
+    async with house(tmp_path, engine=_held()) as home:
+        job = await home.service.accept(order("a"))
+        await home.until(job, State.RUNNING)
+        home.store._database.execute("PRAGMA busy_timeout = 10")
+        other = sqlite3.connect(tmp_path / "jobs.sqlite3")
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Refused, match="I cannot reach my list of songs just now"):
+            await home.service.accept(order("b"))
+        # a job that is cancelled meanwhile is cancelled, and that is written as soon as it can be
+        await home.service.cancel(job.id, job.place)
+        await eventually(lambda: "a" in home.courier.ends())
+        stored = home.store.job(job.id)
+        assert stored is not None
+        assert stored.state is State.RUNNING
+        other.rollback()
+        other.close()
+        await eventually(lambda: (found := home.store.job(job.id)) is not None and found.state is State.CANCELLED)
+        home.engine.may_go.set()
+        assert (await home.told(await home.service.accept(order("b")))).state is State.DONE
+
+
+async def test_a_result_that_cannot_be_stored_is_a_sentence(tmp_path: Path) -> None:
+    async with house(tmp_path, engine=_held()) as home:
+        job = await home.service.accept(order("a"))
+        await home.until(job, State.RUNNING)
+        home.store._database.execute("PRAGMA busy_timeout = 10")
+        other = sqlite3.connect(tmp_path / "jobs.sqlite3")
+        other.execute("BEGIN IMMEDIATE")
+        home.engine.may_go.set()
+        await eventually(lambda: "a" in home.courier.ends())
+        assert (home.courier.ends()["a"].error or "").startswith("I cannot reach my list of songs")
+        other.rollback()
+        other.close()
+        assert (await home.told(await home.service.accept(order("b")))).state is State.DONE
+
+
+async def test_a_mistake_in_a_courier_does_not_stop_the_service(tmp_path: Path) -> None:
+    class Broken(FakeCourier):
+        async def tell(self, standing: Standing) -> None:
+            raise ZeroDivisionError
+
+    async with house(tmp_path, courier=Broken()) as home:
+        for name in "ab":
+            assert (await home.until(await home.service.accept(order(name)))).job.state is State.DONE
+        assert home.courier.answers() == [("1", "a"), ("1", "b")]
+        # nobody can be told, and that is not tried for ever
+        await eventually(lambda: home.store.untold() == [])

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bot.database import SCHEMA_VERSION
+from bot.jobs import Job, Order, Place, StartError, State, StoredResult, Wish
+from bot.store import Charge, JobStore, Song, StoreError
+from spectacles_engine.messages import QualityNote, StemQuality, WeakSpot
+
+ANN = Place("fake", "1", "ann")
+ORDER = Order(
+    ANN,
+    Wish(("vocals", "bass"), "karaoke", "mp3"),
+    {"file": "xyz", "parts": [1, 2]},
+    "Tïtle 🎵",
+    performer="x",
+    source_key="k",
+    size_bytes=5,
+    seconds=1.5,
+    answers={"message": 7},
+)
+JOB = Job("j1", ORDER, State.PREPARING, 1000.0)
+NOTE = QualityNote(
+    {"vocals": StemQuality("good", 6.0, 4.5, 7.5), "drums": StemQuality("silent")}, None, (WeakSpot("vocals", 1, 2),)
+)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[JobStore]:
+    store = JobStore(tmp_path / "data")
+    yield store
+    store.close()
+
+
+def _result(store: JobStore, audio: str = "a", made_at: float = 5.0) -> StoredResult:
+    folder = store.folder / "results" / audio
+    return StoredResult(audio, folder, 3.0, 44_100, 2, NOTE, ("short",), made_at)
+
+
+def test_a_job_comes_back_as_it_was(store: JobStore) -> None:
+    full = replace(JOB, state=State.FAILED, audio="a", seconds=3.5, status={"message": 8, "at": [1]}, error="Why.")
+    store.save([JOB, replace(full, id="j2")])
+    assert store.job("j1") == JOB
+    assert store.job("j2") == replace(full, id="j2")
+    assert store.job("j3") is None
+    store.save([full])
+    assert store.job("j1") == full
+
+
+def test_jobs_survive_the_store(tmp_path: Path) -> None:
+    store = JobStore(tmp_path)
+    store.save([JOB])
+    store.close()
+    again = JobStore(tmp_path)
+    assert again.unfinished() == [JOB]
+    again.close()
+
+
+def test_which_jobs_are_asked_for(store: JobStore) -> None:
+    done = replace(JOB, id="j2", state=State.DONE, accepted_at=900.0)
+    other = replace(JOB, id="j3", order=replace(ORDER, place=Place("fake", "2", "ann")), accepted_at=800.0)
+    bob = replace(JOB, id="j4", order=replace(ORDER, place=Place("fake", "1", "bob")), accepted_at=700.0)
+    elsewhere = replace(JOB, id="j5", order=replace(ORDER, place=Place("other", "1", "ann")), accepted_at=600.0)
+    store.save([JOB, done, other, bob, elsewhere])
+    assert store.unfinished() == [elsewhere, bob, other, JOB]
+    assert store.untold() == [done]
+    assert store.of_chat("fake", "1") == [bob, done, JOB]
+    assert store.of_person("fake", "ann") == [other, done, JOB]
+    store.delete(["j2", "j4"])
+    assert store.of_chat("fake", "1") == [JOB]
+
+
+def test_a_job_is_old_since_its_end_not_since_it_was_written_last(store: JobStore) -> None:
+    done = replace(JOB, state=State.DONE)
+    store.save([done])
+    ended_by = time.time() + 0.001
+    time.sleep(0.01)
+    store.save([replace(done, status={"message": 1})])
+    assert store.finished_before(ended_by) == []
+    store.note_told("j1")
+    assert [job.id for job in store.finished_before(ended_by)] == ["j1"]
+    assert store.untold() == []
+
+
+def test_a_source_is_known_by_its_key(store: JobStore) -> None:
+    store.save([JOB])
+    assert store.audio_of("fake", "k") is None
+    store.save([replace(JOB, audio="a")])
+    assert store.audio_of("fake", "k") == "a"
+    assert store.audio_of("other", "k") is None
+    assert store.is_referred_to("a")
+    store.delete(["j1"])
+    assert store.audio_of("fake", "k") is None
+    assert not store.is_referred_to("a")
+
+
+def test_charges_stay_when_a_job_is_written_again(store: JobStore) -> None:
+    store.save([JOB])
+    before = time.time()
+    store.charge("j1", 60.0)
+    store.save([replace(JOB, state=State.DONE)])
+    (charge,) = store.charges(before)
+    assert charge == Charge(ANN, 60.0, charge.at)
+    assert store.charges(time.time() + 1) == []
+
+
+def test_songs_and_results_come_back(store: JobStore) -> None:
+    song = Song("a", 3.5, 48_000, 1, ("quiet",))
+    store.save_song(song)
+    assert store.songs() == [song]
+    store.delete_song("a")
+    assert store.songs() == []
+    older, newer = _result(store), _result(store, "b", 6.0)
+    store.save_result(newer, "lite stemmixer")
+    store.save_result(older, "lite average")
+    assert store.result("a") == older
+    assert [(kept.result, kept.setup) for kept in store.results()] == [
+        (older, "lite average"),
+        (newer, "lite stemmixer"),
+    ]
+    store.note_use("a")
+    assert [kept.result.audio for kept in store.results()] == ["b", "a"]
+
+
+def test_uploads_live_as_long_as_their_result(store: JobStore) -> None:
+    store.save_upload("a", "vocals", "mp3", "fake", "too early")
+    store.save_result(_result(store), "x")
+    assert store.upload("a", "vocals", "mp3", "fake") is None
+    store.save_upload("a", "vocals", "mp3", "fake", "f1")
+    store.save_upload("a", "vocals", "mp3", "fake", "f2")
+    assert store.upload("a", "vocals", "mp3", "fake") == "f2"
+    assert store.upload("a", "vocals", "flac", "fake") is None
+    assert store.upload("a", "vocals", "mp3", "other") is None
+    store.delete_result("a")
+    store.save_result(_result(store), "x")
+    assert store.upload("a", "vocals", "mp3", "fake") is None
+
+
+def test_the_speed_is_an_average_in_which_long_songs_weigh_more(store: JobStore) -> None:
+    assert store.speed("cpu") is None
+    store.note_speed("cpu", 50.0, 100.0)
+    assert store.speed("cpu") == 0.5
+    store.note_speed("cpu", 10.0, 10.0)
+    assert store.speed("cpu") == pytest.approx(55 / 100)
+    assert store.speed("cuda") is None
+
+
+def test_one_bot_at_a_time(store: JobStore) -> None:
+    with pytest.raises(StartError, match="another SpecTacles bot is at work"):
+        JobStore(store.folder)
+    store.close()
+    JobStore(store.folder).close()
+
+
+def test_a_killed_bot_locks_nobody_out(tmp_path: Path) -> None:
+    code = "import os, pathlib, sys, bot.store; bot.store.JobStore(pathlib.Path(sys.argv[1])); os._exit(9)"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], cwd=Path(__file__).parents[2], check=False)
+    assert done.returncode == 9
+    JobStore(tmp_path).close()
+
+
+def test_a_store_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "jobs.sqlite3").write_bytes(b"this is no database, and quite long enough to show it" * 100)
+    with pytest.raises(StartError, match=r"jobs\.sqlite3 is damaged .*; move it away to start with an empty one$"):
+        JobStore(tmp_path)
+    (tmp_path / "jobs.sqlite3").unlink()
+    JobStore(tmp_path).close()
+    with sqlite3.connect(tmp_path / "jobs.sqlite3") as database:
+        database.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    database.close()
+    with pytest.raises(StartError, match="was written by a later version"):
+        JobStore(tmp_path)
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    with pytest.raises(StartError, match="cannot be written"):
+        JobStore(tmp_path / "file")
+
+
+def test_a_damaged_middle_is_noticed_at_start(tmp_path: Path) -> None:
+    store = JobStore(tmp_path)
+    store.save([replace(JOB, id=f"j{number}") for number in range(200)])
+    store.close()
+    file = tmp_path / "jobs.sqlite3"
+    content = bytearray(file.read_bytes())
+    content[8192:-8192] = b"\xff" * len(content[8192:-8192])
+    file.write_bytes(content)
+    with pytest.raises(StartError, match="is damaged"):
+        JobStore(tmp_path)
+
+
+def test_trouble_while_it_runs_is_a_sentence(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = sqlite3.connect(store.folder / "jobs.sqlite3")
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match=r"^I cannot reach my list of songs"):
+        store.save([JOB])
+    assert store.unfinished() == []
+    other.rollback()
+    other.close()
+    store.save([JOB])
+    assert store.unfinished() == [JOB]
