@@ -1,0 +1,173 @@
+"""Where people's wishes on Discord become orders, and where they hear at once what became of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+import discord
+
+from bot import discord_drafts as drafts
+from bot import replies
+from bot.config import Settings
+from bot.discord_buttons import Interaction
+from bot.discord_orders import PLATFORM, is_served, lacks, order, songs_in
+from bot.jobs import Job, Order, Place, Refused, Wish
+from bot.service import SeparationService
+from spectacles_engine.messages import MIXES
+
+log = logging.getLogger(__name__)
+
+
+class Desk:
+    """Answers commands, taps and private messages; what takes longer comes through the courier.
+
+    Answers to an interaction are seen by that person alone, and the first of them is given before anything else is done:
+    Discord waits for three seconds.
+    """
+
+    def __init__(self, settings: Settings, service: SeparationService) -> None:
+        self._settings, self._service = settings, service
+
+    # Songs.
+
+    async def separate(
+        self,
+        interaction: Interaction,
+        songs: Sequence[discord.Attachment],
+        text: str = "",
+        message: discord.Message | None = None,
+    ) -> None:
+        """Orders the stems of ``songs``, which are a ``message``'s unless they came with the command."""
+        await _take_time(interaction)
+        wish = drafts.parse(text)
+        place, guild = _place(interaction), interaction.guild_id
+        orders = [order(place, wish, song, guild=guild, message=message) for song in songs]
+        await _answer(interaction, await self._ordered(interaction, orders) if orders else drafts.no_song())
+
+    async def private_message(self, message: discord.Message) -> None:
+        """A song is separated, and the words beside it say how; words alone are answered with help."""
+        place = Place(PLATFORM, str(message.channel.id), str(message.author.id))
+        if not is_served(self._settings.discord, None, [message.channel.id]):
+            await message.reply(replies.chat_not_allowed())
+        elif songs := songs_in(message):
+            wish = drafts.parse(message.content)
+            refusals = await self._accept([order(place, wish, song, guild=None, message=message) for song in songs])
+            if refusals:
+                await message.reply(refusals)
+        else:
+            await message.reply(drafts.no_song() if message.attachments else drafts.help_text())
+
+    async def tapped(self, interaction: Interaction, action: str, job_id: str) -> None:
+        """A tap on a button under a message about a job."""
+        await _take_time(interaction)
+        job = self._service.job(job_id)
+        if job is None:
+            answer = drafts.no_longer_stored()
+        elif action in ("cancel", "delete") and job.place != _place(interaction):
+            answer = drafts.not_yours()
+        elif action == "cancel":
+            ended = await self._service.cancel(job.id, job.place)
+            answer = drafts.cancelled([ended] if ended else [])
+        elif action == "delete":
+            answer = await self._delete(interaction, job)
+        else:
+            answer = await self._ordered(interaction, [_again(interaction, job, action)])
+        await _answer(interaction, answer)
+
+    async def _delete(self, interaction: Interaction, job: Job) -> str:
+        await self._service.forget_job(job.id, job.place)
+        if interaction.message:
+            with suppress(discord.NotFound):
+                await interaction.message.delete()
+        return drafts.deleted()
+
+    async def _ordered(self, interaction: Interaction, orders: Sequence[Order]) -> str:
+        channel = interaction.channel
+        parents = [channel.parent_id] if isinstance(channel, discord.Thread) else []
+        if not is_served(self._settings.discord, interaction.guild_id, [interaction.channel_id or 0, *parents]):
+            return replies.chat_not_allowed()
+        if interaction.guild_id and _lacks_permission(interaction):
+            return drafts.cannot_write_here()
+        return await self._accept(orders) or drafts.accepted()
+
+    async def _accept(self, orders: Sequence[Order]) -> str:
+        """What is said about those that are refused."""
+        sentences = []
+        for one in orders:
+            try:
+                await self._service.accept(one)
+            except Refused as refused:
+                sentences.append(str(refused))
+        return "\n".join(dict.fromkeys(sentences))
+
+    # Jobs, and what is said without one.
+
+    async def queue(self, interaction: Interaction) -> None:
+        """Where the jobs of this channel stand."""
+        await _take_time(interaction)
+        place = _place(interaction)
+        await _answer(interaction, drafts.queue(self._service.jobs(place, everyone=True), place.person))
+
+    async def cancel(self, interaction: Interaction) -> None:
+        """Ends what a person has waiting or running in this channel."""
+        await _take_time(interaction)
+        place = _place(interaction)
+        ended = [await self._service.cancel(standing.job.id, place) for standing in self._service.jobs(place)]
+        await _answer(interaction, drafts.cancelled([job for job in ended if job]))
+
+    async def forget(self, interaction: Interaction) -> None:
+        """Deletes all that is stored of a person."""
+        await _take_time(interaction)
+        await _answer(interaction, drafts.forgotten(await self._service.forget(_place(interaction))))
+
+    async def privacy(self, interaction: Interaction) -> None:
+        """What is kept, and for how long."""
+        await interaction.response.send_message(drafts.privacy(self._settings.storage.keep_hours), ephemeral=True)
+
+    async def help(self, interaction: Interaction) -> None:
+        """How it is used."""
+        await interaction.response.send_message(drafts.help_text(), ephemeral=True)
+
+    async def apologise(self, interaction: Interaction, error: BaseException) -> None:
+        """After an error: the sentence of a refusal, or that the mistake is ours; then the log has the rest."""
+        if not isinstance(error, Refused):
+            log.error("an interaction failed", exc_info=error)
+        sentence = str(error) if isinstance(error, Refused) else replies.mistake_of_ours()
+        with suppress(discord.HTTPException):
+            if interaction.response.is_done():
+                await _answer(interaction, sentence)
+            else:
+                await interaction.response.send_message(sentence, ephemeral=True)
+
+
+async def _take_time(interaction: Interaction) -> None:
+    await interaction.response.defer(ephemeral=True, thinking=True)
+
+
+async def _answer(interaction: Interaction, text: str) -> None:
+    await interaction.edit_original_response(content=text)
+
+
+def _place(interaction: Interaction) -> Place:
+    return Place(PLATFORM, str(interaction.channel_id), str(interaction.user.id))
+
+
+def _lacks_permission(interaction: Interaction) -> bool:
+    """Also where a person brought the bot into a server that it is no member of."""
+    is_member = interaction.client.get_guild(interaction.guild_id or 0) is not None
+    return not is_member or lacks(
+        interaction.app_permissions, in_thread=isinstance(interaction.channel, discord.Thread)
+    )
+
+
+def _again(interaction: Interaction, job: Job, action: str) -> Order:
+    """The order behind a button: the same song, asked for by who taps, as an answer to the tapped message."""
+    answers = {"message": interaction.message.id} if interaction.message else {}
+    if action == "flac":
+        wish = replace(job.order.wish, format="flac")
+    else:
+        wish = Wish((), action) if action in MIXES else Wish((action,))
+    return replace(job.order, place=_place(interaction), wish=wish, answers=answers)

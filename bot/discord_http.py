@@ -1,0 +1,81 @@
+"""Discord's bad days: calls that are tried again, and files that are downloaded in blocks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import TypeVar
+
+import aiohttp
+import discord
+
+from bot.jobs import TooLarge
+from bot.replies import file_too_large
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+PAUSES_S = (1.0, 4.0, 15.0)
+"""Before the second try, the third …; the library has tried five times itself after most errors of Discord's."""
+
+_DROPPED = (aiohttp.ClientError, ConnectionError, TimeoutError)
+_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)
+_BLOCK_BYTES = 1 << 18
+
+
+class Gone(Exception):
+    """The address of a file leads nowhere any more."""
+
+
+async def insist(call: Callable[[], Awaitable[T]], pauses_s: Sequence[float] = PAUSES_S) -> T:
+    """What ``call`` returns; it is called again after a dropped connection or an error of Discord's own.
+
+    Rate limits are the library's business: it has waited for them already.
+    """
+    for pause_s in pauses_s:
+        try:
+            return await call()
+        except discord.HTTPException as error:
+            if error.status < 500 and error.status != 429:
+                raise
+            log.warning("Discord answered %s, next try in %g s", error.status, pause_s)
+        except _DROPPED as error:
+            log.warning("no connection to Discord (%s), next try in %g s", type(error).__name__, pause_s)
+        await asyncio.sleep(pause_s)
+    return await call()
+
+
+async def download(client: discord.Client, url: str, to: Path, most_bytes: float) -> None:
+    """Writes the file at ``url`` to ``to``; raises Gone, TooLarge, or what insisting did not help against."""
+    size = 0
+    async with aclosing(_blocks(client, url)) as blocks:
+        with to.open("wb") as file:
+            async for block in blocks:
+                size += len(block)
+                if size > most_bytes:
+                    raise TooLarge(file_too_large(most_bytes / 1e6))
+                await asyncio.to_thread(file.write, block)
+
+
+async def _blocks(client: discord.Client, url: str) -> AsyncGenerator[bytes, None]:
+    connector = client.http.connector
+    if connector is discord.utils.MISSING:
+        # a client that has no network of its own (simcord) hands files out in one piece
+        try:
+            yield await client.http.get_from_cdn(url)
+        except (discord.Forbidden, discord.NotFound) as error:
+            raise Gone from error
+        return
+    # over the library's own connections: it reads whole files into memory, and a song may have 500 MB
+    session = aiohttp.ClientSession(connector=connector, connector_owner=False, timeout=_TIMEOUT)
+    async with session, session.get(url, proxy=client.http.proxy, allow_redirects=False) as response:
+        if response.status in (403, 404, 410):
+            raise Gone
+        if response.status != 200:
+            raise discord.HTTPException(response, "the file cannot be had")
+        async for block in response.content.iter_chunked(_BLOCK_BYTES):
+            yield block

@@ -1,0 +1,60 @@
+"""What a person hands in on Discord → orders. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import PurePath
+
+import discord
+
+from bot.config import DiscordSettings
+from bot.jobs import Order, Place, Wish
+
+PLATFORM = "discord"
+DEFAULT_TITLE = "voice message"
+
+_NO_SONG = re.compile(r"(image|text|font)/|application/(?!octet-stream|ogg|mp4)")
+
+
+def songs_in(message: discord.Message) -> list[discord.Attachment]:
+    """The attachments of a message, its own or those of a forwarded one, that may hold a song."""
+    attachments = message.attachments or [file for shot in message.message_snapshots for file in shot.attachments]
+    return [file for file in attachments if not _NO_SONG.match(file.content_type or "")]
+
+
+def order(
+    place: Place, wish: Wish, song: discord.Attachment, *, guild: int | None, message: discord.Message | None
+) -> Order:
+    """``guild``: None in private; ``message``: which holds the song, and is answered; an option of a command has none."""
+    message_id = message.id if message else None
+    source = {"guild": guild, "message": message_id, "attachment": song.id, "url": song.url}
+    return Order(
+        place=place,
+        wish=wish,
+        source=source,
+        title=_title(song),
+        source_key=str(song.id),
+        size_bytes=song.size,
+        seconds=song.duration,
+        answers={"message": message_id} if message_id else {},
+    )
+
+
+def is_served(settings: DiscordSettings, guild: int | None, channels: Sequence[int]) -> bool:
+    """Whether a place is on the lists of ``settings``. ``channels``: the place itself, and what it is a thread of."""
+    lists = (settings.allowed_guilds, settings.allowed_channels)
+    return not any(lists) or guild in settings.allowed_guilds or any(id in settings.allowed_channels for id in channels)
+
+
+def lacks(permissions: discord.Permissions, *, in_thread: bool) -> bool:
+    """Whether the bot cannot answer with files in a channel."""
+    may_send = permissions.send_messages_in_threads if in_thread else permissions.send_messages
+    return not (permissions.view_channel and may_send and permissions.attach_files)
+
+
+def _title(song: discord.Attachment) -> str:
+    """Discord writes blanks in file names as underscores, unless it knows a title."""
+    if song.is_voice_message():
+        return DEFAULT_TITLE
+    return (song.title or PurePath(song.filename).stem.replace("_", " ")).strip() or DEFAULT_TITLE
