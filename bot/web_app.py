@@ -96,6 +96,8 @@ class WebApp:
         return self._access.code
 
     def __str__(self) -> str:
+        if not self._address:
+            return "web chat"
         code = self.code
         return f"web chat: {self._address}" + (f", access code {code} ({self._address}/#code={code})" if code else "")
 

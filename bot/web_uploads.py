@@ -50,7 +50,7 @@ class Uploads:
 
     def path(self, job: Job) -> Path:
         """The file of a job's upload."""
-        return self._folder / job.order.source["upload"]
+        return self._folder / str(job.order.source["upload"])
 
     def drop(self, job: Job) -> None:
         """Deletes a job's upload, if it is still there."""

@@ -1,4 +1,4 @@
-"""What a stem player is served, as the bot sees it (import-light): names, sizes, and the child that writes the files."""
+"""What a stem player is served, as the bot sees it (import-light): names, sizes, the child that writes the files."""
 
 from __future__ import annotations
 
