@@ -21,14 +21,22 @@ def song_folder(file_name: str, taken: Set[str] = frozenset()) -> str:
 
     ``taken`` holds folders in lower case, as some file systems do not tell ``Song`` from ``song``.
     """
-    stem = unicodedata.normalize("NFC", PurePath(file_name).stem)
-    visible = "".join(character for character in stem if character.isprintable())
-    name = _cut(re.sub(r'[<>:"/\\|?*]', "_", visible).strip(". ")) or "song"
+    name = _safe(PurePath(file_name).stem)
     number, candidate = 1, name
     while candidate.lower() in taken:
         number += 1
         candidate = f"{name}-{number}"
     return candidate
+
+
+def file_name(title: str, name: str, format: str) -> str:
+    """Name of a file that is sent: ``AC/DC``, ``vocals``, ``mp3`` → ``AC_DC – vocals.mp3``."""
+    return f"{_safe(title)} – {name}.{format}"
+
+
+def _safe(text: str) -> str:
+    visible = "".join(character for character in unicodedata.normalize("NFC", text) if character.isprintable())
+    return _cut(re.sub(r'[<>:"/\\|?*]', "_", visible).strip(". ")) or "song"
 
 
 def _cut(name: str) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from spectacles_engine.messages import STEMS, QualityNote, StemQuality, WeakSpot
+from collections.abc import Sequence
+
+from bot.jobs import Forgotten, Job, Standing, State
+from spectacles_engine.messages import FORMATS, MIXES, STEMS, QualityNote, StemQuality, WeakSpot
 
 AUDIBLE_RESIDUAL_DB = -20.0
 """Above this, what no stem took is worth a sentence."""
@@ -57,6 +60,188 @@ def _passage(spot: WeakSpot) -> str:
 def _db(value: float) -> str:
     rounded = round(value, 1) + 0.0  # no minus before a zero
     return f"{rounded:.1f}".replace("-", "−")
+
+
+# What becomes of a song: one message that counts up, then the stems and a note.
+
+
+def status(standing: Standing) -> str:
+    """Where a job stands, in one line."""
+    title, job = song_title(standing.job.order.title), standing.job
+    match job.state:
+        case State.PREPARING:
+            return f"{title}: I am listening to it."
+        case State.QUEUED:
+            place = f"place {standing.position} in the queue" if standing.position else "in the queue"
+            return f"{title}: {place}{_about(standing.eta_s)}."
+        case State.RUNNING:
+            return f"{title}: separating, {100 * standing.share:.0f} %{_about(standing.eta_s)}."
+        case State.DELIVERING:
+            return f"{title}: the stems are on their way."
+        case State.DONE:
+            return f"{title}: done."
+        case State.CANCELLED:
+            return f"{title}: cancelled."
+    return f"{title}: {as_sentence(job.error or mistake_of_ours())}"
+
+
+def song_title(title: str) -> str:
+    """A title on one line, at most 60 characters."""
+    line = " ".join(title.split())
+    return line if len(line) <= 60 else f"{line[:59].rstrip()}…"
+
+
+def stem_title(title: str, name: str) -> str:
+    """``Song – vocals``."""
+    return f"{' '.join(title.split())} – {name}"
+
+
+def duration(seconds: float) -> str:
+    """``40`` → ``less than a minute``, ``150`` → ``3 minutes``, ``5400`` → ``1.5 hours``."""
+    if seconds < 60:
+        return "less than a minute"
+    if seconds < 5400:
+        minutes = -(-seconds // 60)
+        return "1 minute" if minutes == 1 else f"{minutes:.0f} minutes"
+    return f"{seconds / 3600:.1f}".removesuffix(".0") + " hours"
+
+
+def _about(eta_s: float | None) -> str:
+    if eta_s is None:
+        return ""
+    return f", {duration(eta_s)} to go" if eta_s < 60 else f", about {duration(eta_s)} to go"
+
+
+def result_note(title: str, seconds: float, note: QualityNote, warnings: Sequence[str], most: int) -> str:
+    """What goes with the stems, within ``most`` characters: whole sentences are left out at the end."""
+    about = [quality_note(note), *(f"Note: {warning}." for warning in warnings)]
+    text = f"{song_title(title)} ({clock(seconds)})"
+    for sentence in filter(None, about):
+        if len(text) + 1 + len(sentence) <= most:
+            text += f"\n{sentence}"
+    return text
+
+
+def smaller_format(format: str, bitrate_kbps: int | None, most_bytes: int) -> str:
+    """Stems in another format or bitrate than was asked for."""
+    rate = f" with {bitrate_kbps} kbit/s" if bitrate_kbps else ""
+    return f"Sent as {format.upper()}{rate}, as a file may have {most_bytes / 1e6:.0f} MB here."
+
+
+def too_large_to_send(most_bytes: int) -> str:
+    """Not even the lowest rung of the ladder fits."""
+    return f"the stems are too long for this chat, which takes {most_bytes / 1e6:.0f} MB a file; send a shorter part"
+
+
+def cannot_write_here() -> str:
+    """The bot lacks a permission in a channel."""
+    return "I may not send messages with files in this channel. Ask for that, or send me the song in a private message."
+
+
+BUTTONS = (*((stem, stem.capitalize()) for stem in STEMS), ("karaoke", "Karaoke"), ("flac", "FLAC"))
+"""What can be asked for under a result, and how the buttons are called."""
+CANCEL_BUTTON, DELETE_BUTTON = "Cancel", "Delete"
+
+
+# Answers to commands.
+
+
+def accepted() -> str:
+    """Where an answer must be given at once, and the status message follows."""
+    return "I have it. The stems come here as soon as they are ready."
+
+
+def queue(standings: Sequence[Standing]) -> str:
+    """``/queue``: every unfinished job of whoever asks."""
+    return "\n".join(map(status, standings)) or "You have no song in work here."
+
+
+def cancelled(jobs: Sequence[Job]) -> str:
+    """``/cancel``."""
+    if not jobs:
+        return "You have no song in work here."
+    return f"Cancelled: {', '.join(song_title(job.order.title) for job in jobs)}."
+
+
+def forgotten(what: Forgotten) -> str:
+    """``/forget``."""
+    if not what.songs:
+        return "I have nothing stored of you."
+    songs = "1 song" if what.songs == 1 else f"{what.songs} songs"
+    return f"Deleted: {songs} and all that was made of {'it' if what.songs == 1 else 'them'}, {what.megabytes:.0f} MB."
+
+
+def help_text(*, in_group: bool = False) -> str:
+    """Five lines."""
+    first = "Reply with /stems to a song" if in_group else "Send me a song, a voice note or a video"
+    return "\n".join(
+        (
+            f"{first}, and I send back its vocals, drums, bass and the rest as four files.",
+            "Only some: /vocals, /drums, /bass, /other, /karaoke, or /stems vocals drums, as a reply to the song.",
+            "Another format: add mp3, flac or wav, as in /vocals flac.",
+            "/queue tells where your songs stand, and /cancel ends them.",
+            "/privacy says what is kept, and /forget deletes all of it.",
+        )
+    )
+
+
+def welcome() -> str:
+    """``/start``."""
+    return f"Hello! I take songs apart.\n{help_text()}"
+
+
+def privacy(keep_hours: float) -> str:
+    """``/privacy``."""
+    kept = duration(keep_hours * 3600) if keep_hours < 48 else f"{keep_hours / 24:g} days"
+    return (
+        "Songs are separated on the computer that runs this bot, and sent nowhere else. A song is deleted as soon as "
+        f"it is separated; its stems, its title and who sent it stay for {kept}, so that you can ask again. "
+        "/forget deletes all of yours at once."
+    )
+
+
+def no_song() -> str:
+    """A command that is a reply to nothing that can be separated."""
+    return "Which song? Reply to it with this command, or send it with the command as its caption."
+
+
+def unknown_word(word: str) -> str:
+    """A word of ``/stems`` that means nothing here."""
+    formats, mixes = ", ".join(FORMATS), ", ".join(MIXES)
+    return f"I don't know “{song_title(word)}”. There is {', '.join(STEMS)}; {mixes}; and {formats}."
+
+
+def one_at_a_time(what: str) -> str:
+    """Two mixes or two formats at once."""
+    return f"One {what} at a time, please."
+
+
+def not_yours() -> str:
+    """A tap on somebody else's button."""
+    return "Only who asked for this can do that."
+
+
+def no_longer_stored() -> str:
+    """A button under a result that has gone."""
+    return "That song is no longer stored. Please send it again."
+
+
+def deleted() -> str:
+    """The button under a result did its work."""
+    return "Deleted."
+
+
+def song_gone() -> str:
+    """The platform no longer has the file."""
+    return "That file can no longer be downloaded. Please send it again."
+
+
+def too_large_to_download(most_mb: float) -> str:
+    """Telegram gives bots files up to 20 MB only."""
+    return (
+        f"Telegram lets bots download files up to {most_mb:g} MB, and this one is larger. Send it as MP3 or M4A, or a "
+        "shorter part. (Whoever runs this bot can lift the limit with a local Bot API server.)"
+    )
 
 
 # Refused, or failed: what the service says. Whole sentences, and the way out where there is one.

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from bot import replies
+from bot.jobs import Job, Order, Place, Standing, State, Wish
 from bot.replies import clock, figures, quality_note
 from spectacles_engine.messages import STEMS, QualityNote, StemQuality, WeakSpot
 
@@ -57,3 +61,49 @@ def test_figures_have_no_minus_zero_and_need_no_range() -> None:
     assert figures(StemQuality("poor", -0.04, -0.01, 3.0)) == "0.0 (0.0 to 3.0)"
     assert figures(StemQuality("fair", 3.0)) == "3.0"
     assert figures(StemQuality("silent")) == ""
+
+
+def _standing(state: State, **changes: Any) -> Standing:
+    order = Order(Place("telegram", "1", "2"), Wish(), {}, "Clair\nde Lune")
+    error = changes.pop("error", None)
+    return Standing(Job("1", order, state, 0.0, error=error), **changes)
+
+
+@pytest.mark.parametrize(
+    ("standing", "text"),
+    [
+        (_standing(State.PREPARING), "Clair de Lune: I am listening to it."),
+        (_standing(State.QUEUED, position=2, eta_s=110), "Clair de Lune: place 2 in the queue, about 2 minutes to go."),
+        (_standing(State.QUEUED, position=1), "Clair de Lune: place 1 in the queue."),
+        (
+            _standing(State.RUNNING, share=0.42, eta_s=20),
+            "Clair de Lune: separating, 42 %, less than a minute to go.",
+        ),
+        (_standing(State.FAILED, error="not an audio file"), "Clair de Lune: Not an audio file."),
+        (_standing(State.CANCELLED), "Clair de Lune: cancelled."),
+    ],
+)
+def test_a_status_is_one_line(standing: Standing, text: str) -> None:
+    assert replies.status(standing) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(5, "less than a minute"), (60, "1 minute"), (61, "2 minutes"), (5400, "1.5 hours"), (86400, "24 hours")],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert replies.duration(seconds) == text
+
+
+def test_a_note_keeps_within_its_limit_by_whole_sentences() -> None:
+    note = QualityNote({"vocals": StemQuality("good", 6.1, 4.7, 7.4)}, -38.2)
+    warnings = ["input is mono", "x" * 2000]
+    text = replies.result_note("Song", 72, note, warnings, 1024)
+    assert text.startswith("Song (1:12)\nEstimated quality")
+    assert text.endswith("Note: input is mono.")
+    assert len(replies.result_note("Song" * 999, 72, note, warnings, 100)) <= 100
+
+
+def test_help_has_five_lines() -> None:
+    assert replies.help_text().count("\n") == 4
+    assert "Reply" in replies.help_text(in_group=True)

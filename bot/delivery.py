@@ -1,0 +1,117 @@
+"""Which format and bitrate fits where: the ladder that results go down until a chat can take them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bot.jobs import Job, StoredResult
+from bot.names import file_name
+from bot.replies import stem_title
+from spectacles_engine import audio_files
+from spectacles_engine.errors import OutputError
+from spectacles_engine.messages import MIXES
+
+_AT_ONCE = 2
+_WAV_BYTES_PER_SAMPLE = 3
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A format, and its bitrate where one is to be chosen."""
+
+    format: str
+    bitrate_kbps: int | None = None
+
+    def upload_key(self, job: Job) -> str:
+        """Names the upload of a job's files on this rung. What one person calls a song, others are not to read."""
+        called = hashlib.sha256(f"{job.order.title}\0{job.order.performer}".encode()).hexdigest()[:16]
+        return f"{self.format}-{self.bitrate_kbps or ''}-{called}"
+
+
+LADDER = (Rung("flac"), Rung("mp3", 320), Rung("mp3", 192), Rung("mp3", 128), Rung("opus", 96))
+_FIRST = {"ogg": Rung("ogg", 256), "m4a": Rung("m4a", 256), "opus": Rung("opus", 192), "wav": Rung("wav")}
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """One file that is ready to be sent: a stem or a mix, called ``name``."""
+
+    name: str
+    path: Path
+    title: str
+    performer: str | None
+    rung: Rung
+    seconds: float
+
+    @property
+    def size_bytes(self) -> int:
+        return self.path.stat().st_size
+
+
+def rungs(format: str) -> tuple[Rung, ...]:
+    """The wished format, and what is tried after it where it is too large."""
+    if format in ("flac", "mp3"):
+        return tuple(rung for rung in LADDER if rung.format != "flac" or format == "flac")
+    after = {"wav": LADDER, "opus": LADDER[-1:]}.get(format, LADDER[2:])
+    return (_FIRST[format], *after)
+
+
+def could_fit(result: StoredResult, rung: Rung, most_bytes: int) -> bool:
+    """False if a file on this rung is larger than ``most_bytes`` for sure; FLAC has to be made to know."""
+    if rung.format == "wav":
+        return result.seconds * result.sample_rate * result.channels * _WAV_BYTES_PER_SAMPLE < most_bytes
+    # MP3 has a constant bitrate; the others keep theirs on average, and quiet stems stay below it
+    return rung.format != "mp3" or result.seconds * (rung.bitrate_kbps or 0) * 125 < most_bytes
+
+
+@asynccontextmanager
+async def made(job: Job, result: StoredResult, rung: Rung, most_bytes: int) -> AsyncIterator[Sequence[Parcel] | None]:
+    """The files that a job asks for, all on one rung, gone afterwards; None if one of them is too large.
+
+    Raises OutputError if they can't be written (a full disk).
+    """
+    if not could_fit(result, rung, most_bytes):
+        yield None
+        return
+    # beside the stems: what a killed bot leaves there goes when they go
+    with tempfile.TemporaryDirectory(prefix=".send-", dir=result.folder) as folder:
+        parcels = await _encode_all(job, result, rung, Path(folder))
+        yield parcels if all(parcel.size_bytes <= most_bytes for parcel in parcels) else None
+
+
+async def _encode_all(job: Job, result: StoredResult, rung: Rung, folder: Path) -> list[Parcel]:
+    turns = asyncio.Semaphore(_AT_ONCE)
+
+    async def encode(track: int, name: str) -> Parcel:
+        async with turns:
+            return await _encode(job, result, rung, name, track, folder)
+
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            encoding = [tasks.create_task(encode(track, name)) for track, name in enumerate(job.order.wish.names, 1)]
+    except* OutputError as failed:
+        raise failed.exceptions[0] from None
+    return [task.result() for task in encoding]
+
+
+async def _encode(job: Job, result: StoredResult, rung: Rung, name: str, track: int, folder: Path) -> Parcel:
+    title, performer = stem_title(job.order.title, name), job.order.performer
+    path = folder / file_name(job.order.title, name, rung.format)
+    stems = [result.stem(stem) for stem in MIXES.get(name, (name,))]
+    await audio_files.encode(
+        stems,
+        path,
+        rung.format,
+        bitrate_kbps=rung.bitrate_kbps,
+        title=title,
+        performer=performer,
+        album=job.order.title,
+        track=track,
+    )
+    return Parcel(name, path, title, performer, rung, result.seconds)

@@ -1,0 +1,77 @@
+"""What a person typed → what they want. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bot import replies
+from bot.jobs import Refused, Wish
+from spectacles_engine.messages import FORMATS, MIXES, STEMS
+
+
+@dataclass(frozen=True)
+class Command:
+    """An entry of a chat's menu."""
+
+    name: str
+    description: str
+
+
+COMMANDS = (
+    Command("stems", "All four stems of the song that you reply to, or some: /stems vocals drums"),
+    *(
+        Command(stem, f"Only the {stem}" if stem != "other" else "Only what is left: guitars, keys, …")
+        for stem in STEMS
+    ),
+    Command("karaoke", "Everything but the vocals"),
+    Command("queue", "Where your songs stand"),
+    Command("cancel", "End your waiting and running songs"),
+    Command("forget", "Delete everything that is stored of you"),
+    Command("privacy", "What is kept, and for how long"),
+    Command("help", "How it works"),
+)
+WISHES = ("stems", *STEMS, "karaoke")
+"""The commands that ask for something of a song."""
+
+_SYNONYMS: Mapping[str, str] = {
+    **dict.fromkeys(("vocal", "voice", "voices", "singing"), "vocals"),
+    **dict.fromkeys(("drum", "percussion"), "drums"),
+    **dict.fromkeys(("others", "rest"), "other"),
+    **dict.fromkeys(("instrumental", "no-vocals"), "karaoke"),
+}
+_ALL = ("all", "stems", "everything")
+
+
+def parse_wish(command: str, text: str = "") -> Wish:
+    """``command`` is one of ``WISHES``; ``text`` what follows it, ``vocals, drums mp3``.
+
+    Raises Refused with a sentence for a word that is nothing of this, and for two mixes or formats at once.
+    """
+    stems: set[str] = set()
+    mixes: set[str] = set()
+    formats: set[str] = set()
+    for word in (command, *re.split(r"[\s,;+&]+", text.strip())):
+        meant = word.strip("./").lower()
+        meant = _SYNONYMS.get(meant, meant)
+        if meant in STEMS:
+            stems.add(meant)
+        elif meant in MIXES:
+            mixes.add(meant)
+        elif meant in FORMATS:
+            formats.add(meant)
+        elif meant and meant not in (*_ALL, "and", "as"):
+            raise Refused(replies.unknown_word(word))
+    if len(mixes) > 1 or len(formats) > 1:
+        raise Refused(replies.one_at_a_time("mix" if len(mixes) > 1 else "format"))
+    ordered = tuple(stem for stem in STEMS if stem in stems)
+    return Wish(ordered or (() if mixes else STEMS), next(iter(mixes), None), next(iter(formats), None))
+
+
+def command_of(text: str, me: str | None = None) -> tuple[str, str] | None:
+    """``/stems@MyBot vocals`` → ``("stems", "vocals")``; None if it is no command, or one for another bot than ``me``."""
+    found = re.match(r"/(\w+)(?:@(\w+))?(?:\s+|$)(.*)", text, re.DOTALL)
+    if not found or (found[2] and me and found[2].lower() != me.lower()):
+        return None
+    return found[1].lower(), found[3].strip()

@@ -1,0 +1,97 @@
+"""The ladder: what is sent fits, and is what it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from bot.delivery import LADDER, Rung, could_fit, made, rungs
+from bot.jobs import Job, Order, Place, State, StoredResult, Wish
+from spectacles_engine.messages import STEMS, QualityNote
+
+DISCORD_BYTES = 10 << 20
+TELEGRAM_BYTES = 50_000_000
+RATE_HZ = 44_100
+
+
+def _job(wish: Wish, title: str = "AC/DC") -> Job:
+    order = Order(Place("web", "1", "1"), wish, {}, title, performer="Somebody")
+    return Job("id", order, State.DELIVERING, 0.0)
+
+
+def _result(folder: Path, seconds: float) -> StoredResult:
+    return StoredResult("a" * 64, folder, seconds, RATE_HZ, 2, QualityNote({}, None), (), 0.0)
+
+
+@pytest.fixture
+def result(tmp_path: Path) -> StoredResult:
+    random = np.random.default_rng(0)
+    for stem in STEMS:
+        soundfile.write(tmp_path / f"{stem}.flac", random.uniform(-0.1, 0.1, (2 * RATE_HZ, 2)), RATE_HZ, "PCM_24")
+    return _result(tmp_path, 2.0)
+
+
+def _fitting(seconds: float, format: str, most_bytes: int) -> list[Rung]:
+    result = _result(Path(), seconds)
+    return [rung for rung in rungs(format) if rung.format != "flac" and could_fit(result, rung, most_bytes)]
+
+
+def test_a_nine_minute_song_goes_down_the_ladder_on_discord() -> None:
+    assert _fitting(200, "mp3", DISCORD_BYTES)[0] == Rung("mp3", 320)
+    assert _fitting(540, "mp3", DISCORD_BYTES)[0] == Rung("mp3", 128)
+    assert _fitting(700, "mp3", DISCORD_BYTES)[0] == Rung("opus", 96)
+
+
+def test_an_hour_fits_into_telegram() -> None:
+    assert _fitting(3600, "mp3", TELEGRAM_BYTES)[0] == Rung("opus", 96)
+    assert _fitting(1240, "mp3", TELEGRAM_BYTES)[0] == Rung("mp3", 320)
+
+
+def test_wav_is_not_made_where_it_cannot_fit() -> None:
+    assert Rung("wav") not in _fitting(60, "wav", DISCORD_BYTES)
+    assert _fitting(30, "wav", DISCORD_BYTES)[0] == Rung("wav")
+
+
+@pytest.mark.parametrize("format", ["wav", "flac", "mp3", "ogg", "opus", "m4a"])
+def test_every_ladder_begins_with_the_wish_and_ends_with_the_smallest(format: str) -> None:
+    ladder = rungs(format)
+    assert ladder[0].format == format
+    assert ladder[-1] == LADDER[-1]
+    assert len(set(ladder)) == len(ladder)
+
+
+async def test_parcels_hold_what_was_asked_for_and_are_gone_afterwards(result: StoredResult) -> None:
+    async with made(_job(Wish(("vocals", "bass"), "no-bass")), result, Rung("mp3", 192), DISCORD_BYTES) as parcels:
+        assert parcels is not None
+        assert [parcel.path.name for parcel in parcels] == [
+            "AC_DC – vocals.mp3",
+            "AC_DC – bass.mp3",
+            "AC_DC – no-bass.mp3",
+        ]
+        assert [parcel.title for parcel in parcels][0] == "AC/DC – vocals"
+        for parcel in parcels:
+            info = soundfile.info(parcel.path)
+            assert (info.format, info.samplerate, info.channels) == ("MP3", RATE_HZ, 2)
+            assert parcel.size_bytes == pytest.approx(2 * 192 * 125, rel=0.1)
+    assert not list(result.folder.glob(".send-*"))
+
+
+async def test_a_mix_is_the_sum_of_its_stems(result: StoredResult) -> None:
+    async with made(_job(Wish((), "karaoke")), result, Rung("flac"), DISCORD_BYTES) as parcels:
+        assert parcels is not None
+        mixed, _ = soundfile.read(parcels[0].path)
+    parts = [soundfile.read(result.stem(stem))[0] for stem in ("drums", "bass", "other")]
+    np.testing.assert_allclose(mixed, sum(parts), atol=1e-5)
+
+
+async def test_what_turns_out_too_large_is_not_offered(result: StoredResult) -> None:
+    async with made(_job(Wish()), result, Rung("flac"), 100_000) as parcels:
+        assert parcels is None
+
+
+def test_uploads_of_another_title_are_another_upload() -> None:
+    assert Rung("mp3", 320).upload_key(_job(Wish())) == Rung("mp3", 320).upload_key(_job(Wish(("bass",))))
+    assert Rung("mp3", 320).upload_key(_job(Wish())) != Rung("mp3", 320).upload_key(_job(Wish(), "My secret"))

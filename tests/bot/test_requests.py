@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import pytest
+
+from bot.jobs import Refused, Wish
+from bot.requests import COMMANDS, WISHES, command_of, parse_wish
+from spectacles_engine.messages import STEMS
+
+
+@pytest.mark.parametrize(
+    ("command", "text", "wish"),
+    [
+        ("stems", "", Wish()),
+        ("stems", "all flac", Wish(format="flac")),
+        ("stems", "drums, Vocals", Wish(("vocals", "drums"))),
+        ("stems", "vocals+bass as MP3", Wish(("vocals", "bass"), format="mp3")),
+        ("vocals", "", Wish(("vocals",))),
+        ("vocals", "flac", Wish(("vocals",), format="flac")),
+        ("vocals", "and drums", Wish(("vocals", "drums"))),
+        ("stems", "drum voice", Wish(("vocals", "drums"))),
+        ("karaoke", "", Wish((), "karaoke")),
+        ("stems", "no-drums .wav", Wish((), "no-drums", "wav")),
+        ("karaoke", "vocals", Wish(("vocals",), "karaoke")),
+    ],
+)
+def test_what_people_type(command: str, text: str, wish: Wish) -> None:
+    assert parse_wish(command, text) == wish
+
+
+@pytest.mark.parametrize("text", ["guitar", "karaoke no-drums", "mp3 flac", "<b>vocals</b>"])
+def test_what_is_not_understood_gets_a_sentence(text: str) -> None:
+    with pytest.raises(Refused) as refused:
+        parse_wish("stems", text)
+    assert str(refused.value).endswith((".", "!"))
+
+
+def test_an_unknown_word_is_answered_with_what_there_is() -> None:
+    with pytest.raises(Refused, match=r"“guitar”.*vocals.*karaoke.*flac"):
+        parse_wish("stems", "guitar")
+
+
+def test_every_wish_is_in_the_menu_and_is_understood() -> None:
+    assert set(WISHES) <= {command.name for command in COMMANDS}
+    assert {parse_wish(stem).names for stem in STEMS} == {(stem,) for stem in STEMS}
+    assert all(len(command.description) <= 100 for command in COMMANDS)  # Discord's limit
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("/stems", ("stems", "")),
+        ("/Stems@SpecBot vocals\ndrums", ("stems", "vocals\ndrums")),
+        ("/stems@OtherBot", None),
+        ("stems", None),
+        ("see /stems", None),
+    ],
+)
+def test_commands_are_for_the_bot_that_they_name(text: str, found: tuple[str, str] | None) -> None:
+    assert command_of(text, "specbot") == found
