@@ -21,10 +21,8 @@ class Command:
 
 COMMANDS = (
     Command("stems", "All four stems of the song that you reply to, or some: /stems vocals drums"),
-    *(
-        Command(stem, f"Only the {stem}" if stem != "other" else "Only what is left: guitars, keys, …")
-        for stem in STEMS
-    ),
+    *(Command(stem, f"Only the {stem}") for stem in STEMS[:3]),
+    Command("other", "Only what is left: guitars, keys, strings"),
     Command("karaoke", "Everything but the vocals"),
     Command("queue", "Where your songs stand"),
     Command("cancel", "End your waiting and running songs"),
@@ -70,7 +68,7 @@ def parse_wish(command: str, text: str = "") -> Wish:
 
 
 def command_of(text: str, me: str | None = None) -> tuple[str, str] | None:
-    """``/stems@MyBot vocals`` → ``("stems", "vocals")``; None if it is no command, or one for another bot than ``me``."""
+    """``/stems@MyBot vocals`` → ``("stems", "vocals")``; None if it is none, or for another bot than ``me``."""
     found = re.match(r"/(\w+)(?:@(\w+))?(?:\s+|$)(.*)", text, re.DOTALL)
     if not found or (found[2] and me and found[2].lower() != me.lower()):
         return None

@@ -71,7 +71,7 @@ async def test_parcels_hold_what_was_asked_for_and_are_gone_afterwards(result: S
             "AC_DC – bass.mp3",
             "AC_DC – no-bass.mp3",
         ]
-        assert [parcel.title for parcel in parcels][0] == "AC/DC – vocals"
+        assert parcels[0].title == "AC/DC – vocals"
         for parcel in parcels:
             info = soundfile.info(parcel.path)
             assert (info.format, info.samplerate, info.channels) == ("MP3", RATE_HZ, 2)
