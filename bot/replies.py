@@ -185,6 +185,19 @@ def help_text(*, in_group: bool = False) -> str:
     )
 
 
+def help_on_discord() -> str:
+    """Five lines: there, commands have options, and the menu of a message takes the place of a reply."""
+    return "\n".join(
+        (
+            "/separate takes a song, a voice note or a video, and I send its vocals, drums, bass and the rest as four files.",
+            "A song that is here already: right-click it, or hold it, then Apps › Separate stems. Or just send me one privately.",
+            "Only some, or another format: /separate has stems (vocals, karaoke, …) and format (mp3, flac, wav, …).",
+            "/queue tells where your songs stand, and /cancel ends them.",
+            "/privacy says what is kept, and /forget deletes all of it.",
+        )
+    )
+
+
 def welcome() -> str:
     """``/start``."""
     return f"Hello! I take songs apart.\n{help_text()}"
@@ -203,6 +216,11 @@ def privacy(keep_hours: float) -> str:
 def no_song() -> str:
     """A command that is a reply to nothing that can be separated."""
     return "Which song? Reply to it with this command, or send it with the command as its caption."
+
+
+def nothing_to_hear() -> str:
+    """A message that holds no file which could be a song."""
+    return "There is no audio or video in that message."
 
 
 def unknown_word(word: str) -> str:
