@@ -28,7 +28,6 @@ import soundfile
 
 from bot.config import LimitSettings, Settings, StorageSettings
 from bot.jobs import DeliveryError, Job, Order, Place, Standing, State, StoredResult, Wish
-from bot.patience import Patience
 from bot.service import SeparationService
 from bot.stations import Inspect
 from bot.store import JobStore
@@ -116,9 +115,10 @@ class Figures:
     def lines(self) -> list[str]:
         """For people."""
         told = ", ".join(f"{count} × {sentence}" for sentence, count in self.sentences.most_common())
+        failed = self.accepted - self.stems
         fastest, slowest = min(self.chat_waits_s), max(self.chat_waits_s)
         return [
-            f"{self.accepted} jobs in {self.wall_s:.1f} s: {self.stems} as stems, {self.accepted - self.stems} as a sentence",
+            f"{self.accepted} jobs in {self.wall_s:.1f} s: {self.stems} as stems, {failed} as a sentence",
             f"  ({told})",
             f"{self.lost} lost, {self.answered_twice} answered twice, {self.in_the_wrong_chat} in the wrong chat",
             f"engine started {self.engine_starts} times; left over: {', '.join(self.left_over) or 'nothing'}",
@@ -138,8 +138,7 @@ async def measure(load: Load, folder: Path, inspect: Inspect = audio_files.inspe
     engine = EngineProcess(options, target=fake_engine.main, patience=EnginePatience(stall_s=load.stall_s))
     settings = Settings(data_dir=folder / "data", limits=LimitSettings(), storage=StorageSettings(keep_free_mb=0))
     store = JobStore(settings.data_folder)
-    patience = Patience(last_words_s=(0.0, 0.2, 0.2, 0.2, 0.2, 0.2))
-    service = SeparationService(settings, store, [engine], inspect=inspect, patience=patience)
+    service = SeparationService(settings, store, [engine], inspect=inspect)
     service.attach("load", chats)
     started = time.monotonic()
     children: set[int] = set()

@@ -85,23 +85,25 @@ class Announcer:
             event.set()
 
     async def _tell(self, job_id: str, courier: Courier) -> None:
+        failures = 0
         try:
             while job_id in self._news:
                 self._news.discard(job_id)
                 standing = self._latest(job_id)
                 if standing is None:
                     return
-                is_final = standing.job.state.is_final
-                for pause_s in self._patience.last_words_s if is_final else (0.0,):
-                    await asyncio.sleep(pause_s)
-                    if await self._is_said(courier, standing):
-                        break
+                failures = 0 if await self._is_said(courier, standing) else failures + 1
+                if 0 < failures <= len(self._patience.again_s):
+                    self._news.add(job_id)
+                    await asyncio.sleep(self._patience.again_s[failures - 1])
+                    continue
                 if job_id in self._unheard:
                     self._unheard[job_id].set()
-                if is_final:
+                if standing.job.state.is_final:
                     self._unheard.pop(job_id, None)
                     self._on_told(job_id)
                     return
+                failures = 0
                 await asyncio.sleep(0 if self._is_closed else self._patience.pace_s)
         finally:
             self._tasks.pop(job_id, None)

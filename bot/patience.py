@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Patience:
     """All in seconds. Tests are less patient.
 
-    ``fetch_s``, ``tell_s``, ``deliver_s``: one call of a courier. ``pace_s``: between two tellings of a job;
-    ``last_words_s``: before each attempt to tell its end. ``first_word_s``: how long stems wait for a job's first word.
+    ``fetch_s``, ``tell_s``, ``deliver_s``: one call of a courier. ``pace_s``: between two tellings of a job; ``again_s``:
+    before another attempt, where one failed. ``first_word_s``: how long stems wait for a job's first word.
     ``restart_s``: until an engine that cannot be started is tried again: the second time, the third …;
     ``tidy_s``: between two looks for what is no longer kept; ``goodbye_s``: for deliveries, and words, at the end.
     """
@@ -19,7 +19,7 @@ class Patience:
     tell_s: float = 120.0
     deliver_s: float = 3600.0
     pace_s: float = 0.3
-    last_words_s: tuple[float, ...] = (0.0, 2.0, 10.0)
+    again_s: tuple[float, ...] = (0.5, 3.0, 10.0)
     first_word_s: float = 10.0
     restart_s: tuple[float, ...] = (3.0, 30.0, 120.0)
     tidy_s: float = 300.0
