@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Any, Protocol, Self, cast
 
 import discord
+
+from bot import replies
 
 Interaction = discord.Interaction[Any]
 """The library leaves the kind of client open in most places."""
@@ -41,17 +42,17 @@ class JobButton(
         await cast(Handler, interaction.client).tapped(interaction, self.action, self.job_id)
 
 
-def cancel_view(job_id: str, label: str) -> discord.ui.View:
+def cancel_view(job_id: str) -> discord.ui.View:
     """The button under a job that waits or runs."""
     view = discord.ui.View(timeout=None)
-    view.add_item(JobButton("cancel", job_id, label))
+    view.add_item(JobButton("cancel", job_id, replies.CANCEL_BUTTON))
     return view
 
 
-def result_view(job_id: str, labels: Iterable[tuple[str, str]], delete_label: str) -> discord.ui.View:
-    """The buttons under stems; ``labels``: actions and what is written on them."""
+def result_view(job_id: str) -> discord.ui.View:
+    """The buttons under stems."""
     view = discord.ui.View(timeout=None)
-    for action, label in labels:
+    for action, label in replies.BUTTONS:
         view.add_item(JobButton(action, job_id, label))
-    view.add_item(JobButton("delete", job_id, delete_label, discord.ButtonStyle.danger))
+    view.add_item(JobButton("delete", job_id, replies.DELETE_BUTTON, discord.ButtonStyle.danger))
     return view

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import discord
 from discord import app_commands
 from discord.ext import commands
@@ -9,10 +11,11 @@ from discord.ext import commands
 from bot.discord_buttons import Interaction
 from bot.discord_desk import Desk
 from bot.discord_orders import songs_in
+from bot.requests import COMMANDS
 from spectacles_engine.messages import FORMATS, MIXES, STEMS
 
 MENU = "Separate stems"
-_ALL = "all four stems"
+_SAYS = {command.name: command.description for command in COMMANDS}
 _FORMATS = [app_commands.Choice(name=name, value=name) for name in FORMATS]
 
 
@@ -43,25 +46,26 @@ class Commands(commands.Cog):
 
     @separate.autocomplete("stems")
     async def _suggest_stems(self, interaction: Interaction, typed: str) -> list[app_commands.Choice[str]]:
-        names = [_ALL, *STEMS, *MIXES]
-        return [app_commands.Choice(name=name, value=name) for name in names if typed.lower() in name]
+        *chosen, last = re.split(r"[\s,]+", typed.lower())
+        names = [name for name in (*STEMS, *MIXES) if name.startswith(last) and name not in chosen]
+        return [app_commands.Choice(name=text, value=text) for text in (", ".join((*chosen, name)) for name in names)]
 
-    @app_commands.command(name="queue", description="Shows where the songs of this channel stand")
+    @app_commands.command(name="queue", description=_SAYS["queue"])
     async def queue(self, interaction: Interaction) -> None:
         await self._desk.queue(interaction)
 
-    @app_commands.command(name="cancel", description="Ends your songs in this channel, waiting or running")
+    @app_commands.command(name="cancel", description=_SAYS["cancel"])
     async def cancel(self, interaction: Interaction) -> None:
         await self._desk.cancel(interaction)
 
-    @app_commands.command(name="forget", description="Deletes all that is stored of you")
+    @app_commands.command(name="forget", description=_SAYS["forget"])
     async def forget(self, interaction: Interaction) -> None:
         await self._desk.forget(interaction)
 
-    @app_commands.command(name="privacy", description="Says what is kept, and for how long")
+    @app_commands.command(name="privacy", description=_SAYS["privacy"])
     async def privacy(self, interaction: Interaction) -> None:
         await self._desk.privacy(interaction)
 
-    @app_commands.command(name="help", description="Says how to use SpecTacles")
+    @app_commands.command(name="help", description=_SAYS["help"])
     async def help(self, interaction: Interaction) -> None:
         await self._desk.help(interaction)

@@ -14,11 +14,11 @@ from weakref import WeakValueDictionary
 
 import discord
 
-from bot import discord_drafts as drafts
-from bot import replies
+from bot import delivery, replies
 from bot.config import Settings
 from bot.discord_buttons import cancel_view, result_view
 from bot.discord_http import Gone, download, insist
+from bot.discord_orders import plain
 from bot.jobs import DeliveryError, Job, Refused, Standing, State, StoredResult
 from bot.service import SeparationService
 
@@ -26,6 +26,12 @@ log = logging.getLogger(__name__)
 
 _TOO_LARGE, _NO_HISTORY = 40005, 160002
 """Discord's numbers: a file is too large; a reply needs the permission to read the history."""
+
+_FORMAT = "mp3"
+"""Plays in the chat itself."""
+
+_MOST_CHARACTERS = 1700
+"""Of 2000; escaped markup and a sentence about the size need the rest."""
 
 
 class Pace:
@@ -74,7 +80,7 @@ class DiscordCourier:
                 fresh = await self._fresh_url(job)
                 await insist(lambda: download(self._client, fresh, to, most_bytes))
         except Gone as gone:
-            raise Refused(drafts.song_gone()) from gone
+            raise Refused(replies.song_gone()) from gone
 
     async def tell(self, standing: Standing) -> None:
         """See Courier."""
@@ -95,15 +101,17 @@ class DiscordCourier:
     async def deliver(self, job: Job, result: StoredResult) -> None:
         """See Courier."""
         await self._when_ready()
-        text = drafts.caption(_title(job), replies.quality_note(result.note), result.seconds)
+        most_bytes = self._most_bytes(job)
+        wished, *smaller = delivery.rungs(job.order.wish.format or _FORMAT)
         try:
-            async for files in drafts.offers(job, result, self._most_bytes(job)):
-                if await self._takes(job, text, files):
-                    return
+            for rung in (wished, *smaller):
+                async with delivery.made(job, result, rung, most_bytes) as parcels:
+                    if parcels and await self._takes(job, _note(job, result, rung, wished, most_bytes), parcels):
+                        return
         except (discord.Forbidden, discord.NotFound) as error:
             log.info("job %s: its channel takes no stems (%s)", job.id, error)
-            raise DeliveryError(drafts.cannot_write_here()) from error
-        raise DeliveryError(drafts.too_long_for_this_chat())
+            raise DeliveryError(replies.cannot_write_here()) from error
+        raise DeliveryError(replies.too_large_to_send(most_bytes))
 
     async def _fresh_url(self, job: Job) -> str:
         """A new address of the song, from the message that holds it; raises Gone."""
@@ -147,12 +155,12 @@ class DiscordCourier:
         if job.status:
             await insist(self._status_message(job).delete)
 
-    async def _takes(self, job: Job, text: str, files: Sequence[Path]) -> bool:
+    async def _takes(self, job: Job, text: str, parcels: Sequence[delivery.Parcel]) -> bool:
         """Sends stems; False if they are too large after all."""
 
         def content() -> dict[str, Any]:
-            view = result_view(job.id, drafts.BUTTONS, "Delete")
-            return {"files": [discord.File(file) for file in files], "view": view}
+            files = [discord.File(parcel.path, description=parcel.title) for parcel in parcels]
+            return {"files": files, "view": result_view(job.id)}
 
         try:
             await self._send(job, "r", text, content)
@@ -192,15 +200,17 @@ class DiscordCourier:
         return guild.filesize_limit if guild else discord.utils.DEFAULT_FILE_SIZE_LIMIT_BYTES
 
 
-def _title(job: Job) -> str:
-    """On one line, without markup; ``allowed_mentions`` sees to it that nobody is pinged."""
-    return discord.utils.escape_markdown(" ".join(job.order.title.split()))
-
-
 def _status(standing: Standing) -> str:
-    return drafts.status(standing, _title(standing.job))
+    return plain(replies.status(standing))
+
+
+def _note(job: Job, result: StoredResult, rung: delivery.Rung, wished: delivery.Rung, most_bytes: int) -> str:
+    text = replies.result_note(job.order.title, result.seconds, result.note, result.warnings, _MOST_CHARACTERS)
+    if rung != wished:
+        text += "\n" + replies.smaller_format(rung.format, rung.bitrate_kbps, most_bytes)
+    return plain(text)
 
 
 def _status_view(job: Job) -> discord.ui.View | None:
     """A job that is being sent is past cancelling."""
-    return cancel_view(job.id, "Cancel") if job.state in (State.PREPARING, State.QUEUED, State.RUNNING) else None
+    return cancel_view(job.id) if job.state in (State.PREPARING, State.QUEUED, State.RUNNING) else None

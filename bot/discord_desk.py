@@ -9,11 +9,10 @@ from dataclasses import replace
 
 import discord
 
-from bot import discord_drafts as drafts
-from bot import replies
+from bot import replies, requests
 from bot.config import Settings
 from bot.discord_buttons import Interaction
-from bot.discord_orders import PLATFORM, is_served, lacks, order, songs_in
+from bot.discord_orders import PLATFORM, is_served, lacks, order, plain, songs_in
 from bot.jobs import Job, Order, Place, Refused, Wish
 from bot.service import SeparationService
 from spectacles_engine.messages import MIXES
@@ -24,8 +23,7 @@ log = logging.getLogger(__name__)
 class Desk:
     """Answers commands, taps and private messages; what takes longer comes through the courier.
 
-    Answers to an interaction are seen by that person alone, and the first of them is given before anything else is done:
-    Discord waits for three seconds.
+    Answers to an interaction are seen by that person alone. The first comes before all work: Discord waits 3 s.
     """
 
     def __init__(self, settings: Settings, service: SeparationService) -> None:
@@ -42,10 +40,14 @@ class Desk:
     ) -> None:
         """Orders the stems of ``songs``, which are a ``message``'s unless they came with the command."""
         await _take_time(interaction)
-        wish = drafts.parse(text)
         place, guild = _place(interaction), interaction.guild_id
+        try:
+            wish = requests.parse_wish("stems", text)
+        except Refused as refused:
+            await _answer(interaction, str(refused))
+            return
         orders = [order(place, wish, song, guild=guild, message=message) for song in songs]
-        await _answer(interaction, await self._ordered(interaction, orders) if orders else drafts.no_song())
+        await _answer(interaction, await self._ordered(interaction, orders) if orders else replies.nothing_to_hear())
 
     async def private_message(self, message: discord.Message) -> None:
         """A song is separated, and the words beside it say how; words alone are answered with help."""
@@ -53,24 +55,26 @@ class Desk:
         if not is_served(self._settings.discord, None, [message.channel.id]):
             await message.reply(replies.chat_not_allowed())
         elif songs := songs_in(message):
-            wish = drafts.parse(message.content)
+            wish = Wish()
+            with suppress(Refused):  # words that are no wish are just words
+                wish = requests.parse_wish("stems", message.content)
             refusals = await self._accept([order(place, wish, song, guild=None, message=message) for song in songs])
             if refusals:
-                await message.reply(refusals)
+                await message.reply(plain(refusals))
         else:
-            await message.reply(drafts.no_song() if message.attachments else drafts.help_text())
+            await message.reply(replies.nothing_to_hear() if message.attachments else replies.help_on_discord())
 
     async def tapped(self, interaction: Interaction, action: str, job_id: str) -> None:
         """A tap on a button under a message about a job."""
         await _take_time(interaction)
         job = self._service.job(job_id)
         if job is None:
-            answer = drafts.no_longer_stored()
+            answer = replies.no_longer_stored()
         elif action in ("cancel", "delete") and job.place != _place(interaction):
-            answer = drafts.not_yours()
+            answer = replies.not_yours()
         elif action == "cancel":
             ended = await self._service.cancel(job.id, job.place)
-            answer = drafts.cancelled([ended] if ended else [])
+            answer = replies.cancelled([ended] if ended else [])
         elif action == "delete":
             answer = await self._delete(interaction, job)
         else:
@@ -82,7 +86,7 @@ class Desk:
         if interaction.message:
             with suppress(discord.NotFound):
                 await interaction.message.delete()
-        return drafts.deleted()
+        return replies.deleted()
 
     async def _ordered(self, interaction: Interaction, orders: Sequence[Order]) -> str:
         channel = interaction.channel
@@ -90,8 +94,8 @@ class Desk:
         if not is_served(self._settings.discord, interaction.guild_id, [interaction.channel_id or 0, *parents]):
             return replies.chat_not_allowed()
         if interaction.guild_id and _lacks_permission(interaction):
-            return drafts.cannot_write_here()
-        return await self._accept(orders) or drafts.accepted()
+            return replies.cannot_write_here()
+        return await self._accept(orders) or replies.accepted()
 
     async def _accept(self, orders: Sequence[Order]) -> str:
         """What is said about those that are refused."""
@@ -106,30 +110,30 @@ class Desk:
     # Jobs, and what is said without one.
 
     async def queue(self, interaction: Interaction) -> None:
-        """Where the jobs of this channel stand."""
+        """Where a person's songs in this channel stand."""
         await _take_time(interaction)
         place = _place(interaction)
-        await _answer(interaction, drafts.queue(self._service.jobs(place, everyone=True), place.person))
+        await _answer(interaction, replies.queue(self._service.jobs(place)))
 
     async def cancel(self, interaction: Interaction) -> None:
         """Ends what a person has waiting or running in this channel."""
         await _take_time(interaction)
         place = _place(interaction)
         ended = [await self._service.cancel(standing.job.id, place) for standing in self._service.jobs(place)]
-        await _answer(interaction, drafts.cancelled([job for job in ended if job]))
+        await _answer(interaction, replies.cancelled([job for job in ended if job]))
 
     async def forget(self, interaction: Interaction) -> None:
         """Deletes all that is stored of a person."""
         await _take_time(interaction)
-        await _answer(interaction, drafts.forgotten(await self._service.forget(_place(interaction))))
+        await _answer(interaction, replies.forgotten(await self._service.forget(_place(interaction))))
 
     async def privacy(self, interaction: Interaction) -> None:
         """What is kept, and for how long."""
-        await interaction.response.send_message(drafts.privacy(self._settings.storage.keep_hours), ephemeral=True)
+        await interaction.response.send_message(replies.privacy(self._settings.storage.keep_hours), ephemeral=True)
 
     async def help(self, interaction: Interaction) -> None:
         """How it is used."""
-        await interaction.response.send_message(drafts.help_text(), ephemeral=True)
+        await interaction.response.send_message(replies.help_on_discord(), ephemeral=True)
 
     async def apologise(self, interaction: Interaction, error: BaseException) -> None:
         """After an error: the sentence of a refusal, or that the mistake is ours; then the log has the rest."""
@@ -148,7 +152,7 @@ async def _take_time(interaction: Interaction) -> None:
 
 
 async def _answer(interaction: Interaction, text: str) -> None:
-    await interaction.edit_original_response(content=text)
+    await interaction.edit_original_response(content=plain(text))
 
 
 def _place(interaction: Interaction) -> Place:

@@ -26,7 +26,7 @@ def songs_in(message: discord.Message) -> list[discord.Attachment]:
 def order(
     place: Place, wish: Wish, song: discord.Attachment, *, guild: int | None, message: discord.Message | None
 ) -> Order:
-    """``guild``: None in private; ``message``: which holds the song, and is answered; an option of a command has none."""
+    """``guild``: None in private. ``message`` holds the song, and is answered; a song that comes with a command has none."""
     message_id = message.id if message else None
     source = {"guild": guild, "message": message_id, "attachment": song.id, "url": song.url}
     return Order(
@@ -39,6 +39,11 @@ def order(
         seconds=song.duration,
         answers={"message": message_id} if message_id else {},
     )
+
+
+def plain(text: str) -> str:
+    """``text`` as it reads: what is markup to Discord comes from a title."""
+    return discord.utils.escape_markdown(text)
 
 
 def is_served(settings: DiscordSettings, guild: int | None, channels: Sequence[int]) -> bool:

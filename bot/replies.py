@@ -189,8 +189,8 @@ def help_on_discord() -> str:
     """Five lines: there, commands have options, and the menu of a message takes the place of a reply."""
     return "\n".join(
         (
-            "/separate takes a song, a voice note or a video, and I send its vocals, drums, bass and the rest as four files.",
-            "A song that is here already: right-click it, or hold it, then Apps › Separate stems. Or just send me one privately.",
+            "/separate takes a song, voice note or video, and I send its vocals, drums, bass and the rest as four files.",
+            "A song that is here already: right-click or hold it, then Apps › Separate stems. Or send me one privately.",
             "Only some, or another format: /separate has stems (vocals, karaoke, …) and format (mp3, flac, wav, …).",
             "/queue tells where your songs stand, and /cancel ends them.",
             "/privacy says what is kept, and /forget deletes all of it.",

@@ -115,7 +115,7 @@ class World:
         flags = discord.MessageFlags(voice=True).value if voice_s else 0
         message = backend.create_message(channel.id, who.id, text, attachments=attachments, flags=flags)
         await self.env.settle()
-        return next(seen for seen in channel.history() if seen.id == message.id)
+        return cast(discord.Message, next(seen for seen in channel.history() if seen.id == message.id))
 
     def texts(self, channel: Any) -> list[str]:
         """The bot's messages in a channel, each with the names of its files; nobody's private answers."""
@@ -139,6 +139,10 @@ class World:
         """Waits until no job is left, and everybody was told."""
         store = self.service._store
         await self.until(lambda: not store.unfinished() and not store.untold())
+
+    def separations(self) -> int:
+        """How many songs the fake engine has begun."""
+        return len(list((self.settings.data_folder.parent / "engine").glob("*.attempts")))
 
     def file(self, attachment: discord.Attachment) -> bytes:
         return cast(bytes, self.env.backend.cdn.get(attachment.url))
