@@ -18,7 +18,7 @@ from spectacles_engine.separators import Separator
 
 BLOCK_SAMPLES = SAMPLE_RATE_HZ
 """Streams are regrouped to blocks of one second where they are zipped."""
-MIXER_CHUNK_SAMPLES = 10 * SAMPLE_RATE_HZ
+MIXER_CHUNK_SAMPLES = 5 * SAMPLE_RATE_HZ
 MIXER_MARGIN_SAMPLES = 4096
 MIXER_OVERLAP = 0.02
 

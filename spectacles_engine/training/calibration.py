@@ -23,7 +23,7 @@ from spectacles_engine.ensemble import BLOCK_SAMPLES, Block, Ensemble, blend
 from spectacles_engine.messages import STEMS
 from spectacles_engine.mixers import Mixer, Names
 from spectacles_engine.quality import FEATURES, Calibration, Meter
-from spectacles_engine.training.estimates import Examples, StoredEstimates
+from spectacles_engine.training.estimates import Example, StoredEstimates
 from spectacles_engine.training.scoring import USDR, SongScores
 
 RIDGE = 1.0
@@ -62,7 +62,7 @@ def observe(separations: Iterable[Separation]) -> Observations:
     return found
 
 
-def separated(ensemble: Ensemble, examples: Examples) -> Iterator[Separation]:
+def separated(ensemble: Ensemble, examples: Iterable[Example]) -> Iterator[Separation]:
     """Separates songs."""
     for example in tqdm(examples, desc="separated", unit="song"):
         yield Separation(ensemble.names(), example.references, ensemble.separate([example.mixture]))

