@@ -251,8 +251,9 @@ class SeparationService:
             if made.seconds > 0:
                 self._store.note_speed(self._setup, made.elapsed_s, made.seconds)
                 self._board.elapsed_per_second = self._store.speed(self._setup)
+            self._shelf.tidy(self._spared())
         except StoreError:
-            log.exception("job %s: what it took cannot be stored", payer.id)
+            log.exception("job %s: what it took cannot be noted", payer.id)
 
     def _look_soon(self) -> None:
         """Has all stations look at what has changed, once for all that changes now."""

@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 from bot.config import StorageSettings
@@ -49,6 +50,8 @@ class Shelf:
             self.drop_result(other)
         _clear(self._songs, self.songs)
         _clear(self._results, {audio for audio in kept if self.result(audio)})
+        for folder in self._results.iterdir():
+            _clear_unfinished(folder)
 
     # A song on its way in.
 
@@ -171,18 +174,30 @@ def is_disk_full(error: BaseException) -> bool:
 def _clear(folder: Path, known: Collection[str]) -> None:
     for path in folder.iterdir():
         if path.name not in known:
-            log.info("%s is left over, and deleted", path)
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                _unlink(path)
+            _delete(path)
+
+
+def _clear_unfinished(folder: Path) -> None:
+    """What was being made for a chat beside the stems has a name that starts with a dot, or ends as a part."""
+    for path in folder.iterdir():
+        if path.name.startswith(".") or path.suffix == ".part":
+            _delete(path)
+
+
+def _delete(path: Path) -> None:
+    log.info("%s is left over, and deleted", path)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        _unlink(path)
 
 
 def _size_bytes(folder: Path) -> int:
-    try:
-        return sum(entry.stat().st_size for entry in os.scandir(folder) if entry.is_file())
-    except FileNotFoundError:
-        return 0
+    size_bytes = 0
+    for path in folder.glob("*"):
+        with suppress(FileNotFoundError):  # gone meanwhile
+            size_bytes += path.stat().st_size if path.is_file() else 0
+    return size_bytes
 
 
 def _unlink(path: Path) -> None:

@@ -30,7 +30,7 @@ from spectacles_engine.errors import SpecTaclesError
 log = logging.getLogger(__name__)
 
 MOST_ARRIVALS = 4
-MOST_DELIVERIES = 16
+MOST_DELIVERIES = 8
 
 
 class Inspect(Protocol):

@@ -12,6 +12,7 @@ import pytest
 from bot.config import EngineSettings
 from bot.jobs import Job, Refused, Standing, State
 from bot.store import JobStore
+from spectacles_engine.messages import STEMS
 from tests.service_fakes import FakeCourier, FakeEngine, audio_of, eventually, house, order
 
 
@@ -107,10 +108,14 @@ async def test_leftovers_of_a_killed_bot_are_cleaned_up(tmp_path: Path) -> None:
     for name in left:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("left over", encoding="utf-8")
+    for name in (".send-x/a.mp3", ".encode-y/a.mp3", "peaks.part"):
+        (tmp_path / "results" / audio_of("a") / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "results" / audio_of("a") / name).write_text("left over", encoding="utf-8")
     # a result that lacks a stem is none
     (tmp_path / "results" / audio_of("b") / "drums.flac").unlink()
     async with house(tmp_path) as home:
-        assert {name.split("/")[1] for name in home.files()} == {audio_of("a")}
+        stems = {f"results/{audio_of('a')}/{stem}.flac" for stem in STEMS}
+        assert set(home.files()) == {f"results/{audio_of('a')}", *stems}
         assert home.store.result(audio_of("b")) is None
         assert (await home.told(await home.service.accept(order("b", chat="2")))).state is State.DONE
 
