@@ -46,9 +46,9 @@ def noise(samples: int, channels: int, rate: int) -> Sound:
     return sound
 
 
-def decode(path: Path, **limits: float) -> tuple[Sound, int, list[str]]:
+def decode(path: Path, longest_s: float = 3600.0, deadline_s: float = 600.0) -> tuple[Sound, int, list[str]]:
     """All of a file at 44.1 kHz, its length in its own samples, and the warnings."""
-    with open_song(path, **limits) as song:
+    with open_song(path, longest_s=longest_s, deadline_s=deadline_s) as song:
         blocks = list(song.blocks())
         assert all(block.dtype == np.float32 and block.shape[0] == 2 for block in blocks)
         assert all(block.shape[1] <= 2.1 * 44_100 for block in blocks)
