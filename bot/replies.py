@@ -5,25 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bot.jobs import Forgotten, Job, Standing, State
+from bot.words import ENGLISH, sentence
 from spectacles_engine.messages import FORMATS, MIXES, STEMS, QualityNote, StemQuality, WeakSpot
 
 AUDIBLE_RESIDUAL_DB = -20.0
 """Above this, what no stem took is worth a sentence."""
 
 
-def quality_note(note: QualityNote) -> str:
+def quality_note(note: QualityNote, language: str = ENGLISH) -> str:
     """The estimate of every stem, the weakest passages, and what was left over if it can be heard."""
     order = [*(stem for stem in STEMS if stem in note.stems), *(name for name in note.stems if name not in STEMS)]
     sentences = []
     if order and all(note.stems[name].grade == "unknown" for name in order):
-        sentences.append("There is no estimate of the quality for this blend.")
+        sentences.append(sentence("note.unknown", language))
     elif order:
-        grades = " · ".join(_grade(name, note.stems[name]) for name in order)
-        sentences.append(f"Estimated quality (dB SDR, 80 % range): {grades}.")
+        grades = " · ".join(_grade(name, note.stems[name], language) for name in order)
+        sentences.append(sentence("note.estimated", language, grades=grades))
     if note.weak_spots:
-        sentences.append(f"Weakest: {', '.join(map(_passage, note.weak_spots))}.")
+        passages = ", ".join(_passage(spot, language) for spot in note.weak_spots)
+        sentences.append(sentence("note.weakest", language, passages=passages))
     if note.residual_db is not None and note.residual_db > AUDIBLE_RESIDUAL_DB:
-        sentences.append(f"What is in no stem: {_db(note.residual_db)} dB against the mixture.")
+        sentences.append(sentence("note.residual", language, db=_db(note.residual_db, language)))
     return " ".join(sentences)
 
 
@@ -34,32 +36,40 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
-def figures(quality: StemQuality) -> str:
+def figures(quality: StemQuality, language: str = ENGLISH) -> str:
     """``6.1 (4.7–7.4)``, or an empty string where nothing is estimated."""
     if quality.estimated_sdr_db is None:
         return ""
     if quality.low_db is None or quality.high_db is None:
-        return _db(quality.estimated_sdr_db)
+        return _db(quality.estimated_sdr_db, language)
     # A dash between two minus signs cannot be read.
-    dash = " to " if quality.low_db < 0 else "–"
-    return f"{_db(quality.estimated_sdr_db)} ({_db(quality.low_db)}{dash}{_db(quality.high_db)})"
+    dash = f" {sentence('note.to', language)} " if quality.low_db < 0 else "–"
+    low_and_high = dash.join(_db(bound, language) for bound in (quality.low_db, quality.high_db))
+    return f"{_db(quality.estimated_sdr_db, language)} ({low_and_high})"
 
 
-def _grade(name: str, quality: StemQuality) -> str:
+def _grade(name: str, quality: StemQuality, language: str) -> str:
+    stem = _stem(name, language)
     if quality.grade == "silent":
-        return f"{name} silent"
+        return f"{stem} {sentence('grade.silent', language)}"
     if quality.estimated_sdr_db is None:
-        return f"{name}: no estimate"
-    return f"{name} {figures(quality)} {quality.grade}"
+        return sentence("note.no_estimate", language, stem=stem)
+    return f"{stem} {figures(quality, language)} {sentence(f'grade.{quality.grade}', language)}"
 
 
-def _passage(spot: WeakSpot) -> str:
-    return f"{spot.stem} at {clock(spot.from_s)}–{clock(spot.to_s)}"
+def _passage(spot: WeakSpot, language: str) -> str:
+    start, end = clock(spot.from_s), clock(spot.to_s)
+    return sentence("note.passage", language, stem=_stem(spot.stem, language), start=start, end=end)
 
 
-def _db(value: float) -> str:
+def _stem(name: str, language: str) -> str:
+    return name if language == ENGLISH or name not in STEMS else sentence(f"stem.{name}", language)
+
+
+def _db(value: float, language: str) -> str:
     rounded = round(value, 1) + 0.0  # no minus before a zero
-    return f"{rounded:.1f}".replace("-", "−")
+    text = f"{rounded:.1f}".replace("-", "−")
+    return text if language == ENGLISH else text.replace(".", ",")
 
 
 # What becomes of a song: one message that counts up, then the stems and a note.
@@ -116,9 +126,9 @@ def result_note(title: str, seconds: float, note: QualityNote, warnings: Sequenc
     """What goes with the stems, within ``most`` characters: whole sentences are left out at the end."""
     about = [quality_note(note), *(f"Note: {warning}." for warning in warnings)]
     text = f"{song_title(title)} ({clock(seconds)})"
-    for sentence in filter(None, about):
-        if len(text) + 1 + len(sentence) <= most:
-            text += f"\n{sentence}"
+    for line in filter(None, about):
+        if len(text) + 1 + len(line) <= most:
+            text += f"\n{line}"
     return text
 
 
@@ -189,8 +199,8 @@ def help_on_discord() -> str:
     """Five lines: there, commands have options, and the menu of a message takes the place of a reply."""
     return "\n".join(
         (
-            "/separate takes a song, voice note or video, and I send its vocals, drums, bass and the rest as four files.",
-            "A song that is here already: right-click or hold it, then Apps › Separate stems. Or send me one privately.",
+            "/separate takes a song, voice note or video, and I send its vocals, drums, bass and the rest as files.",
+            "A song that is here already: right-click or hold it, Apps › Separate stems. Or send me one privately.",
             "Only some, or another format: /separate has stems (vocals, karaoke, …) and format (mp3, flac, wav, …).",
             "/queue tells where your songs stand, and /cancel ends them.",
             "/privacy says what is kept, and /forget deletes all of it.",

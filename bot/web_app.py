@@ -25,7 +25,7 @@ from bot.web_jobs import JobRoutes
 from bot.web_playback import Playbacks
 from bot.web_stems import StemRoutes
 from bot.web_uploads import Uploads
-from bot.web_words import LANGUAGES, page_sentences, sentence
+from bot.words import LANGUAGES, page_sentences, sentence
 from spectacles_engine.messages import FORMATS, STEMS
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ _TYPES = {
     ".svg": "image/svg+xml",
 }
 _STATUS_OF: dict[type[Refused], int] = {TooLarge: 413, Unavailable: 503}
+_SENTENCE_OF = {404: "web.nothing_here", 405: "web.not_here"}
 _MOST_UPLOADS_AT_ONCE = 64
 _GOODBYE_S = 2.0
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -130,7 +131,7 @@ class WebApp:
             status = next((status for kind, status in _STATUS_OF.items() if isinstance(error, kind)), 429)
             return _json_error(status, str(error))
         except web.HTTPException as error:
-            return _refusal(request, WebError(error.status, f"web.status_{error.status}"))
+            return _refusal(request, WebError(error.status, _SENTENCE_OF.get(error.status, "web.broken_form")))
         except ConnectionError:
             return web.Response(status=400)  # nobody is there any more to read it
         except Exception as error:

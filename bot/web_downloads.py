@@ -7,6 +7,7 @@ import hashlib
 from pathlib import Path
 
 from bot.jobs import Job, StoredResult
+from bot.replies import stem_title
 from bot.web_errors import WebError
 from spectacles_engine import audio_files
 from spectacles_engine.errors import OutputError
@@ -53,7 +54,7 @@ class Downloads:
                 stems,
                 file,
                 file.suffix[1:],
-                title=f"{job.order.title} – {name}",
+                title=stem_title(job.order.title, name),
                 performer=job.order.performer,
                 album=job.order.title,
             )

@@ -15,10 +15,11 @@ from aiohttp import web
 from bot.jobs import Job, Order, Refused, Standing, State, Wish
 from bot.names import printable
 from bot.service import SeparationService
-from bot.web_access import browser, may_see, new_browser, place, remember
+from bot.web_access import browser, language, may_see, new_browser, place, remember
 from bot.web_errors import WebError
 from bot.web_uploads import Uploads
 from bot.web_views import job_view
+from bot.words import LANGUAGES
 from spectacles_engine.messages import FORMATS, MIXES, STEMS
 
 ID = r"{id:[A-Za-z0-9_-]{8,64}}"
@@ -61,25 +62,25 @@ class JobRoutes:
         except (WebError, Refused):
             upload.path.unlink(missing_ok=True)
             raise
-        view = self._view(self._service.standing(job.id) or Standing(job))
+        view = self._shown(request, job)
         response = web.json_response(view, status=202, headers={"Location": f"/api/jobs/{job.id}"})
         remember(response, owner)
         return response
 
     async def history(self, request: web.Request) -> web.Response:
         """All jobs of this browser, newest first."""
-        return web.json_response({"jobs": [self._view(standing) for standing in self._of(request)]})
+        return web.json_response({"jobs": [self._view(request, standing) for standing in self._of(request)]})
 
     async def show(self, request: web.Request) -> web.Response:
         """Where a job stands."""
         job = self.job(request)
-        return web.json_response(self._view(self._service.standing(job.id) or Standing(job)))
+        return web.json_response(self._shown(request, job))
 
     async def end(self, request: web.Request) -> web.Response:
         """Cancels what is unfinished, forgets what is final."""
         job = self.job(request)
         if not job.state.is_final and (cancelled := await self._service.cancel(job.id, job.place)):
-            return web.json_response(self._view(self._service.standing(cancelled.id) or Standing(cancelled)))
+            return web.json_response(self._shown(request, cancelled))
         await self._service.forget_job(job.id, job.place)
         self._uploads.drop(job)
         return web.json_response({"forgotten": job.id})
@@ -98,7 +99,7 @@ class JobRoutes:
     async def events(self, request: web.Request) -> web.StreamResponse:
         """Server-sent events of one job, until it is final."""
         job = self.job(request)
-        if job.state.is_final and request.headers.get("Last-Event-ID") == _event_id(self._shown(job)):
+        if job.state.is_final and request.headers.get("Last-Event-ID") == _event_id(self._shown(request, job)):
             # This is how an EventSource that knows all is told to stay away.
             return web.Response(status=204)
         return await self._stream(request, [job])
@@ -118,9 +119,13 @@ class JobRoutes:
         owner = browser(request)
         return self._service.history(place(owner)) if owner else []
 
-    def _view(self, standing: Standing) -> dict[str, Any]:
+    def _shown(self, request: web.Request, job: Job) -> dict[str, Any]:
+        return self._view(request, self._service.standing(job.id) or Standing(job))
+
+    def _view(self, request: web.Request, standing: Standing) -> dict[str, Any]:
         is_done = standing.job.state is State.DONE
-        return job_view(standing, self._service.result(standing.job) if is_done else None)
+        done = self._service.result(standing.job) if is_done else None
+        return job_view(standing, done, language(request.headers, LANGUAGES))
 
     async def _stream(self, request: web.Request, jobs: Sequence[Job]) -> web.StreamResponse:
         """A ``job`` event for every change, and ``end``. Each has all there is to say: none needs the one before.
@@ -137,16 +142,13 @@ class JobRoutes:
                 if standing is None:
                     await response.write(b": alive\n\n")
                     continue
-                view = self._view(standing)
+                view = self._view(request, standing)
                 event_id = _event_id(view)
                 if event_id != known:
                     await response.write(f"id: {event_id}\nevent: job\ndata: {json.dumps(view)}\n\n".encode())
         await response.write(b"event: end\ndata: {}\n\n")
         await response.write_eof()
         return response
-
-    def _shown(self, job: Job) -> dict[str, Any]:
-        return self._view(self._service.standing(job.id) or Standing(job))
 
 
 def _event_id(view: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from bot.jobs import Job, StoredResult
-from bot.names import song_folder
+from bot.names import file_name, song_folder
 from bot.service import SeparationService
 from bot.web_downloads import Downloads
 from bot.web_errors import WebError
@@ -67,16 +67,20 @@ class StemRoutes:
         if name not in (*STEMS, *MIXES):
             raise WebError(404, "web.no_stem", stems=", ".join((*STEMS, *MIXES)))
         file = await self._downloads.file(job, result, name, format)
-        return web.FileResponse(file, headers={**_KEPT, **_named(_TYPES[format], f"{_title(job)} – {name}.{format}")})
+        return web.FileResponse(
+            file, headers={**_KEPT, **_named(_TYPES[format], file_name(job.order.title, name, format))}
+        )
 
     async def zip(self, request: web.Request) -> web.StreamResponse:
         """Four stems and the karaoke mix in one file, which is never written to disk."""
         job, result = self._finished(request)
-        format, title = _format(request, job), _title(job)
+        format = _format(request, job)
+        folder = song_folder(f"{job.order.title}.zip")
         names = (*STEMS, "karaoke")
         made = await asyncio.gather(*(self._downloads.file(job, result, name, format) for name in names))
-        files = {f"{title}/{title} – {name}.{format}": file for name, file in zip(names, made, strict=True)}
-        response = web.StreamResponse(headers=_named("application/zip", f"{title}.zip"))
+        inside = [f"{folder}/{file_name(job.order.title, name, format)}" for name in names]
+        files = dict(zip(inside, made, strict=True))
+        response = web.StreamResponse(headers=_named("application/zip", f"{folder}.zip"))
         await response.prepare(request)
         async for block in _zipped(files):
             await response.write(block)
@@ -108,10 +112,6 @@ def _format(request: web.Request, job: Job) -> str:
     if format not in FORMATS:
         raise WebError(400, "web.formats_are", formats=", ".join(FORMATS))
     return format
-
-
-def _title(job: Job) -> str:
-    return song_folder(f"{job.order.title}.x")
 
 
 def _named(type: str, name: str) -> dict[str, str]:

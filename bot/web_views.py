@@ -14,7 +14,7 @@ _STATES = {State.PREPARING: "queued", State.DELIVERING: "running"}
 """CONTRACT knows five states; a page need not tell these from their neighbours."""
 
 
-def job_view(standing: Standing, done: StoredResult | None) -> dict[str, Any]:
+def job_view(standing: Standing, done: StoredResult | None, language: str) -> dict[str, Any]:
     """CONTRACT's object of a job, and what the page shows beside it. ``done``: its stems, if there are any to have."""
     job, wish = standing.job, standing.job.order.wish
     url = f"/api/jobs/{job.id}"
@@ -23,7 +23,7 @@ def job_view(standing: Standing, done: StoredResult | None) -> dict[str, Any]:
         "state": _STATES.get(job.state, str(job.state)),
         "position": standing.position,
         "progress": 1.0 if job.state in (State.DELIVERING, State.DONE) else round(standing.share, 3),
-        "note": quality_note(done.note) if done else None,
+        "note": quality_note(done.note, language) if done else None,
         "stems": {name: f"{url}/stems/{name}" for name in wish.names} if done else {},
         "error": job.error,
         "eta_s": None if standing.eta_s is None else round(standing.eta_s),

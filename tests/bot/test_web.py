@@ -17,7 +17,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from bot.jobs import StartError
 from bot.web_access import HEADERS, language
 from bot.web_app import PAGE, WebApp
-from bot.web_words import page_sentences
+from bot.words import LANGUAGES, page_sentences, sentence
 from spectacles_engine.audio_files import Inspected
 from spectacles_engine.messages import MIXES, STEMS
 from tests.bot.web_chat import Chat, serving, settings_for
@@ -348,6 +348,13 @@ async def test_a_song_survives_a_restart(tmp_path: Path) -> None:
         await chat.lets_go()
 
 
+async def test_the_note_is_in_the_readers_language(chat: Chat, song: Path) -> None:
+    async with chat.browser() as client:
+        job = await client.done(song)
+        german = await client.json(f"/api/jobs/{job['id']}", headers={"Accept-Language": "de"})
+        assert german["note"].startswith("Geschätzte Qualität (dB SDR, Bereich mit 80 %): Gesang 6,0 (4,5–7,5) gut · ")
+
+
 async def test_other_pages_and_names_are_refused(chat: Chat) -> None:
     async with chat.client() as client:
         for headers in ({"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
@@ -447,6 +454,15 @@ async def test_the_page_speaks_the_browsers_language(chat: Chat) -> None:
 def test_language(wish: str, known: str) -> None:
     headers = CIMultiDictProxy(CIMultiDict({hdrs.ACCEPT_LANGUAGE: wish}))
     assert language(headers, ("en", "de")) == known
+
+
+def test_every_sentence_of_the_server_exists() -> None:
+    used = {key for file in PAGE.parent.glob("*.py") for key in re.findall(r'"((?:web|note)\.\w+)"', file.read_text())}
+    assert len(used) > 30
+    gaps = "stems mixes formats grades passages stem start end db name megabytes".split()
+    for key in used:
+        for known in LANGUAGES:
+            assert sentence(key, known, **dict.fromkeys(gaps, "x"))
 
 
 def test_every_sentence_of_the_page_exists() -> None:

@@ -1,9 +1,12 @@
-"""What the web chat says, in every language it knows."""
+"""The catalogue: what is said in more than one language, under one key each. The gaps are ``{named}``.
 
-# (moves into the one catalogue)
+Only a browser tells which language its reader wants; the other chats speak English.
+"""
+
 from __future__ import annotations
 
-LANGUAGES = ("en", "de")
+ENGLISH = "en"
+LANGUAGES = (ENGLISH, "de")
 
 _WORDS: dict[str, tuple[str, str]] = {
     "stem.vocals": ("Vocals", "Gesang"),
@@ -15,6 +18,22 @@ _WORDS: dict[str, tuple[str, str]] = {
     "grade.poor": ("poor", "schwach"),
     "grade.silent": ("silent", "still"),
     "grade.unknown": ("no estimate", "keine Schätzung"),
+    "note.unknown": (
+        "There is no estimate of the quality for this blend.",
+        "Für diese Mischung gibt es keine Schätzung der Qualität.",
+    ),
+    "note.estimated": (
+        "Estimated quality (dB SDR, 80 % range): {grades}.",
+        "Geschätzte Qualität (dB SDR, Bereich mit 80 %): {grades}.",
+    ),
+    "note.no_estimate": ("{stem}: no estimate", "{stem}: keine Schätzung"),
+    "note.to": ("to", "bis"),
+    "note.weakest": ("Weakest: {passages}.", "Am schwächsten: {passages}."),
+    "note.passage": ("{stem} at {start}–{end}", "{stem} bei {start}–{end}"),
+    "note.residual": (
+        "What is in no stem: {db} dB against the mixture.",
+        "Was in keiner Spur ist: {db} dB gegenüber dem Original.",
+    ),
     "page.headline": ("Take a song apart", "Ein Lied in seine Teile zerlegen"),
     "page.invitation": (
         "Send a song, and get vocals, drums, bass and the rest as four tracks to listen to, mix and keep.",
@@ -150,17 +169,17 @@ _WORDS: dict[str, tuple[str, str]] = {
     ),
     "web.upload_gone": ("the uploaded file is gone", "die hochgeladene Datei ist weg"),
     "web.our_mistake": ("Something went wrong in SpecTacles itself.", "In SpecTacles selbst ging etwas schief."),
-    "web.status_404": ("There is nothing here.", "Hier ist nichts."),
-    "web.status_405": ("This cannot be done here.", "Das geht hier nicht."),
+    "web.nothing_here": ("There is nothing here.", "Hier ist nichts."),
+    "web.not_here": ("This cannot be done here.", "Das geht hier nicht."),
 }
 
 
 def sentence(key: str, language: str, **values: object) -> str:
     """The sentence of a key, its gaps filled."""
-    return _WORDS.get(key, _WORDS["web.broken_form"])[LANGUAGES.index(language)].format(**values)
+    return _WORDS[key][LANGUAGES.index(language)].format(**values)
 
 
 def page_sentences(language: str) -> dict[str, str]:
     """All that the page itself says; it fills the gaps."""
     at = LANGUAGES.index(language)
-    return {key: words[at] for key, words in _WORDS.items() if not key.startswith("web.")}
+    return {key: words[at] for key, words in _WORDS.items() if key.startswith(("page.", "stem.", "grade."))}
