@@ -62,7 +62,6 @@ class WebSettings(_Section):
     host: str = Field(default="127.0.0.1", min_length=1)
     port: int = Field(default=8080, ge=1, le=65535)
     access_code: SecretStr | None = Field(default=None, min_length=6)
-    largest_upload_mb: float = Field(default=1000, gt=0)
 
 
 class TelegramSettings(_Section):
