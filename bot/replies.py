@@ -78,11 +78,11 @@ def _db(value: float, language: str) -> str:
 def status(standing: Standing) -> str:
     """Where a job stands, in one line."""
     title, job = song_title(standing.job.order.title), standing.job
+    place = f"place {standing.position} in the queue" if standing.position else "in the queue"
     match job.state:
         case State.PREPARING:
-            return f"{title}: I am listening to it."
+            return f"{title}: {f'{place}; ' if standing.position else ''}I am listening to it."
         case State.QUEUED:
-            place = f"place {standing.position} in the queue" if standing.position else "in the queue"
             return f"{title}: {place}{_about(standing.eta_s)}."
         case State.RUNNING:
             return f"{title}: separating, {100 * standing.share:.0f} %{_about(standing.eta_s)}."

@@ -73,6 +73,7 @@ def _standing(state: State, **changes: Any) -> Standing:
     ("standing", "text"),
     [
         (_standing(State.PREPARING), "Clair de Lune: I am listening to it."),
+        (_standing(State.PREPARING, position=3), "Clair de Lune: place 3 in the queue; I am listening to it."),
         (_standing(State.QUEUED, position=2, eta_s=110), "Clair de Lune: place 2 in the queue, about 2 minutes to go."),
         (_standing(State.QUEUED, position=1), "Clair de Lune: place 1 in the queue."),
         (
