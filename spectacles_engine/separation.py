@@ -120,7 +120,7 @@ class _Job:
         self._separated = [stem for stem in STEMS if calibration or stem in self._asked]
         self._meter = Meter(ensemble.names(self._separated), self._separated)
         self._input = InputCheck()
-        self._done_s = 0.0
+        self._read_s = self._done_s = 0.0
 
     def run(self, out: Path) -> dict[str, Path]:
         """Separates and writes; returns the files by name."""
@@ -188,11 +188,13 @@ class _Job:
     def _checked(self) -> Iterator[Array]:
         for block in self._song.blocks():
             self._input.add(block)
+            self._read_s += block.shape[1] / SAMPLE_RATE_HZ
             yield block
 
     def _report(self) -> None:
+        # What is read is under way: the last of the models is some twenty seconds behind it.
         duration_s = self._song.duration_s
-        self._on_progress(min(1.0, self._done_s / duration_s) if duration_s else 0.0)
+        self._on_progress(min(1.0, (self._read_s + self._done_s) / 2 / duration_s) if duration_s else 0.0)
 
 
 def _peak_rss_mb() -> int:
