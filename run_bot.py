@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import os
 import sys
 import traceback
@@ -205,6 +206,7 @@ def _demo(arguments: argparse.Namespace, settings: Settings, make_separate: Call
 def _serve(settings: Settings) -> int:
     """Serves every chat that is set up, until it is told to end. Raises StartError."""
     from bot.config import TOKENS
+    from bot.jobs import StartError
     from bot.logs import set_up
     from bot.service import SeparationService
     from bot.serving import serve
@@ -225,6 +227,12 @@ def _serve(settings: Settings) -> int:
 
     try:
         asyncio.run(run())
+    except StartError:
+        raise
+    except Exception:
+        # through the log, which hides secrets
+        logging.getLogger("run_bot").critical("the bot ends by a mistake of ours", exc_info=True)
+        return FAILED
     finally:
         store.close()
     return DONE

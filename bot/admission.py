@@ -20,7 +20,7 @@ class Admission:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._limits = settings.limits
+        self.limits = settings.limits
         self._charges: list[Charge] = []
         self._allowed: dict[str, tuple[int, ...]] = {
             "telegram": settings.telegram.allowed_chats,
@@ -44,22 +44,22 @@ class Admission:
     def check_count(self, place: Place, in_work: Iterable[Job]) -> None:
         """Raises Refused if there are as many jobs in work as a person, or a chat, may have."""
         persons, chats = _count(place, [job.place for job in in_work])
-        if persons >= self._limits.songs_in_work_per_person:
+        if persons >= self.limits.songs_in_work_per_person:
             raise Refused(too_many_waiting(persons, whole_chat=False))
-        if chats >= self._limits.songs_in_work_per_chat:
+        if chats >= self.limits.songs_in_work_per_chat:
             raise Refused(too_many_waiting(chats, whole_chat=True))
 
     def check_song(self, order: Order) -> None:
         """Raises TooLarge for what the platform tells of a song, before it is fetched."""
         if order.size_bytes is not None:
             self.check_size(order.size_bytes)
-        if order.seconds is not None and order.seconds > self._limits.longest_song_minutes * 60:
-            raise TooLarge(song_too_long(self._limits.longest_song_minutes))
+        if order.seconds is not None and order.seconds > self.limits.longest_song_minutes * 60:
+            raise TooLarge(song_too_long(self.limits.longest_song_minutes))
 
     def check_size(self, size_bytes: int) -> None:
         """Raises TooLarge."""
-        if size_bytes > self._limits.largest_file_mb * 1e6:
-            raise TooLarge(file_too_large(self._limits.largest_file_mb))
+        if size_bytes > self.limits.largest_file_mb * 1e6:
+            raise TooLarge(file_too_large(self.limits.largest_file_mb))
 
     def check_minutes(self, place: Place, seconds: float, waiting: Iterable[Job]) -> None:
         """Raises Refused if ``seconds`` more, with what waits to be separated, are more than a day's."""
@@ -68,8 +68,8 @@ class Admission:
         separations = {job.audio: job for job in reversed(list(waiting))}  # of each song, who asked first
         charges = self._charges + [Charge(job.place, job.seconds or 0.0, now) for job in separations.values()]
         for whole_chat, most_minutes in (
-            (False, self._limits.minutes_a_day_per_person),
-            (True, self._limits.minutes_a_day_per_chat),
+            (False, self.limits.minutes_a_day_per_person),
+            (True, self.limits.minutes_a_day_per_chat),
         ):
             own = [charge for charge in charges if _same(charge.place, place, whole_chat=whole_chat)]
             if sum(charge.seconds for charge in own) + seconds > most_minutes * 60:

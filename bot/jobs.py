@@ -14,6 +14,14 @@ Reference = Mapping[str, Any]
 """What a platform needs to find something of its own again (message ids, file ids): JSON, and opaque to the service."""
 
 
+def holds(reference: Reference, wanted: Reference) -> bool:
+    """Whether all of ``wanted`` is in ``reference``, each value itself or in a list."""
+    return bool(wanted) and all(
+        key in reference and (reference[key] == value or (isinstance(found := reference[key], list) and value in found))
+        for key, value in wanted.items()
+    )
+
+
 class State(StrEnum):
     """Where a job stands. The last three are final, and every accepted job reaches one of them."""
 
@@ -41,7 +49,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Wish:
-    """What a person wants of a song: ``stems`` and/or one ``mix`` (see ``messages``). ``format`` None: the chat's own."""
+    """What a person wants of a song: ``stems`` and/or a ``mix`` (see ``messages``). ``format`` None: the chat's own."""
 
     stems: tuple[str, ...] = STEMS
     mix: str | None = None
@@ -57,9 +65,9 @@ class Wish:
 class Order:
     """A wish on its way into the service.
 
-    ``source``: where the courier fetches the song. ``source_key``: the platform's name for the same bytes, if it has one
-    (Telegram's ``file_unique_id``): a song known by it is not fetched again. ``size_bytes`` and ``seconds`` as far as the
-    platform tells them beforehand; ``answers``: the message that the answer is to be a reply to.
+    ``source``: where the courier fetches the song. ``source_key``: the platform's name for the same bytes, if it has
+    one (Telegram's ``file_unique_id``): a song known by it is not fetched again. ``size_bytes`` and ``seconds`` as far
+    as the platform tells them beforehand; ``answers``: the message that the answer is to be a reply to.
     """
 
     place: Place
@@ -71,6 +79,11 @@ class Order:
     size_bytes: int | None = None
     seconds: float | None = None
     answers: Reference = field(default_factory=dict)
+
+    def is_same(self, other: Order) -> bool:
+        """Whether the same person wants the same of the same message once more."""
+        own = (self.place, self.wish, self.source, self.answers)
+        return own == (other.place, other.wish, other.source, other.answers)
 
 
 @dataclass(frozen=True)
@@ -160,10 +173,10 @@ class Courier(Protocol):
     """
 
     async def fetch(self, job: Job, to: Path) -> None:
-        """Downloads ``job.order.source`` into the file ``to``; raises ``Refused`` with a sentence if it can't be had."""
+        """Downloads ``job.order.source`` into the file ``to``; raises ``Refused`` with a sentence if that can't be."""
 
     async def tell(self, standing: Standing) -> None:
-        """Shows where a job stands: sends its status message, or edits it. Called often: the platform's pace is its own."""
+        """Shows where a job stands: sends its status message, or edits it. Called often: the pace is the courier's."""
 
     async def deliver(self, job: Job, result: StoredResult) -> None:
         """Sends what was asked for, and the note; raises DeliveryError if the chat takes nothing any more."""

@@ -86,14 +86,13 @@ class Separating:
         return {chat_of(run.turn) for run in self.runs.values()}
 
     def start(self) -> None:
-        """Puts the engines to work."""
+        """Puts the engines to work that are not yet."""
         for number in range(len(self._tasks), len(self._engines)):
             self._tasks.append(asyncio.create_task(self._serve(number)))
 
     def add(self, engine: Engine) -> None:
-        """Puts one more engine to work."""
+        """Takes one more, which ``start`` puts to work."""
         self._engines.append(engine)
-        self.start()
 
     async def stop(self) -> None:
         """Ends the running chunks; their jobs wait for the next start."""

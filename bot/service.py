@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import replace
 
 from bot import replies
@@ -14,7 +14,20 @@ from bot.admission import DAY_S, Admission
 from bot.announcer import Announcer
 from bot.board import Board
 from bot.config import Settings
-from bot.jobs import Courier, Forgotten, Job, Order, Place, Reference, Standing, State, StoredResult, Unavailable
+from bot.jobs import (
+    Courier,
+    Forgotten,
+    Job,
+    Order,
+    Place,
+    Reference,
+    Standing,
+    StartError,
+    State,
+    StoredResult,
+    Unavailable,
+    holds,
+)
 from bot.ledger import Ledger
 from bot.patience import PATIENCE, Patience
 from bot.separating import Separating
@@ -57,16 +70,8 @@ class SeparationService:
         self._separating = Separating(
             engines, self._ledger, self._shelf, request, patience, self._announce, self._on_separated, self._look_soon
         )
-        limits = settings.limits
         self._preparing = Preparing(
-            self._ledger,
-            self._shelf,
-            self._admission,
-            self._couriers,
-            inspect,
-            patience,
-            (limits.longest_song_minutes * 60, limits.decode_deadline_s),
-            self._look_soon,
+            self._ledger, self._shelf, self._admission, self._couriers, inspect, patience, self._look_soon
         )
         self._delivering = Delivering(
             self._ledger, self._shelf, self._announcer, self._couriers, patience, self._look_soon
@@ -83,18 +88,22 @@ class SeparationService:
 
     def add_engine(self, engine: Engine) -> None:
         """Puts one more engine to work; until there is one, songs wait."""
-        if not self._is_stopping:
-            self._separating.add(engine)
+        self._separating.add(engine)
+        if self._is_started and not self._is_stopping:
+            self._separating.start()
 
     async def start(self) -> None:
         """Starts the engines and goes on with every job that the store holds; raises StartError."""
-        self._shelf.open()
-        self._board.elapsed_per_second = self._store.speed(self._setup)
-        charges = self._store.charges(time.time() - DAY_S)
-        self._admission.remember(charges)
-        self._separating.served_at.update({(charge.place.platform, charge.place.chat): charge.at for charge in charges})
-        self._is_started = True
-        self._take_up(self._couriers)
+        try:
+            self._shelf.open()
+            self._board.elapsed_per_second = self._store.speed(self._setup)
+            charges = self._store.charges(time.time() - DAY_S)
+            self._admission.remember(charges)
+            self._separating.served_at.update({(each.place.platform, each.place.chat): each.at for each in charges})
+            self._is_started = True
+            self._take_up(self._couriers)
+        except StoreError as error:
+            raise StartError(str(error)) from error
         self._separating.start()
         self._tidying = asyncio.create_task(self._tidy_up())
         self._look_soon()
@@ -119,7 +128,7 @@ class SeparationService:
         if self._is_stopping:
             raise Unavailable(replies.bot_is_stopping())
         in_work = self._ledger.live()
-        if same := next((job for job in in_work if _is_same(job.order, order)), None):
+        if same := next((job for job in in_work if order.is_same(job.order)), None):
             return same
         self._admission.check_chat(order.place)
         self._admission.check_count(order.place, in_work)
@@ -146,9 +155,8 @@ class SeparationService:
 
     def history(self, place: Place) -> list[Standing]:
         """All jobs of a person in a chat that are still known, newest first."""
-        jobs = self._store.of_chat(place.platform, place.chat)
-        known = [self._ledger.get(job.id) for job in reversed(jobs) if _is_there(job, place)]
-        return [self._board.standing(job) for job in known if job]
+        jobs = [job for job in self._store.of_chat(place.platform, place.chat) if _is_there(job, place)]
+        return [self._board.standing(self._ledger.latest(job.id) or job) for job in reversed(jobs)]
 
     def job(self, job_id: str) -> Job | None:
         """A job as the store has it."""
@@ -165,8 +173,8 @@ class SeparationService:
         is in ``{"message": 7, "at": 1}`` and in ``{"message": [6, 7]}``.
         """
         for job in reversed(self._store.of_chat(platform, chat)):
-            if (job.status is not None) and _holds(job.status, status):
-                return self._ledger.get(job.id)
+            if job.status is not None and holds(job.status, status):
+                return self._ledger.latest(job.id) or job
         return None
 
     def note_status(self, job_id: str, status: Reference) -> None:
@@ -291,14 +299,3 @@ class SeparationService:
 
 def _is_there(job: Job, place: Place, *, everyone: bool = False) -> bool:
     return chat_of(job) == (place.platform, place.chat) and (everyone or job.place.person == place.person)
-
-
-def _is_same(one: Order, other: Order) -> bool:
-    return (one.place, one.wish, one.source, one.answers) == (other.place, other.wish, other.source, other.answers)
-
-
-def _holds(reference: Mapping[str, object], wanted: Mapping[str, object]) -> bool:
-    return bool(wanted) and all(
-        key in reference and (reference[key] == value or (isinstance(found := reference[key], list) and value in found))
-        for key, value in wanted.items()
-    )

@@ -116,12 +116,10 @@ class Preparing:
         couriers: Mapping[str, Courier],
         inspect: Inspect,
         patience: Patience,
-        limits_s: tuple[float, float],
         when_done: Callable[[], None],
     ) -> None:
-        """``limits_s``: the longest song, and the longest time to decode one."""
         self._ledger, self._shelf, self._admission, self._couriers = ledger, shelf, admission, couriers
-        self._inspect, self._patience, self._limits_s, self._when_done = inspect, patience, limits_s, when_done
+        self._inspect, self._patience, self._when_done = inspect, patience, when_done
         self._crew = Crew(ledger, State.PREPARING, self._prepare)
         self._served_at: dict[Chat, float] = {}
 
@@ -142,8 +140,10 @@ class Preparing:
         try:
             song = self._shelf.arrival(job.id)
             await self._fetch(job, song)
-            longest_s, deadline_s = self._limits_s
-            found = await self._inspect(song, longest_s=longest_s, deadline_s=deadline_s)
+            limits = self._admission.limits
+            found = await self._inspect(
+                song, longest_s=limits.longest_song_minutes * 60, deadline_s=limits.decode_deadline_s
+            )
             self._take_in(job, song, found)
         finally:
             self._shelf.clear_arrival(job.id)

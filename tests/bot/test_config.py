@@ -55,9 +55,11 @@ def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("SPECTACLES_WEB__PORT", "9000")
     monkeypatch.setenv("SPECTACLES_WEB__ENABLED", "false")
     monkeypatch.setenv("SPECTACLES_ENGINE__DEVICE", "")
+    monkeypatch.setenv("SPECTACLES_TELEGRAM__ALLOWED_CHATS", "[7, -100123]")
     settings = _load(tmp_path, "web: {port: 8000, host: 0.0.0.0}\nengine: {preset: studio}\nlimits:\n")
     assert (settings.web.port, settings.web.host, settings.web.enabled) == (9000, "0.0.0.0", False)
     assert (settings.engine.preset, settings.engine.device) == ("studio", "auto")
+    assert settings.telegram.allowed_chats == (7, -100123)
 
 
 def test_another_file_and_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
