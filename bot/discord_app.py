@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 
 import aiohttp
 import discord
@@ -21,7 +22,7 @@ from bot.service import SeparationService
 
 log = logging.getLogger(__name__)
 
-_READY_S = 30.0
+_READY_S = 10.0
 
 
 class DiscordBot(commands.Bot):
@@ -77,7 +78,7 @@ class DiscordBot(commands.Bot):
         await self._desk.apologise(interaction, original)
 
 
-def build_client(settings: Settings, service: SeparationService) -> commands.Bot:
+def build_client(settings: Settings, service: SeparationService) -> DiscordBot:
     """The client, not yet logged in; the service knows its courier from now on."""
     client = DiscordBot(settings, service)
     service.attach(PLATFORM, client.courier)
@@ -89,28 +90,31 @@ class DiscordApp:
 
     def __init__(self, settings: Settings, service: SeparationService) -> None:
         self._token = settings.discord_bot_token
-        self._client = build_client(settings, service)
+        self.client = build_client(settings, service)
         self._connection: asyncio.Task[None] | None = None
 
     def __str__(self) -> str:
-        return f"Discord: {self._client.user}, in {len(self._client.guilds)} servers"
+        return f"Discord: {self.client.user}, in {len(self.client.guilds)} servers"
 
     async def start(self) -> None:
         """Logs in, and stays connected; raises StartError."""
         if self._token is None:
             raise StartError("DISCORD_BOT_TOKEN is not set")
         try:
-            await self._client.login(self._token.get_secret_value())
+            await self.client.login(self._token.get_secret_value())
         except discord.LoginFailure:
             raise StartError("Discord does not know the token in DISCORD_BOT_TOKEN") from None
         except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
             raise StartError(f"Discord cannot be reached ({type(error).__name__})") from error
-        self._connection = asyncio.create_task(self._client.connect())
+        self._connection = asyncio.create_task(self.client.connect())
         self._connection.add_done_callback(_log_end)
+        with suppress(TimeoutError):  # a slow gateway is connected to while the others are served
+            async with asyncio.timeout(_READY_S):
+                await self.client.wait_until_ready()
 
     async def stop(self) -> None:
         """Disconnects."""
-        await self._client.close()
+        await self.client.close()
         if self._connection:
             await asyncio.wait([self._connection])
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
-from weakref import WeakValueDictionary
 
 import discord
 
@@ -65,7 +65,7 @@ class DiscordCourier:
         when_ready: Callable[[], Awaitable[None]],
     ) -> None:
         self._client, self._settings, self._service, self._when_ready = client, settings, service, when_ready
-        self._paces: WeakValueDictionary[str, Pace] = WeakValueDictionary()
+        self._paces: defaultdict[str, Pace] = defaultdict(Pace)
         self._shown: dict[str, str] = {}
         """By job: what its status message says."""
 
@@ -106,8 +106,11 @@ class DiscordCourier:
         try:
             for rung in (wished, *smaller):
                 async with delivery.made(job, result, rung, most_bytes) as parcels:
-                    if parcels and await self._takes(job, _note(job, result, rung, wished, most_bytes), parcels):
+                    if not parcels:
+                        continue
+                    if await self._takes(job, _note(job, result, rung, wished, most_bytes), parcels):
                         return
+                    most_bytes = max(parcel.size_bytes for parcel in parcels) - 1
         except (discord.Forbidden, discord.NotFound) as error:
             log.info("job %s: its channel takes no stems (%s)", job.id, error)
             raise DeliveryError(replies.cannot_write_here()) from error
@@ -136,8 +139,7 @@ class DiscordCourier:
     async def _show_next(self, standing: Standing) -> None:
         """Edits the status message: in turn, and then to what is true by then; at the end at once."""
         if not standing.job.state.is_final:
-            pace = self._paces.setdefault(standing.job.place.chat, Pace())
-            await pace.wait()
+            await self._paces[standing.job.place.chat].wait()
             standing = self._service.standing(standing.job.id) or standing
         job, text = standing.job, _status(standing)
         if self._shown.get(job.id) == text or job.state is State.DONE:

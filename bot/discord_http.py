@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import TypeVar
@@ -31,12 +31,12 @@ class Gone(Exception):
     """The address of a file leads nowhere any more."""
 
 
-async def insist(call: Callable[[], Awaitable[T]], pauses_s: Sequence[float] = PAUSES_S) -> T:
+async def insist(call: Callable[[], Awaitable[T]]) -> T:
     """What ``call`` returns; it is called again after a dropped connection or an error of Discord's own.
 
     Rate limits are the library's business: it has waited for them already.
     """
-    for pause_s in pauses_s:
+    for pause_s in PAUSES_S:
         try:
             return await call()
         except discord.HTTPException as error:

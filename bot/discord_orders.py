@@ -26,7 +26,7 @@ def songs_in(message: discord.Message) -> list[discord.Attachment]:
 def order(
     place: Place, wish: Wish, song: discord.Attachment, *, guild: int | None, message: discord.Message | None
 ) -> Order:
-    """``guild``: None in private. ``message`` holds the song, and is answered; a song that comes with a command has none."""
+    """``guild``: None in private. ``message`` holds the song, and is answered; a song beside a command has none."""
     message_id = message.id if message else None
     source = {"guild": guild, "message": message_id, "attachment": song.id, "url": song.url}
     return Order(

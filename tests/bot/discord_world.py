@@ -10,23 +10,26 @@ import asyncio
 import contextvars
 import inspect
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import aiohttp
 import discord
 from discord.http import Route
 from simcord.env import Env
 from simcord.http.client import FakeHTTPClient
 
+from bot import discord_http
 from bot.config import Settings
 from bot.discord_app import build_client
 from bot.discord_courier import Pace
 from bot.service import SeparationService
 from bot.store import JobStore
-from spectacles_engine.messages import EngineOptions
+from spectacles_engine.messages import EngineOptions, SeparationResult
 from spectacles_engine.process import EngineProcess
 from tests import fake_engine
 from tests.fake_engine import FakeOptions
@@ -66,6 +69,23 @@ class Wire:
     refused: int = 0
     edits: list[tuple[float, str, str]] = field(default_factory=list)
     """When (loop time), of which message, and its new text."""
+    lost_answers: int = 0
+    """So many of the next messages arrive, but the connection drops before the bot hears of it."""
+    _sent: dict[tuple[str, str], Any] = field(default_factory=dict)
+
+    async def send(self, route: Route, body: dict[str, Any], send: Callable[[], Awaitable[Any]]) -> Any:
+        """A message with a nonce that was sent before is the message that was sent before."""
+        key = (route.url, str(body.get("nonce")))
+        if route.method != "POST" or "nonce" not in body:
+            return await send()
+        assert body["enforce_nonce"]
+        assert len(key[1]) <= 25, "a nonce of more than 25 characters"
+        if key not in self._sent:
+            self._sent[key] = await send()
+            if self.lost_answers:
+                self.lost_answers -= 1
+                raise aiohttp.ServerDisconnectedError
+        return self._sent[key]
 
     def check(self, route: Route, files: list[discord.File], body: dict[str, Any], now_s: float) -> None:
         """Raises HTTPException for what Discord would refuse."""
@@ -96,7 +116,9 @@ class World:
     service: SeparationService
     wire: Wire
     settings: Settings
-    make_service: Callable[[], Any]
+    make_service: Callable[[], SeparationService]
+    engine_work: int = 0
+    """How often an engine was asked to separate."""
 
     async def until(self, is_so: Callable[[], Any]) -> None:
         """Waits until something is so."""
@@ -140,10 +162,6 @@ class World:
         store = self.service._store
         await self.until(lambda: not store.unfinished() and not store.untold())
 
-    def separations(self) -> int:
-        """How many songs the fake engine has begun."""
-        return len(list((self.settings.data_folder.parent / "engine").glob("*.attempts")))
-
     def file(self, attachment: discord.Attachment) -> bytes:
         return cast(bytes, self.env.backend.cdn.get(attachment.url))
 
@@ -175,14 +193,23 @@ async def discord_world(
 
     async def request(self: FakeHTTPClient, route: Route, *, files: Any = None, form: Any = None, **kwargs: Any) -> Any:
         wire.check(route, list(files or []), _body(form, kwargs), asyncio.get_running_loop().time())
-        return await original(self, route, files=files, form=form, **kwargs)
+        send = partial(original, self, route, files=files, form=form, **kwargs)
+        return await wire.send(route, _body(form, kwargs), send)
 
     monkeypatch.setattr(FakeHTTPClient, "request", request)
     monkeypatch.setattr(Pace, "between_edits_s", pace_s)
+    monkeypatch.setattr(discord_http, "PAUSES_S", (0.01, 0.02, 0.03))
     engine_options = options or FakeOptions(tmp_path / "engine")
 
+    world: World
+
+    class CountedEngine(EngineProcess):
+        async def separate(self, *args: Any, **kwargs: Any) -> SeparationResult:
+            world.engine_work += 1
+            return await super().separate(*args, **kwargs)
+
     def make_service() -> SeparationService:
-        engine = EngineProcess(engine_options, target=target)
+        engine = CountedEngine(engine_options, target=target)
         service = SeparationService(settings, JobStore(settings.data_folder), [engine])
         service._test_engine = engine  # type: ignore[attr-defined]
         return service
@@ -202,7 +229,8 @@ async def discord_world(
         await world.service.stop()
         await _close(world.service)
         await env.shutdown()
-    env.raise_errors()
+    if unseen := env.errors_since(env._errors_acknowledged):
+        raise BaseExceptionGroup("errors that the bot swallowed", unseen)
 
 
 async def _close(service: SeparationService) -> None:
