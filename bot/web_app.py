@@ -40,7 +40,7 @@ _TYPES = {
 _STATUS_OF: dict[type[Refused], int] = {TooLarge: 413, Unavailable: 503}
 _SENTENCE_OF = {404: "web.nothing_here", 405: "web.not_here"}
 _MOST_UPLOADS_AT_ONCE = 64
-_GOODBYE_S = 2.0
+_GOODBYE_S = 1.0
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -68,9 +68,11 @@ class WebApp:
         except OSError as error:
             raise StartError(f"the web chat cannot write to {self._folder} ({error.strerror})") from error
         self._service.attach(PLATFORM, WebCourier(self._uploads))
-        self._runner = web.AppRunner(self._app(), access_log=None, handler_cancellation=True)
+        self._runner = web.AppRunner(
+            self._app(), access_log=None, handler_cancellation=True, shutdown_timeout=_GOODBYE_S
+        )
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port, shutdown_timeout=_GOODBYE_S)
+        site = web.TCPSite(self._runner, host, port)
         try:
             await site.start()
         except OSError as error:

@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
-from bot.jobs import Job, Order, Refused, Standing, State, Wish
+from bot.jobs import Job, Order, Standing, State, Wish
 from bot.names import printable
 from bot.service import SeparationService
 from bot.web_access import browser, language, may_see, new_browser, place, remember
@@ -59,7 +59,7 @@ class JobRoutes:
                 size_bytes=upload.size_bytes,
             )
             job = await self._service.accept(order)
-        except (WebError, Refused):
+        except BaseException:
             upload.path.unlink(missing_ok=True)
             raise
         view = self._shown(request, job)

@@ -6,6 +6,7 @@ import { agree, el, icon, number, speak, t } from "/dom.js";
 import { canRecord, record } from "/recorder.js";
 
 const SENDING_AT_ONCE = 2;
+const RETRY_MS = 1000;
 const cards = new Map(); // job id → Card
 const waiting = []; // songs that are not sent yet
 let sending = 0;
@@ -37,9 +38,16 @@ function show(job) {
 
 /** All that the server knows: at the start, and when the stream ended, for a job may have ended while nobody listened. */
 async function refresh() {
-  // Newest first: its player opens.
-  for (const job of await api.jobs()) cards.get(job.id)?.show(job) ?? add(job, "append");
-  follow(true);
+  try {
+    // Newest first: its player opens.
+    for (const job of await api.jobs()) {
+      if (cards.has(job.id)) cards.get(job.id).show(job);
+      else add(job, "append");
+    }
+    follow(true);
+  } catch {
+    setTimeout(refresh, RETRY_MS);
+  }
 }
 
 function add(job, where = "prepend") {
@@ -221,7 +229,7 @@ async function start() {
   if (!page.admitted) await askForCode();
   build();
   acceptDrops();
-  events = new api.Events(show, refresh, (isLost) => document.body.classList.toggle("offline", isLost));
+  events = new api.Events(show, () => setTimeout(refresh, RETRY_MS / 4), (isLost) => document.body.classList.toggle("offline", isLost));
   await refresh();
   addEventListener("beforeunload", (event) => sending && event.preventDefault());
 }

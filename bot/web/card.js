@@ -49,7 +49,7 @@ export class Card {
     this.bar.hidden = isFinal;
     this.bar.setAttribute("aria-label", t("page.progress_of", { song: job.title }));
     if (job.state === "queued") this.bar.removeAttribute("value");
-    else this.bar.value = job.progress;
+    else this.bar.value = job.progress ?? 0;
     const label = t(isFinal ? "page.forget_song" : "page.cancel_song", { song: job.title });
     if (this.endButton.title !== label) {
       this.endButton.replaceChildren(icon(isFinal ? "bin" : "close"));

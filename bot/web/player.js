@@ -75,13 +75,14 @@ export class Player {
       segment: job.playback.segment_samples,
     });
     this.sound.addEventListener("change", () => this.#show());
-    this.sound.addEventListener("lost", () => (this.status.textContent = t("page.waits_for_server")));
+    this.sound.addEventListener("lost", ({ detail }) => (this.status.textContent = detail.status ? detail.message : t("page.waits_for_server")));
     this.ruler = new Ruler(job.seconds, { onSeek: (at) => this.seek(at), onLoop: (loop) => this.#loop(loop) });
     for (const lane of this.lanes) seekable(lane.wave.node, job.seconds, (at) => this.seek(at));
     this.node = this.#build();
     this.node.addEventListener("pointerdown", () => (current = this), true);
     this.node.addEventListener("focusin", () => (current = this));
     current ??= this;
+    this.sound.prepare();
     this.#load();
     this.#downloads(page.formats[0]);
     this.#mix();
@@ -152,12 +153,12 @@ export class Player {
   }
 
   async #load() {
-    this.sound.prepare();
     try {
       const { stems } = await api.peaks(this.job.id);
       for (const lane of this.lanes) lane.wave.show(stems[lane.stem].map((peak) => peak / 255));
     } catch (refused) {
       this.status.textContent = refused.message;
+      if (!refused.status && this.node.isConnected) setTimeout(() => this.#load(), 2000);
     }
   }
 

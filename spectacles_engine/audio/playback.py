@@ -25,7 +25,7 @@ from spectacles_engine.playback import PEAKS_FILE, SEGMENT_SAMPLES, segment_file
 MOST_PEAKS = 1500
 """For a song of any length: more than a waveform on a projector has bars."""
 
-_PEAK_SAMPLES = SEGMENT_SAMPLES // 40
+_PEAK_SAMPLES = SEGMENT_SAMPLES // 200
 
 
 def write_playback(stems: Sequence[Path], folder: Path, channels: int) -> None:

@@ -355,6 +355,16 @@ async def test_the_note_is_in_the_readers_language(chat: Chat, song: Path) -> No
         assert german["note"].startswith("Geschätzte Qualität (dB SDR, Bereich mit 80 %): Gesang 6,0 (4,5–7,5) gut · ")
 
 
+async def test_whoever_still_listens_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    async with serving(tmp_path) as chat, chat.browser() as client:
+        await client.send(write_song(tmp_path / "a.wav", SLOW))
+        async with client.get("/api/events") as answer:
+            await answer.content.readline()
+            # far less than the song takes
+            async with asyncio.timeout(15):
+                await chat.app.stop()
+
+
 async def test_other_pages_and_names_are_refused(chat: Chat) -> None:
     async with chat.client() as client:
         for headers in ({"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
@@ -459,7 +469,7 @@ def test_language(wish: str, known: str) -> None:
 def test_every_sentence_of_the_server_exists() -> None:
     used = {key for file in PAGE.parent.glob("*.py") for key in re.findall(r'"((?:web|note)\.\w+)"', file.read_text())}
     assert len(used) > 30
-    gaps = "stems mixes formats grades passages stem start end db name megabytes".split()
+    gaps = ["stems", "mixes", "formats", "grades", "passages", "stem", "start", "end", "db", "name", "megabytes"]
     for key in used:
         for known in LANGUAGES:
             assert sentence(key, known, **dict.fromkeys(gaps, "x"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
 from playwright.async_api import Browser, Page, ViewportSize, async_playwright, expect
 
-from tests.bot.web_chat import PATIENCE_S, Chat, serving
+from bot.web_app import WebApp
+from tests.bot.web_chat import PATIENCE_S, Chat, serving, settings_for
 from tests.fake_engine import Behaviour, write_song
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -275,14 +277,18 @@ async def test_reload_in_the_middle_goes_on(browser: Browser, chat: Chat, write:
     await expect(page.locator(".player")).to_be_visible()
 
 
-async def test_progress_survives_a_lost_connection(browser: Browser, chat: Chat, write: Write) -> None:
-    page = await _open(browser, chat)
-    await _send(page, write("Long", SLOW))
-    await expect(page.locator(".line")).to_contain_text("Separating")
-    await page.context.set_offline(True)
-    await page.wait_for_timeout(500)
-    await page.context.set_offline(False)
-    await expect(page.locator(".player")).to_be_visible()
+async def test_progress_survives_a_lost_connection(browser: Browser, write: Write, tmp_path: Path) -> None:
+    async with serving(tmp_path) as chat:
+        page = await _open(browser, chat)
+        await _send(page, write("Long", SLOW))
+        await expect(page.locator(".line")).to_contain_text("Separating")
+        port = chat.port
+        await chat.app.stop()
+        await expect(page.locator("body")).to_have_class(re.compile("offline"))
+        again = WebApp(settings_for(chat.settings.data_folder, port=port), chat.service)
+        await again.start()
+        await expect(page.locator(".player")).to_be_visible()
+        await again.stop()
 
 
 async def test_cancel_and_forget(browser: Browser, chat: Chat, write: Write, song: Path) -> None:
