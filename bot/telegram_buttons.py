@@ -1,0 +1,36 @@
+"""Buttons under the bot's messages. What they do is in their data, so that they work after a restart as well."""
+
+from __future__ import annotations
+
+import re
+
+from telegram import InlineKeyboardButton, InlineKeyboardMarkup
+
+from bot import replies
+from bot.jobs import Job, State
+
+_DATA = re.compile(r"([\w-]+):([\w-]+)")
+_ACTIONS = {"cancel", "delete", *(action for action, _ in replies.BUTTONS)}
+
+
+def status_keyboard(job: Job) -> InlineKeyboardMarkup | None:
+    """The button under a job that waits or runs; one that is being sent is past cancelling."""
+    if job.state not in (State.PREPARING, State.QUEUED, State.RUNNING):
+        return None
+    return InlineKeyboardMarkup([[_button(replies.CANCEL_BUTTON, "cancel", job)]])
+
+
+def result_keyboard(job: Job) -> InlineKeyboardMarkup:
+    """The buttons under stems: what else can be had of the song."""
+    more = [_button(label, action, job) for action, label in replies.BUTTONS]
+    return InlineKeyboardMarkup([more[:4], [*more[4:], _button(replies.DELETE_BUTTON, "delete", job)]])
+
+
+def parse_data(data: str) -> tuple[str, str] | None:
+    """``vocals:1f…`` → what is to be done, and to which job; None for what no button of ours says."""
+    found = _DATA.fullmatch(data)
+    return (found[1], found[2]) if found and found[1] in _ACTIONS else None
+
+
+def _button(label: str, action: str, job: Job) -> InlineKeyboardButton:
+    return InlineKeyboardButton(label, callback_data=f"{action}:{job.id}")

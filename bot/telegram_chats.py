@@ -1,0 +1,236 @@
+"""Chats: all that the bot sends to people on Telegram, and how nothing is said twice.
+
+Telegram knows no nonce. If the answer to a request is lost, nobody can tell whether its message arrived: so a later
+message is sent, which has a number, and the numbers before it are asked for a message of ours that we do not know of.
+Asking is an edit that changes nothing: the caption of a message, which a text has not got.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from telegram import (
+    Bot,
+    InlineKeyboardMarkup,
+    InputFile,
+    InputMediaAudio,
+    InputMediaDocument,
+    LinkPreviewOptions,
+    Message,
+    ReplyParameters,
+)
+from telegram.error import BadRequest
+
+from bot.jobs import Reference
+from bot.pace import Pace
+from bot.telegram_http import Unconfirmed, insist
+
+log = logging.getLogger(__name__)
+
+BETWEEN_EDITS_S = 3.0
+BETWEEN_EDITS_IN_GROUPS_S = 6.0
+"""A group takes 20 messages and edits a minute; half of them are left for answers."""
+
+_MOST_CHARACTERS = 4096
+_MOST_ASKED = 40
+_STILL_AT_WORK_S = 3.0
+"""Telegram may go on with a request whose connection is gone."""
+_MEDIA_READ_TIMEOUT_S = 300.0
+"""Telegram answers when it has stored the files."""
+_NO_PREVIEW = LinkPreviewOptions(is_disabled=True)
+
+
+@dataclass(frozen=True)
+class Item:
+    """A file to send: from the disk, or as Telegram's id of one that it has."""
+
+    file: Path | str
+    is_audio: bool
+    title: str = ""
+    performer: str | None = None
+    seconds: float = 0.0
+
+
+class _Kind(Enum):
+    MEDIA = "media"
+    TEXT = "text"
+
+
+@dataclass
+class _Room:
+    """What is known of a chat. ``newest``: the highest number of a message there that was seen."""
+
+    pace: Pace
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    newest: int = 0
+    own: deque[int] = field(default_factory=lambda: deque(maxlen=200))
+
+
+class Chats:
+    """Sends, edits and deletes; ``chat`` is an id as text. Raises TelegramError for what trying again does not mend."""
+
+    def __init__(self, bot: Bot, *, is_local: bool) -> None:
+        self._bot, self._is_local = bot, is_local
+        self._rooms: dict[str, _Room] = {}
+
+    def saw(self, chat: str, message: int) -> None:
+        """A person's message came in."""
+        room = self._room(chat)
+        room.newest = max(room.newest, message)
+
+    def newest(self, chat: str) -> int:
+        """The number of the last message that is known there; 0 if none is, since the start."""
+        return self._room(chat).newest
+
+    async def may_edit(self, chat: str) -> None:
+        """Returns when the chat may see another edit."""
+        await self._room(chat).pace.wait()
+
+    async def say(
+        self,
+        chat: str,
+        text: str,
+        *,
+        answers: Reference | None = None,
+        keyboard: InlineKeyboardMarkup | None = None,
+        is_silent: bool = False,
+    ) -> int:
+        """Sends a text, once; returns its number."""
+
+        async def send() -> int:
+            message = await self._bot.send_message(
+                chat,
+                text[:_MOST_CHARACTERS],
+                reply_markup=keyboard,
+                disable_notification=is_silent,
+                link_preview_options=_NO_PREVIEW,
+                **_answering(answers),
+            )
+            return message.message_id
+
+        room = self._room(chat)
+        async with room.turn:
+            before = room.newest
+            try:
+                number = await insist(send, is_once=True)
+            except Unconfirmed:
+                await asyncio.sleep(_STILL_AT_WORK_S)
+                number = await insist(send)
+                if before:
+                    await self.delete(chat, await self._strays(chat, _Kind.TEXT, before, number))
+            self._note_own(chat, [number])
+        return number
+
+    async def send(self, chat: str, items: Sequence[Item], answers: Reference) -> list[Message]:
+        """Sends files of one kind, several as an album. Raises Unconfirmed: look for them with ``find``."""
+
+        async def send() -> list[Message]:
+            with _opened(items, is_local=self._is_local) as media:
+                about = _answering(answers) | {"read_timeout": _MEDIA_READ_TIMEOUT_S}
+                if len(items) > 1:
+                    return list(await self._bot.send_media_group(chat, media, **about))
+                return [await self._send_one(chat, items[0], media[0], about)]
+
+        messages = await insist(send, is_once=True)
+        self._note_own(chat, [message.message_id for message in messages])
+        return messages
+
+    async def find(self, chat: str, after: int, before: int) -> list[int]:
+        """Files of ours among the messages between two numbers, as far as nobody knows of them."""
+        async with self._room(chat).turn:
+            return await self._strays(chat, _Kind.MEDIA, after, before)
+
+    async def edit(self, chat: str, message: int, text: str, keyboard: InlineKeyboardMarkup | None) -> None:
+        """Gives a message of ours another text."""
+
+        async def edit() -> None:
+            await self._bot.edit_message_text(
+                text[:_MOST_CHARACTERS], chat, message, reply_markup=keyboard, link_preview_options=_NO_PREVIEW
+            )
+
+        try:
+            await insist(edit)
+        except BadRequest as error:
+            if "not modified" not in error.message.lower():
+                raise
+
+    async def delete(self, chat: str, messages: Sequence[int]) -> None:
+        """Deletes messages of ours; those that are gone, or too old for that, are left."""
+        if not messages:
+            return
+        try:
+            await insist(lambda: self._bot.delete_messages(chat, list(messages)))
+        except BadRequest as error:
+            log.info("messages cannot be deleted (%s)", error)
+
+    async def _send_one(self, chat: str, item: Item, media: Any, about: dict[str, Any]) -> Message:
+        if not item.is_audio:
+            return await self._bot.send_document(chat, media.media, disable_content_type_detection=True, **about)
+        details = {"title": media.title, "performer": media.performer, "duration": media.duration}
+        return await self._bot.send_audio(chat, media.media, **details, **about)
+
+    async def _strays(self, chat: str, kind: _Kind, after: int, before: int) -> list[int]:
+        """Unknown messages of ours, of one kind; after a few of another kind the first are enough."""
+        own = set(self._room(chat).own)
+        numbers = [number for number in range(after + 1, before) if number not in own][:_MOST_ASKED]
+        return [number for number in numbers if await self._kind(chat, number) is kind]
+
+    async def _kind(self, chat: str, number: int) -> _Kind | None:
+        """What a message of ours is; None if it is not ours, or not there."""
+        try:
+            await insist(lambda: self._bot.edit_message_caption(chat, number))
+        except BadRequest as error:
+            said = error.message.lower()
+            if "no caption" in said:
+                return _Kind.TEXT
+            return _Kind.MEDIA if "not modified" in said else None
+        return _Kind.MEDIA
+
+    def _note_own(self, chat: str, numbers: Sequence[int]) -> None:
+        room = self._room(chat)
+        room.own.extend(numbers)
+        room.newest = max(room.newest, *numbers)
+
+    def _room(self, chat: str) -> _Room:
+        if chat not in self._rooms:
+            is_group = chat.startswith("-")
+            self._rooms[chat] = _Room(Pace(BETWEEN_EDITS_IN_GROUPS_S if is_group else BETWEEN_EDITS_S))
+        return self._rooms[chat]
+
+
+def _answering(answers: Reference | None) -> dict[str, Any]:
+    """Parameters of a message that is a reply; if what it answers is gone, it comes all the same."""
+    if not answers:
+        return {}
+    reply = ReplyParameters(answers["message"], allow_sending_without_reply=True)
+    return {"reply_parameters": reply, "message_thread_id": answers.get("thread")}
+
+
+@contextmanager
+def _opened(items: Sequence[Item], *, is_local: bool) -> Iterator[list[InputMediaAudio | InputMediaDocument]]:
+    """The files as Telegram wants them; they are read while they are sent, not before."""
+    with ExitStack() as stack:
+
+        def source(file: Path | str) -> Any:
+            if isinstance(file, str) or is_local:
+                return file  # a Bot API server on this machine reads it itself
+            opened = stack.enter_context(file.open("rb"))
+            return InputFile(opened, filename=file.name, attach=True, read_file_handle=False)
+
+        yield [_media(item, source(item.file)) for item in items]
+
+
+def _media(item: Item, source: Any) -> InputMediaAudio | InputMediaDocument:
+    if not item.is_audio:
+        return InputMediaDocument(source, disable_content_type_detection=True)
+    if isinstance(item.file, str):
+        return InputMediaAudio(source)
+    return InputMediaAudio(source, title=item.title, performer=item.performer, duration=round(item.seconds))

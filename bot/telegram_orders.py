@@ -1,0 +1,103 @@
+"""What a person hands in on Telegram → orders. Pure."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+
+from telegram import (
+    Audio,
+    Document,
+    ExternalReplyInfo,
+    MaybeInaccessibleMessage,
+    Message,
+    Update,
+    Video,
+    VideoNote,
+    Voice,
+)
+
+from bot.jobs import Order, Place, Reference, Wish
+
+PLATFORM = "telegram"
+
+Song = Audio | Document | Video | VideoNote | Voice
+
+_SUFFIXES = frozenset(
+    "." + name
+    for name in (
+        *("aac", "ac3", "aif", "aiff", "alac", "ape", "avi", "caf", "flac", "m4a", "m4b", "mka", "mkv", "mov", "mp2"),
+        *("mp3", "mp4", "mpga", "oga", "ogg", "ogv", "opus", "wav", "webm", "wma", "wv"),
+    )
+)
+
+
+def song_in(message: Message | ExternalReplyInfo) -> Song | None:
+    """What there is to hear in a message, its own or one that it quotes from another chat."""
+    if getattr(message, "animation", None):
+        return None  # has no sound, and comes as a document as well
+    found = message.audio or message.voice or message.video_note or message.video
+    document = message.document
+    return found or (document if document and _is_audible(document) else None)
+
+
+def has_file(message: Message) -> bool:
+    """Whether a message holds anything else that could have been meant as a song."""
+    return bool(message.document or message.animation)
+
+
+def place_of(update: Update) -> Place:
+    """Who speaks, and where; raises ValueError for an update that nobody sent."""
+    chat, sender = update.effective_chat, update.effective_sender
+    if chat is None or sender is None:
+        raise ValueError("an update without a chat or a sender")
+    return Place(PLATFORM, str(chat.id), str(sender.id))
+
+
+def order(place: Place, wish: Wish, song: Song, *, answers: Message) -> Order:
+    """``answers``: the message that asked, which need not be the one with the song."""
+    performer = song.performer if isinstance(song, Audio) else None
+    return Order(
+        place=place,
+        wish=wish,
+        source={"file": song.file_id},
+        title=_title(song),
+        performer=_line(performer) or None,
+        source_key=song.file_unique_id,
+        size_bytes=song.file_size,
+        seconds=_seconds(song),
+        answers=answers_to(answers),
+    )
+
+
+def answers_to(message: MaybeInaccessibleMessage) -> Reference:
+    """What an answer to ``message`` needs to know."""
+    thread = message.message_thread_id if isinstance(message, Message) and message.is_topic_message else None
+    return {"message": message.message_id} | ({"thread": thread} if thread else {})
+
+
+def _is_audible(document: Document) -> bool:
+    kind = document.mime_type or ""
+    return kind.startswith(("audio/", "video/")) or PurePath(document.file_name or "").suffix.lower() in _SUFFIXES
+
+
+def _seconds(song: Song) -> float | None:
+    return None if isinstance(song, Document) else float(_number(song.duration))
+
+
+def _number(duration: object) -> float:
+    return duration.total_seconds() if hasattr(duration, "total_seconds") else float(duration)  # type: ignore[arg-type]
+
+
+def _title(song: Song) -> str:
+    """By its tags, else by its file's name; a message with a voice has neither."""
+    if isinstance(song, Voice):
+        return "voice message"
+    if isinstance(song, VideoNote):
+        return "video message"
+    tagged = _line(song.title) if isinstance(song, Audio) else ""
+    named = _line(PurePath(song.file_name or "").stem)
+    return tagged or named or ("video" if isinstance(song, Video) else "song")
+
+
+def _line(text: str | None) -> str:
+    return " ".join((text or "").split())
