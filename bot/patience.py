@@ -19,7 +19,7 @@ class Patience:
     tell_s: float = 120.0
     deliver_s: float = 3600.0
     pace_s: float = 0.3
-    again_s: tuple[float, ...] = (0.5, 3.0, 10.0)
+    again_s: tuple[float, ...] = (0.3, 1.0, 5.0, 15.0)
     first_word_s: float = 10.0
     restart_s: tuple[float, ...] = (3.0, 30.0, 120.0)
     tidy_s: float = 300.0
