@@ -41,3 +41,5 @@ def set_up(secrets: Iterable[str]) -> None:
     logging.captureWarnings(True)
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # It warns that it cannot talk, which nobody asked it to.
+    logging.getLogger("discord.client").setLevel(logging.ERROR)

@@ -302,6 +302,17 @@ def test_what_keeps_a_bot_from_starting_is_one_sentence(monkeypatch: pytest.Monk
     assert "python run_bot.py models fetch studio" in done.stderr
 
 
+def test_a_chat_that_cannot_be_reached_is_one_sentence_without_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TELEGRAM_BOT_TOKEN", "123456789:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw0")
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        monkeypatch.setenv("TELEGRAM_API_BASE_URL", f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        done = _script()
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+    assert "Telegram cannot be reached" in done.stderr
+    assert "AAHdqTcv" not in done.stderr
+
+
 def test_help_names_the_commands() -> None:
     done = _script("--help")
     assert done.returncode == 0
