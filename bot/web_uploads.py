@@ -15,7 +15,7 @@ from aiohttp import BodyPartReader, MultipartReader, web
 from bot.jobs import Job
 from bot.web_errors import WebError
 
-_BLOCK_BYTES = 1 << 18
+_BLOCK_BYTES = 1 << 16
 _SILENCE_S, _LONGEST_S = 60.0, 3600.0
 _MOST_FIELD_BYTES = 1000
 _MOST_PARTS = 8
