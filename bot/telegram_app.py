@@ -41,6 +41,8 @@ def build_application(settings: Settings, service: SeparationService) -> App:
     if settings.telegram_bot_token is None:
         raise StartError("TELEGRAM_BOT_TOKEN is not set")
     base = os.environ.get("TELEGRAM_API_BASE_URL", _API).rstrip("/")
+    # Lengths of time as the library will give them from its next version on; until then it warns each time.
+    os.environ.setdefault("PTB_TIMEDELTA", "true")
     # The library says so with a traceback when Telegram asks it to wait, which is nothing to worry about.
     logging.getLogger("telegram.ext.AIORateLimiter").setLevel(logging.CRITICAL)
     try:

@@ -41,7 +41,7 @@ BETWEEN_EDITS_IN_GROUPS_S = 6.0
 
 _MOST_CHARACTERS = 4096
 _MOST_ASKED = 40
-_STILL_AT_WORK_S = 3.0
+STILL_AT_WORK_S = 3.0
 """Telegram may go on with a request whose connection is gone."""
 _MEDIA_READ_TIMEOUT_S = 300.0
 """Telegram answers when it has stored the files."""
@@ -122,7 +122,7 @@ class Chats:
             try:
                 number = await insist(send, is_once=True)
             except Unconfirmed:
-                await asyncio.sleep(_STILL_AT_WORK_S)
+                await asyncio.sleep(STILL_AT_WORK_S)
                 number = await insist(send)
                 if before:
                     await self.delete(chat, await self._strays(chat, _Kind.TEXT, before, number))

@@ -13,6 +13,7 @@ from telegram.error import BadRequest, NetworkError, RetryAfter
 
 from bot.jobs import TooLarge
 from bot.replies import file_too_large
+from bot.telegram_orders import seconds_of
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ async def insist(call: Callable[[], Awaitable[T]], *, is_once: bool = False) -> 
             return await call()
         except RetryAfter as error:
             # Waited for here and not by the library, which would hold back all chats for one.
-            pause_s = seconds_of(error) + 0.1
+            pause_s = seconds_of(error.retry_after) + 0.1
             if pause_s > MOST_WAIT_S:
                 raise
         except NetworkError as error:
@@ -63,12 +64,6 @@ async def insist(call: Callable[[], Awaitable[T]], *, is_once: bool = False) -> 
             pause_s = pauses_s.pop(0)
         log.warning("Telegram did not answer as it should, next try in %g s", pause_s)
         await asyncio.sleep(pause_s)
-
-
-def seconds_of(error: RetryAfter) -> float:
-    """How long Telegram asks us to wait."""
-    wait = error.retry_after
-    return wait if isinstance(wait, int) else wait.total_seconds()
 
 
 def is_too_large(error: NetworkError) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import PurePath
 
 from telegram import (
@@ -81,11 +82,12 @@ def _is_audible(document: Document) -> bool:
 
 
 def _seconds(song: Song) -> float | None:
-    return None if isinstance(song, Document) else float(_number(song.duration))
+    return None if isinstance(song, Document) else seconds_of(song.duration)
 
 
-def _number(duration: object) -> float:
-    return duration.total_seconds() if hasattr(duration, "total_seconds") else float(duration)  # type: ignore[arg-type]
+def seconds_of(length: float | timedelta) -> float:
+    """The library has timedeltas, unless somebody's environment says otherwise."""
+    return length.total_seconds() if isinstance(length, timedelta) else float(length)
 
 
 def _title(song: Song) -> str:
