@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import tempfile
 from collections.abc import AsyncIterator, Sequence
@@ -14,10 +13,8 @@ from bot.jobs import Job, StoredResult
 from bot.names import file_name
 from bot.replies import stem_title
 from spectacles_engine import audio_files
-from spectacles_engine.errors import OutputError
 from spectacles_engine.messages import MIXES
 
-_AT_ONCE = 2
 _WAV_BYTES_PER_SAMPLE = 3
 
 
@@ -81,23 +78,10 @@ async def made(job: Job, result: StoredResult, rung: Rung, most_bytes: int) -> A
         return
     # beside the stems: what a killed bot leaves there goes when they go
     with tempfile.TemporaryDirectory(prefix=".send-", dir=result.folder) as folder:
-        parcels = await _encode_all(job, result, rung, Path(folder))
+        # one after the other: several chats are sent to at once, beside the engine
+        names = enumerate(job.order.wish.names, 1)
+        parcels = [await _encode(job, result, rung, name, track, Path(folder)) for track, name in names]
         yield parcels if all(parcel.size_bytes <= most_bytes for parcel in parcels) else None
-
-
-async def _encode_all(job: Job, result: StoredResult, rung: Rung, folder: Path) -> list[Parcel]:
-    turns = asyncio.Semaphore(_AT_ONCE)
-
-    async def encode(track: int, name: str) -> Parcel:
-        async with turns:
-            return await _encode(job, result, rung, name, track, folder)
-
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            encoding = [tasks.create_task(encode(track, name)) for track, name in enumerate(job.order.wish.names, 1)]
-    except* OutputError as failed:
-        raise failed.exceptions[0] from None
-    return [task.result() for task in encoding]
 
 
 async def _encode(job: Job, result: StoredResult, rung: Rung, name: str, track: int, folder: Path) -> Parcel:
