@@ -11,6 +11,7 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from bot import replies
 from bot.config import Settings
 from bot.discord_buttons import Interaction, JobButton
 from bot.discord_commands import Commands
@@ -23,6 +24,9 @@ from bot.service import SeparationService
 log = logging.getLogger(__name__)
 
 _READY_S = 10.0
+_NEEDED = discord.Permissions(
+    view_channel=True, send_messages=True, send_messages_in_threads=True, attach_files=True, read_message_history=True
+)
 
 
 class DiscordBot(commands.Bot):
@@ -64,7 +68,11 @@ class DiscordBot(commands.Bot):
 
     async def on_message(self, message: discord.Message, /) -> None:
         if message.guild is None and not message.author.bot:
-            await self._desk.private_message(message)
+            try:
+                await self._desk.private_message(message)
+            except Exception:
+                log.exception("a private message was not understood")
+                await message.reply(replies.mistake_of_ours())
 
     async def tapped(self, interaction: Interaction, action: str, job_id: str) -> None:
         """A button under one of the bot's messages."""
@@ -94,7 +102,11 @@ class DiscordApp:
         self._connection: asyncio.Task[None] | None = None
 
     def __str__(self) -> str:
-        return f"Discord: {self.client.user}, in {len(self.client.guilds)} servers"
+        servers = len(self.client.guilds)
+        if not servers:
+            link = discord.utils.oauth_url(self.client.application_id or 0, permissions=_NEEDED)
+            return f"Discord: {self.client.user}, in no server yet; invite it with {link}"
+        return f"Discord: {self.client.user}, in {servers} {'server' if servers == 1 else 'servers'}"
 
     async def start(self) -> None:
         """Logs in, and stays connected; raises StartError."""

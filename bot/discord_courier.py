@@ -30,8 +30,8 @@ _TOO_LARGE, _NO_HISTORY = 40005, 160002
 _FORMAT = "mp3"
 """Plays in the chat itself."""
 
-_MOST_CHARACTERS = 1700
-"""Of 2000; escaped markup and a sentence about the size need the rest."""
+_MOST_CHARACTERS, _MOST_ALT_CHARACTERS = 1700, 1024
+"""Of 2000 in a message, where escaped markup and a sentence about the size need the rest; of a file's description."""
 
 
 class Pace:
@@ -161,7 +161,7 @@ class DiscordCourier:
         """Sends stems; False if they are too large after all."""
 
         def content() -> dict[str, Any]:
-            files = [discord.File(parcel.path, description=parcel.title) for parcel in parcels]
+            files = [discord.File(parcel.path, description=parcel.title[:_MOST_ALT_CHARACTERS]) for parcel in parcels]
             return {"files": files, "view": result_view(job.id)}
 
         try:

@@ -12,6 +12,7 @@ import discord
 from bot import replies, requests
 from bot.config import Settings
 from bot.discord_buttons import Interaction
+from bot.discord_http import insist
 from bot.discord_orders import PLATFORM, is_served, lacks, order, plain, songs_in
 from bot.jobs import Job, Order, Place, Refused, Wish
 from bot.service import SeparationService
@@ -53,16 +54,16 @@ class Desk:
         """A song is separated, and the words beside it say how; words alone are answered with help."""
         place = Place(PLATFORM, str(message.channel.id), str(message.author.id))
         if not is_served(self._settings.discord, None, [message.channel.id]):
-            await message.reply(replies.chat_not_allowed())
+            await _reply(message, replies.chat_not_allowed())
         elif songs := songs_in(message):
             wish = Wish()
             with suppress(Refused):  # words that are no wish are just words
                 wish = requests.parse_wish("stems", message.content)
             refusals = await self._accept([order(place, wish, song, guild=None, message=message) for song in songs])
             if refusals:
-                await message.reply(plain(refusals))
+                await _reply(message, refusals)
         else:
-            await message.reply(replies.nothing_to_hear() if message.attachments else replies.help_on_discord())
+            await _reply(message, replies.nothing_to_hear() if message.attachments else replies.help_on_discord())
 
     async def tapped(self, interaction: Interaction, action: str, job_id: str) -> None:
         """A tap on a button under a message about a job."""
@@ -151,8 +152,12 @@ async def _take_time(interaction: Interaction) -> None:
     await interaction.response.defer(ephemeral=True, thinking=True)
 
 
+async def _reply(message: discord.Message, text: str) -> None:
+    await insist(lambda: message.reply(plain(text)))
+
+
 async def _answer(interaction: Interaction, text: str) -> None:
-    await interaction.edit_original_response(content=plain(text))
+    await insist(lambda: interaction.edit_original_response(content=plain(text)))
 
 
 def _place(interaction: Interaction) -> Place:

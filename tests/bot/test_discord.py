@@ -135,7 +135,7 @@ async def test_cancel_and_queue(world: World, tmp_path: Path) -> None:
     bob = world.env.guild.add_member(world.env.create_user("bob"))
     assert "no song in work" in said(await alice.slash(channel, "queue"))
     await alice.slash(channel, "separate", attachment=("running.wav", wav(tmp_path, SLOW)))
-    await world.until(lambda: any("%" in text for text in world.texts(channel)))
+    await world.until(lambda: any("separating," in text for text in world.texts(channel)))
     await bob.slash(channel, "separate", attachment=("waiting.wav", wav(tmp_path, SLOW, seed=1)))
     await world.until(lambda: any("waiting: place 1" in text for text in world.texts(channel)))
     assert said(await bob.slash(channel, "queue")).startswith("waiting: place 1 in the queue")
@@ -144,7 +144,7 @@ async def test_cancel_and_queue(world: World, tmp_path: Path) -> None:
     assert "Only who asked" in said(await bob.click(running, label="Cancel"))
     assert "waiting" in said(await bob.slash(channel, "cancel"))
     await world.until(lambda: "cancelled" in world.texts(channel)[1])
-    assert "%" in world.texts(channel)[0]
+    assert "separating," in world.texts(channel)[0]
     await alice.click(running, label="Cancel")
     await world.quiet()
     assert world.texts(channel) == ["running: cancelled.", "waiting: cancelled."]
@@ -156,7 +156,7 @@ async def test_forget_deletes_all_of_a_person(world: World, tmp_path: Path) -> N
     await alice.slash("separate", attachment=("a.wav", wav(tmp_path)), **VOCALS)
     await world.result(alice.dm_channel)
     await alice.slash("separate", attachment=("b.wav", wav(tmp_path, SLOW, seed=1)))
-    await world.until(lambda: any("%" in text for text in world.texts(alice.dm_channel)))
+    await world.until(lambda: any("separating," in text for text in world.texts(alice.dm_channel)))
     assert "2 songs" in said(await alice.slash("forget"))
     await world.until(lambda: world.texts(alice.dm_channel)[-1] == "b: cancelled.")
     assert not list(world.settings.data_folder.rglob("*.flac"))

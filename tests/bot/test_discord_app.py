@@ -46,7 +46,9 @@ async def test_it_logs_in_and_says_where_it_is(
     with logged() as lines:
         try:
             await app.start()
-            assert str(app) == "Discord: SpecTacles, in 0 servers"
+            assert str(app).startswith(
+                "Discord: SpecTacles, in no server yet; invite it with https://discord.com/oauth2/"
+            )
         finally:
             await app.stop()
     assert TOKEN not in "".join(lines)

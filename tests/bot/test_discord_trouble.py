@@ -116,7 +116,7 @@ async def test_a_song_that_is_gone_is_told_in_a_sentence(world: World, tmp_path:
 async def test_a_channel_that_closes_meanwhile_ends_the_job(world: World, tmp_path: Path) -> None:
     alice = world.env.create_user("alice")
     await alice.slash("separate", attachment=("a.wav", wav(tmp_path, SLOW)), **VOCALS)
-    await world.until(lambda: any("%" in text for text in world.texts(alice.dm_channel)))
+    await world.until(lambda: any("separating," in text for text in world.texts(alice.dm_channel)))
     world.env.inject_error("*", "/channels/*", status=403, code=50001, times=None)
     job = world.service.jobs(Place("discord", str(alice.dm_channel.id), str(alice.id)))[0].job
     await world.service.cancel(job.id, job.place)
@@ -161,6 +161,9 @@ async def test_a_mistake_of_ours_is_a_sentence(world: World, tmp_path: Path, mon
     assert "went wrong in SpecTacles itself" in said(await alice.slash("queue"))
     (error,) = world.env.errors
     assert "on purpose" in str(error)
+    monkeypatch.setattr(type(world.service), "accept", mistake)
+    await world.post(alice, alice.dm_channel, ("a.wav", wav(tmp_path)))
+    assert "went wrong in SpecTacles itself" in world.texts(alice.dm_channel)[-1]
 
 
 async def test_a_word_that_means_nothing_is_told(world: World, tmp_path: Path) -> None:
