@@ -1,6 +1,6 @@
 """A Bot API server of our own on loopback, as strict as Telegram's.
 
-The unmodified application talks to it through TELEGRAM_API_BASE_URL. People are played by ``say``, ``send`` and ``tap``.
+The unmodified application talks to it through TELEGRAM_API_BASE_URL. ``say``, ``send`` and ``tap`` play people.
 Whatever Telegram would refuse is refused with its words, and is in ``wrongs`` unless it was in ``forgiven`` before.
 """
 
@@ -172,8 +172,12 @@ class TelegramServer:
 
     async def until(self, is_so: Callable[[], Any], patience_s: float = 60.0) -> None:
         async with asyncio.timeout(patience_s):
-            while not is_so():
-                await asyncio.sleep(0.02)
+            try:
+                while not is_so():
+                    await asyncio.sleep(0.02)
+            except asyncio.CancelledError:
+                print(*self.said, sep="\n")  # what pytest shows of a test that waited in vain
+                raise
 
     # The HTTP side.
 
@@ -426,6 +430,7 @@ class TelegramServer:
         self.said.append((asyncio.get_running_loop().time(), message["chat"]["id"], _shown(message)))
 
 
+_TEXTS = ("text", "caption", "title", "performer", "callback_query_id", "file_id")
 _DETECTION = {"disable_content_type_detection", "parse_mode"}
 
 
@@ -518,7 +523,7 @@ async def _parse(request: web.Request) -> tuple[Json, dict[str, web.FileField]]:
                 parameters[key] = f"attach://{key}"
         else:
             assert isinstance(value, str)
-            parameters[key] = value if key in ("text", "caption", "title", "performer") else _decoded(value)
+            parameters[key] = value if key in _TEXTS else _decoded(value)
     if isinstance(chat := parameters.get("chat_id"), str):
         parameters["chat_id"] = int(chat)
     return parameters, files
