@@ -86,7 +86,10 @@ _WORDS: dict[str, tuple[str, str]] = {
         "Lieder gehen an den Rechner, auf dem SpecTacles läuft, und nirgendwohin sonst. "
         "Sie und ihre Spuren werden nach {hours} Stunden gelöscht.",
     ),
-    "page.access_code": ("Access code", "Zugangscode"),
+    "page.access_code": (
+        "Access code (it is shown where SpecTacles was started)",
+        "Zugangscode (er steht dort, wo SpecTacles gestartet wurde)",
+    ),
     "page.enter": ("Enter", "Eintreten"),
     "page.open_player": ("Open the player", "Player öffnen"),
     "page.player_of": ("Player of {song}", "Player für {song}"),

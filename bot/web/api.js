@@ -59,7 +59,9 @@ export function send(file, name, onShare, signal) {
     };
     request.onerror = () => reject(new Refused(t("page.no_server"), 0));
     request.onabort = () => reject(new DOMException("", "AbortError"));
-    signal.addEventListener("abort", () => request.abort());
+    let isSent = false;
+    request.upload.onload = () => (isSent = true);
+    signal.addEventListener("abort", () => isSent || request.abort());
     request.open("POST", "/api/jobs");
     request.send(form);
   });

@@ -59,16 +59,23 @@ function add(job, where = "prepend") {
 
 async function end(card) {
   if (!(await card.agreed())) return;
-  card.abort?.abort();
+  if (card.job.state === "uploading") {
+    card.abort.abort(); // `next` sees what has become of it
+    return;
+  }
   try {
     if (card.job.id) {
       const job = await api.end(card.job.id);
       if (job.state) return show(job);
-      cards.delete(card.job.id);
     }
   } catch (refused) {
     if (refused.status !== 404) return complain(refused.message);
   }
+  drop(card);
+}
+
+function drop(card) {
+  cards.delete(card.job.id);
   card.close();
   card.node.remove();
   follow();
@@ -83,6 +90,10 @@ function take(files) {
     }
     const card = add({ state: "uploading", progress: 0, title: name.replace(/\.[^.]+$/, "") });
     card.abort = new AbortController();
+    card.abort.signal.addEventListener("abort", () => {
+      const at = waiting.findIndex((one) => one.card === card);
+      if (at >= 0) drop(waiting.splice(at, 1)[0].card);
+    });
     waiting.push({ card, file, name });
   }
   follow();
@@ -92,7 +103,6 @@ function take(files) {
 async function next() {
   if (sending >= SENDING_AT_ONCE || !waiting.length) return;
   const { card, file, name } = waiting.shift();
-  if (card.abort.signal.aborted) return next();
   sending++;
   next();
   const { title } = card.job;
@@ -101,8 +111,11 @@ async function next() {
     cards.set(job.id, card);
     card.show(job);
     follow(true);
+    // Cancelled when all of it was sent already: the server has it.
+    if (card.abort.signal.aborted) end(card);
   } catch (error) {
-    if (error.name !== "AbortError") card.show({ state: "failed", title, error: error.message });
+    if (error.name === "AbortError") drop(card);
+    else card.show({ state: "failed", title, error: error.message });
   }
   sending--;
   next();

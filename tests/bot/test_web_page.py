@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import re
 import shutil
@@ -14,6 +15,7 @@ import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
 from playwright.async_api import Browser, Page, ViewportSize, async_playwright, expect
 
+from bot.jobs import Job, Order
 from bot.web_app import WebApp
 from tests.bot.web_chat import PATIENCE_S, Chat, serving, settings_for
 from tests.fake_engine import Behaviour, write_song
@@ -295,6 +297,7 @@ async def test_cancel_and_forget(browser: Browser, chat: Chat, write: Write, son
     page = await _open(browser, chat)
     await _send(page, song, write("Endless", ENDLESS))
     endless = page.locator(".card", has=page.get_by_role("heading", name="Endless"))
+    await expect(endless).to_have_attribute("data-state", re.compile("queued|running"))
     await endless.get_by_role("button", name="Cancel Endless").click()
     await expect(endless).to_contain_text("Cancelled.")
     await expect(page.locator(".player")).to_be_visible()
@@ -306,6 +309,26 @@ async def test_cancel_and_forget(browser: Browser, chat: Chat, write: Write, son
     await expect(page.locator(".card")).to_have_count(0)
     await page.reload()
     await expect(page.get_by_role("heading", name="Take a song apart")).to_be_visible()
+
+
+async def test_cancelled_when_all_is_sent_but_not_answered(
+    browser: Browser, chat: Chat, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrived, goes_on = asyncio.Event(), asyncio.Event()
+    accept = chat.service.accept
+
+    async def accept_late(order: Order) -> Job:
+        arrived.set()
+        await goes_on.wait()
+        return await accept(order)
+
+    monkeypatch.setattr(chat.service, "accept", accept_late)
+    page = await _open(browser, chat)
+    await _send(page, write("Endless", ENDLESS))
+    await arrived.wait()
+    await page.get_by_role("button", name="Cancel Endless").click()
+    goes_on.set()
+    await expect(page.locator(".card")).to_have_attribute("data-state", "cancelled")
 
 
 async def test_a_bad_file_gets_a_sentence(browser: Browser, chat: Chat, tmp_path: Path, song: Path) -> None:
