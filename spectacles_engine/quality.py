@@ -7,7 +7,9 @@ about a stem; all features come from them:
 * agreement: energy of the stem against the energy of what the models differ in (dB), a Σ over the song
 * share: energy of the stem against that of the mixture (dB)
 * residual: energy of mixture − Σ stems against the mixture (dB), before it is handed back
-* entropy: of the effective trust, the least-squares weights with which the stem follows its models (0–1)
+* gain: the one with which the stem is found in the mixture by least squares (dB); it is 0 where the other stems have
+  nothing in common with it, above where some of it was left to them, below where it took of theirs
+* likeness: the cosine between the stem and the mixture (0–1)
 
 A ridge regression per stem turns them into a song's uSDR (10 log₁₀ Σ reference² / Σ error²); the 80 % range holds the
 middle four fifths of its errors on songs that it was not fitted to. ``training/calibration.py`` has the method, the
@@ -28,7 +30,7 @@ from spectacles_engine.ensemble import Block
 from spectacles_engine.errors import ModelError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS, QualityNote, StemQuality, WeakSpot
 
-FEATURES = ("agreement_db", "share_db", "residual_db", "entropy")
+FEATURES = ("agreement_db", "share_db", "residual_db", "gain_db", "likeness")
 SILENT_DB = -50.0
 """A stem this far below the mixture, or 10 dB more below full scale, is called silent."""
 GRADES = ((5.0, "good"), (2.0, "fair"), (-np.inf, "poor"))
@@ -65,6 +67,7 @@ class Meter:
     names: Sequence[tuple[str, str]]
     stems: Sequence[str]
     _products: dict[str, list[Floats]] = field(default_factory=dict)
+    _in_mixture: dict[str, list[float]] = field(default_factory=dict)
     _mixture: list[float] = field(default_factory=list)
     _residual: list[float] = field(default_factory=list)
     _left_over: list[float] = field(default_factory=list)
@@ -81,6 +84,7 @@ class Meter:
             # in double precision: models that agree differ by far less than they say
             rows = np.stack([*estimates, output]).reshape(len(estimates) + 1, -1).astype(np.float64)
             self._products.setdefault(stem, []).append(rows @ rows.T)
+            self._in_mixture.setdefault(stem, []).append(float(rows[-1] @ block.mixture.reshape(-1)))
 
     @property
     def residual_db(self) -> float | None:
@@ -97,12 +101,14 @@ class Meter:
 
     def features(self, stem: str) -> dict[str, float]:
         """The features of a whole song, named as in ``FEATURES``."""
-        products = np.sum(self._products[stem], axis=0)
+        products, mixture = np.sum(self._products[stem], axis=0), sum(self._mixture)
+        heard, in_mixture = float(products[-1, -1]), max(sum(self._in_mixture[stem]), 0.0)
         return {
-            "agreement_db": _agreement_db(products),
-            "share_db": ratio_db(products[-1, -1], sum(self._mixture)),
-            "residual_db": max(ratio_db(sum(self._left_over), sum(self._mixture)), -60.0),
-            "entropy": _entropy(products),
+            "agreement_db": min(_agreement_db(products), 60.0),
+            "share_db": ratio_db(heard, mixture),
+            "residual_db": max(ratio_db(sum(self._left_over), mixture), -60.0),
+            "gain_db": float(np.clip(2 * ratio_db(in_mixture, heard), -20.0, 10.0)),
+            "likeness": in_mixture / (np.sqrt(heard * mixture) + 1e-12),
         }
 
     def weak_spots(self, stem: str) -> list[WeakSpot]:
@@ -191,14 +197,3 @@ def _agreement_db(products: Floats) -> float:
     differences = np.maximum(energies[:, None] + energies[None, :] - 2 * said, 0)
     pairs = len(said) * (len(said) - 1)
     return ratio_db(products[-1, -1], differences.sum() / pairs) if pairs else 0.0
-
-
-def _entropy(products: Floats) -> float:
-    """Entropy in 0–1 of the weights (clipped to 0–1, summing to 1) with which the stem follows its models."""
-    said, towards = products[:-1, :-1], products[:-1, -1]
-    if len(said) < 2:
-        return 0.0
-    weights = np.linalg.lstsq(said + 1e-9 * np.trace(said) * np.eye(len(said)), towards, rcond=None)[0]
-    weights = np.clip(weights, 1e-6, None)
-    weights /= weights.sum()
-    return float(-(weights * np.log(weights)).sum() / np.log(len(weights)))

@@ -27,8 +27,6 @@ FAINT = 1e-3
 """Magnitude below which logarithms make no difference."""
 SCENE = 5
 """With ``hears_all``: the mixture, what no estimate of it explains, and the three other stems."""
-SELDOM = -2.5
-"""Logit at which a voice that no model has begins: it must show that it is of use."""
 
 
 def magnitudes(spectrograms: Tensor) -> Tensor:
@@ -52,20 +50,18 @@ class Design:
     Anything but the paper's sees logarithms of magnitudes. ``knows_frequency``: and where on the axis a bin is.
     ``context``: and how loud everything is on average over a few frames and bins around, the models' difference too.
     ``hears_all``: and the mixture, what no estimate of it explains, and the other stems, each as its models' average.
-    ``offers_more``: two more voices than the models' can be trusted: the mixture without the other stems, and silence.
     """
 
     law: str = "magnitudes"
     knows_frequency: bool = False
     context: bool = False
     hears_all: bool = False
-    offers_more: bool = False
     hidden: tuple[int, ...] = (32, 16)
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a law that there is not, or for voices of which nothing is heard."""
-        if self.law not in LAWS or (self.offers_more and not self.hears_all):
-            raise ValueError(f"there is no such design: {self}")
+        """Raises ValueError for a law that there is not."""
+        if self.law not in LAWS:
+            raise ValueError(f"there is no law {self.law!r}")
 
     @property
     def plain(self) -> bool:
@@ -81,21 +77,14 @@ class Design:
         if self.plain:
             return own.abs().flatten(1, 2)
         heard = torch.cat([own, scene], dim=1)
-        seen = [_loudness(heard.abs().square())]
+        energies = _energies(heard)
+        seen = [_loudness(energies)]
         if self.context:
-            apart = own[:, :1] - own[:, 1:2]
-            seen.append(_loudness(_around(torch.cat([heard, apart], dim=1).abs().square())))
+            apart = _energies(own[:, :1] - own[:, 1:2])
+            seen.append(_loudness(_around(torch.cat([energies, apart], dim=1))))
         if self.knows_frequency:
             seen.append(_octaves(seen[0][:, :1], first_bin, bins))
         return torch.cat(seen, dim=1)
-
-    def voices(self, own: Tensor, scene: Tensor) -> Tensor:
-        """What is weighted and summed up, complex (batch, voices, 2, bins, frames); the models' are the last."""
-        said = LAWS[self.law](own)
-        if not self.offers_more:
-            return said
-        rest = own.mean(dim=1, keepdim=True) + scene[:, 1:2]
-        return torch.cat([rest, torch.zeros_like(rest), said], dim=1)
 
     def clue_count(self, models: int) -> int:
         """Length of the second axis of ``clues``."""
@@ -111,20 +100,17 @@ class StemMixer(nn.Module):
 
     def __init__(self, models: int = 2, design: Design = PAPER) -> None:
         super().__init__()
-        self.voices, self.design = models + 2 * design.offers_more, design
-        widths = (design.clue_count(models), *design.hidden, 2 * (self.voices - 1))
+        self.models, self.design = models, design
+        widths = (design.clue_count(models), *design.hidden, 2 * (models - 1))
         layers: list[nn.Module] = [] if design.plain else [nn.BatchNorm2d(widths[0])]
         for width_in, width_out in zip(widths[:-2], widths[1:-1], strict=True):
             layers += [nn.Conv2d(width_in, width_out, 1), nn.BatchNorm2d(width_out), nn.ReLU()]
-        last = nn.Conv2d(widths[-2], widths[-1], 1)
-        if design.offers_more:
-            nn.init.constant_(last.bias[:4], SELDOM)  # type: ignore[index]
-        self.mlp = nn.Sequential(*layers, last)
+        self.mlp = nn.Sequential(*layers, nn.Conv2d(widths[-2], widths[-1], 1))
 
     def forward(self, clues: Tensor) -> Tensor:
-        """Clues (batch, clues, bins, frames), see ``Design`` → weights (batch, voices, 2, …), 1 over all voices."""
+        """Clues (batch, clues, bins, frames), see ``Design`` → weights (batch, models, 2, …), 1 over all models."""
         logits = self.mlp(clues)
-        logits = logits.reshape(-1, self.voices - 1, 2, *logits.shape[2:])
+        logits = logits.reshape(-1, self.models - 1, 2, *logits.shape[2:])
         return torch.cat([logits, torch.zeros_like(logits[:, :1])], dim=1).softmax(dim=1)
 
     def blend(self, own: Tensor, scene: Tensor) -> Tensor:
@@ -139,9 +125,13 @@ class StemMixer(nn.Module):
             near = slice(before, high + REACH)
             clues = self.design.clues(own[..., near, :], scene[..., near, :], before, bins)
             weights = self(clues[..., low - before : high - before, :])
-            voices = self.design.voices(own[..., low:high, :], scene[..., low:high, :])
-            parts.append((weights * voices).sum(dim=1))
+            parts.append((weights * LAWS[self.design.law](own[..., low:high, :])).sum(dim=1))
         return torch.cat(parts, dim=-2)
+
+
+def _energies(spectrograms: Tensor) -> Tensor:
+    """Squares of the magnitudes, without the root that ``abs`` takes."""
+    return torch.view_as_real(spectrograms).square().sum(dim=-1)
 
 
 def _loudness(energies: Tensor) -> Tensor:
@@ -152,11 +142,13 @@ def _loudness(energies: Tensor) -> Tensor:
 def _around(energies: Tensor) -> Tensor:
     """The mean over the neighbours of every bin and frame; at the edges the last one counts for those that lack."""
     for axis in (-1, -2):
-        length, width = energies.shape[axis], 2 * REACH + 1
-        edges = [energies.narrow(axis, 0, 1)] * REACH, [energies.narrow(axis, length - 1, 1)] * REACH
-        padded = torch.cat([*edges[0], energies, *edges[1]], dim=axis)
-        energies = torch.stack([padded.narrow(axis, k, length) for k in range(width)]).mean(dim=0)
-    return energies
+        length = energies.shape[axis]
+        first, last = energies.narrow(axis, 0, 1), energies.narrow(axis, length - 1, 1)
+        padded = torch.cat([first] * REACH + [energies] + [last] * REACH, dim=axis)
+        energies = padded.narrow(axis, 0, length).clone()
+        for k in range(1, 2 * REACH + 1):
+            energies += padded.narrow(axis, k, length)
+    return energies / (2 * REACH + 1) ** 2
 
 
 def _octaves(like: Tensor, first_bin: int, bins: int) -> Tensor:

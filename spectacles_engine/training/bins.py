@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.mixers import Heard
-from spectacles_engine.stem_mixer import STFT, Design
+from spectacles_engine.stem_mixer import LAWS, STFT, Design
 from spectacles_engine.training.estimates import StoredEstimates
 
 FAINTEST = 1e-3
@@ -72,7 +72,7 @@ class Chunk:
             error = (own.mean(dim=1) - truth[i]).abs().square().mean() + FAINTEST * loudness + FAINTEST
             found[stem] = Bins(
                 design.clues(own[..., near], around[..., near], 0, STFT.bins)[..., frames],
-                design.voices(own[..., near], around[..., near])[..., frames],
+                LAWS[design.law](own[..., near])[..., frames],
                 truth[i : i + 1, ..., near][..., frames],
                 (1 / error).reshape(1, 1, 1, 1),
             )

@@ -26,7 +26,7 @@ from spectacles_engine.quality import FEATURES, Calibration, Meter
 from spectacles_engine.training.estimates import Example, StoredEstimates
 from spectacles_engine.training.scoring import USDR, SongScores
 
-RIDGE = 1.0
+RIDGE = 3.0
 RANGE = (0.1, 0.9)
 CLEARLY = 0.95
 """An error that is less than this share of the constant guess's is less by more than luck."""

@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("mixer", help="train the StemMixers on estimates")
     command.add_argument("--estimates", type=Path, nargs="+", required=True)
     command.add_argument("--out", type=Path, required=True)
-    command.add_argument("--recipe", choices=("paper", "spectacles", "linear"), default="paper")
+    command.add_argument("--recipe", choices=(*mixer.RECIPES, "linear"), default="paper")
     command.add_argument("--law", choices=tuple(LAWS), help="what is blended, other than in the recipe")
     command.add_argument("--epochs", type=int, help="other than in the recipe")
     command.add_argument("--every-frame", type=int, default=1, help="learn from one frame in so many (a CPU is slow)")

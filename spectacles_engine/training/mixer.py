@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,18 +62,20 @@ class Recipe:
     seed: int = 0
 
 
+OURS = Recipe(
+    Design("spectrograms", knows_frequency=True, context=True, hidden=(32, 32)),
+    epochs=12,
+    learning_rate=3e-3,
+    weight_decay=1e-2,
+    loss="level",
+    bins=1_000_000,
+)
 RECIPES = {
     "paper": Recipe(),
-    "spectacles": Recipe(
-        Design("spectrograms", knows_frequency=True, context=True, hears_all=True, hidden=(32, 32)),
-        epochs=12,
-        learning_rate=3e-3,
-        weight_decay=1e-2,
-        loss="level",
-        bins=1_000_000,
-    ),
+    "wide": replace(OURS, design=replace(OURS.design, hears_all=True)),
+    "spectacles": OURS,
 }
-"""The paper's, and that of the mixers that come along."""
+"""The paper's; ours, which hears the other stems too, at nearly twice the cost; and ours."""
 
 
 def train(songs: Sequence[StoredEstimates], recipe: Recipe, out: Path, device: str) -> Mixer:

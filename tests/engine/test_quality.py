@@ -46,7 +46,23 @@ def test_agreement_is_the_energy_of_the_stem_against_the_models_differences() ->
     # two independent errors 20 dB below the stem: their difference is 17 dB below it
     assert meter.features("drums")["agreement_db"] == pytest.approx(17, abs=0.2)
     assert meter.features("drums")["share_db"] == pytest.approx(-6, abs=0.2)
-    assert meter.features("drums")["entropy"] == pytest.approx(1, abs=0.05)
+    # it has nothing in common with the others: the mixture holds all of it, and it is a quarter of the mixture
+    assert meter.features("drums")["gain_db"] == pytest.approx(0, abs=0.1)
+    assert meter.features("drums")["likeness"] == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_stem_that_is_only_half_there_is_found_in_the_mixture_with_more_gain() -> None:
+    vocals, *others = (_noise(i, 10) for i in range(4))
+    half = (-0.5 * vocals, -0.5 * vocals)
+    meter = _meter([vocals, *others], [half, *[_errors(0.01, 10, 10)] * 3])
+    assert meter.features("vocals")["gain_db"] == pytest.approx(6, abs=0.1)
+    assert meter.features("vocals")["likeness"] == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_stem_that_took_noise_along_is_found_with_less_gain() -> None:
+    stems, noise = [_noise(i, 10) for i in range(4)], _noise(9, 10)
+    meter = _meter(stems, [(noise, noise), *[_errors(0.01, 10, 10)] * 3])
+    assert meter.features("vocals")["gain_db"] == pytest.approx(-6, abs=0.1)
 
 
 def test_the_residual_is_what_no_stem_took() -> None:
@@ -81,7 +97,7 @@ def test_a_song_that_is_equally_good_everywhere_has_no_weak_spot() -> None:
 def test_the_calibration_turns_features_into_figures_with_a_range_and_a_grade(tmp_path: Path) -> None:
     fitted = {
         "intercept": 1.0,
-        "weights": {"agreement_db": 0.5, "share_db": 0.0, "residual_db": 0.0, "entropy": 0.0},
+        "weights": dict.fromkeys(FEATURES, 0.0) | {"agreement_db": 0.5},
         "low_db": -1.5,
         "high_db": 1.0,
     }
