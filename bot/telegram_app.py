@@ -28,7 +28,7 @@ App = Application[Any, Any, Any, Any, Any, Any]
 
 _API = "https://api.telegram.org"
 _START_S = 30.0
-_STOP_S = 15.0
+STOP_S = 15.0
 _READ_TIMEOUT_S = 30.0
 _POOL_TIMEOUT_S = 60.0
 _MEDIA_WRITE_TIMEOUT_S = 120.0
@@ -100,11 +100,13 @@ class TelegramApp:
     async def stop(self) -> None:
         """Disconnects; answers that are on their way get a few seconds."""
         try:
-            async with asyncio.timeout(_STOP_S):
+            async with asyncio.timeout(STOP_S):
                 if self._app.updater and self._app.updater.running:
                     await self._app.updater.stop()
                 if self._app.running:
                     await self._app.stop()
+        except TimeoutError:
+            log.info("some answers could not be sent before the end")
         finally:
             await self._app.shutdown()
             await self._app.bot.shutdown()

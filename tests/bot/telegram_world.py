@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bot import telegram_chats, telegram_http
+from bot import telegram_app, telegram_chats, telegram_http
 from bot.config import Settings
 from bot.service import SeparationService
 from bot.store import JobStore
@@ -86,6 +86,7 @@ async def telegram_world(
     **sections: Any,
 ) -> AsyncIterator[World]:
     """``pace_s``: between two edits in a chat (3 s for real people)."""
+    monkeypatch.setattr(telegram_app, "STOP_S", 2.0)
     monkeypatch.setattr(telegram_chats, "BETWEEN_EDITS_S", pace_s)
     monkeypatch.setattr(telegram_chats, "BETWEEN_EDITS_IN_GROUPS_S", pace_s)
     monkeypatch.setattr(telegram_chats, "STILL_AT_WORK_S", 0.05)

@@ -1,0 +1,169 @@
+"""Telegram's bad days, ours, and the real engine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from spectacles_engine import worker
+from spectacles_engine.audio_files import encode
+from spectacles_engine.messages import STEMS, EngineOptions
+from tests.bot.telegram_world import World, telegram_world
+from tests.fake_engine import Behaviour, write_song
+from tests.telegram_server import Refusal, Trouble, telegram_server
+
+ANN, BOB = 11, 12
+FOUR = [f"a – {stem}.mp3" for stem in STEMS]
+PROBES = ["message is not modified", "message to edit not found", "message can't be edited", "there is no caption"]
+"""Questions of a bot that lost an answer; Telegram refuses the edits that they are."""
+
+
+@pytest_asyncio.fixture
+async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    async with telegram_world(tmp_path, monkeypatch) as world:
+        yield world
+
+
+def send(world: World, folder: Path, behaviour: Behaviour = Behaviour(), *, chat: int = ANN, seed: int = 0) -> None:  # noqa: B008
+    song = write_song(folder / f"{seed}.wav", behaviour, seed=seed)
+    world.server.send(chat, chat, "audio", song.read_bytes(), file_name=f"{'abc'[seed]}.wav")
+
+
+def too_many(seconds: int = 1) -> Refusal:
+    return Refusal(429, f"Too Many Requests: retry after {seconds}", retry_after=seconds)
+
+
+async def test_rate_limits_are_waited_for(world: World, tmp_path: Path) -> None:
+    for method in ("sendMessage", "sendMediaGroup", "getFile", "deleteMessages"):
+        world.server.troubles.append(Trouble(method, refusal=too_many()))
+    send(world, tmp_path)
+    await world.answered(ANN)
+    assert world.server.names(ANN) == FOUR
+    assert len(world.server.seen(ANN)) == 5
+
+
+async def test_a_chat_that_must_wait_holds_back_no_other(world: World, tmp_path: Path) -> None:
+    world.server.troubles.append(Trouble("sendMessage", refusal=too_many(600)))
+    world.server.say(BOB, BOB, "/help")
+    await world.server.until(lambda: world.server.count("sendMessage") == 1)
+    send(world, tmp_path)
+    await world.answered(ANN)
+    assert world.server.texts(BOB) == []
+
+
+@pytest.mark.parametrize("is_done", [False, True])
+async def test_dropped_connections_lose_nothing_and_say_nothing_twice(
+    world: World, tmp_path: Path, is_done: bool
+) -> None:
+    world.server.forgiven += PROBES
+    world.server.say(ANN, ANN, "/queue")
+    await world.server.until(lambda: world.server.texts(ANN))
+    for method in ("sendMessage", "sendMediaGroup", "getFile", "deleteMessages", "getUpdates"):
+        world.server.troubles.append(Trouble(method, is_done=is_done))
+    world.server.troubles.append(Trouble("file"))
+    send(world, tmp_path)
+    await world.answered(ANN)
+    assert world.server.names(ANN) == FOUR
+    assert len(world.server.seen(ANN)) == 6
+
+
+async def test_a_note_whose_answer_was_lost_comes_once(world: World, tmp_path: Path) -> None:
+    world.server.forgiven += PROBES
+    send(world, tmp_path)
+    await world.server.until(lambda: world.server.count("sendMediaGroup") == 0 and world.server.said)
+    world.server.troubles.append(Trouble("sendMessage", is_done=True))
+    await world.answered(ANN)
+    assert world.server.names(ANN) == FOUR
+    assert len(world.server.notes(ANN)) == 1
+
+
+async def test_who_blocks_the_bot_is_left_alone(world: World, tmp_path: Path) -> None:
+    world.server.forgiven += ["bot was blocked"]
+    send(world, tmp_path, Behaviour(steps=20, step_s=0.1))
+    await world.server.until(lambda: world.server.texts(ANN))
+    world.server.blocked.add(ANN)
+    await world.quiet()
+    assert world.server.files(ANN) == []
+    send(world, tmp_path, chat=BOB, seed=1)
+    await world.answered(BOB)
+
+
+async def test_a_status_message_that_somebody_deleted(world: World, tmp_path: Path) -> None:
+    world.server.forgiven += ["message to edit not found"]
+    send(world, tmp_path, Behaviour(steps=20, step_s=0.1))
+    await world.server.until(lambda: world.server.texts(ANN))
+    del world.server.messages[ANN, world.server.seen(ANN)[0]["message_id"]]
+    await world.answered(ANN)
+    assert world.server.names(ANN) == FOUR
+
+
+async def test_edits_keep_to_their_pace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with telegram_world(tmp_path, monkeypatch, pace_s=1.0) as world:
+        send(world, tmp_path, Behaviour(steps=40, step_s=0.1))
+        await world.answered(ANN)
+        times = [at for at, method, _ in world.server.calls if method == "editMessageText"]
+        assert len(times) >= 2
+        assert all(later - earlier > 0.9 for earlier, later in pairwise(times))
+
+
+async def test_a_bot_that_is_restarted_goes_on(world: World, tmp_path: Path) -> None:
+    world.server.forgiven += ["message is not modified"]
+    send(world, tmp_path, Behaviour(steps=60, step_s=0.1))
+    send(world, tmp_path, seed=1)
+    await world.server.until(lambda: any("%" in text for text in world.server.texts(ANN)))
+    await world.stop()
+    send(world, tmp_path, seed=2)  # while nobody is there
+    await world.start()
+    await world.answered(ANN, 3)
+    assert sorted(world.server.names(ANN)) == sorted(f"{song} – {stem}.mp3" for song in "abc" for stem in STEMS)
+    note = world.server.notes(ANN)[0]
+    await world.restart()
+    await world.server.tapped(note, ANN, "Vocals")
+    await world.answered(ANN, 4)
+
+
+async def test_a_bot_that_died_while_it_sent_looks_before_it_sends_again(world: World, tmp_path: Path) -> None:
+    world.server.forgiven += PROBES
+    # the answer never comes, and the bot is gone meanwhile
+    world.server.troubles.append(Trouble("sendMediaGroup", is_done=True))
+    send(world, tmp_path)
+    await world.server.until(lambda: world.server.files(ANN))
+    await world.restart()
+    await world.answered(ANN)
+    assert world.server.names(ANN) == FOUR
+
+
+async def test_an_update_that_comes_twice_is_one_job(world: World, tmp_path: Path) -> None:
+    send(world, tmp_path)
+    update = dict(world.server._updates[-1])
+    await world.answered(ANN)
+    world.server._push({"message": update["message"]})
+    world.server.say(ANN, ANN, "/queue")
+    await world.server.until(lambda: any("no song" in text for text in world.server.texts(ANN)))
+    await world.quiet()
+    assert world.server.names(ANN) == FOUR
+
+
+async def test_an_m4a_and_the_real_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await encode([write_song(tmp_path / "a.wav", seconds=3)], tmp_path / "a.m4a", "m4a", bitrate_kbps=128)
+    options = EngineOptions(tmp_path / "models")
+    async with telegram_world(tmp_path, monkeypatch, options=options, target=worker.main) as world:
+        world.server.send(ANN, ANN, "audio", (tmp_path / "a.m4a").read_bytes(), file_name="a.m4a")
+        await world.answered(ANN)
+        assert world.server.names(ANN) == FOUR
+        assert "Estimated quality" in world.server.notes(ANN)[0]["text"]
+
+
+async def test_the_server_itself_is_strict(tmp_path: Path) -> None:
+    import aiohttp
+
+    with pytest.raises(AssertionError, match="too long"):
+        async with telegram_server(tmp_path) as server, aiohttp.ClientSession() as session:
+            server.say(ANN, ANN, "hello")
+            url = f"{server.base}/bot123456789:AAaBbCcDdEeFfGgHhIiJjKkLlMmNnOoPpQq/sendMessage"
+            async with session.post(url, data={"chat_id": ANN, "text": "x" * 4097}) as response:
+                assert response.status == 400
