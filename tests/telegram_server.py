@@ -339,7 +339,7 @@ class TelegramServer:
                 raise bad(f"this server knows no {unknown} of media")
             _caption(item.get("caption", ""))
             kept = self._take_in(item, files, brought)
-            details = {key: item[key] for key in ("title", "performer", "duration") if key in item}
+            details: Json = {key: item[key] for key in ("title", "performer", "duration") if key in item}
             if item["type"] == "audio":
                 known = self._details.get(kept["file_id"], {"duration": 0})
                 self._details[kept["file_id"]] = details = known | details

@@ -94,6 +94,10 @@ async def test_what_holds_no_song_is_answered_in_private_and_passed_over_in_grou
     assert any("no audio or video" in text for text in world.server.texts(ANN))
 
 
+async def more_than(world: World, number: int) -> None:
+    await world.server.until(lambda: len(world.server.texts(ANN)) > number)
+
+
 async def test_plain_commands(world: World) -> None:
     for command, word in (
         ("/start", "Hello"),
@@ -105,7 +109,7 @@ async def test_plain_commands(world: World) -> None:
     ):
         number = len(world.server.texts(ANN))
         asked = world.server.say(ANN, ANN, command)
-        await world.server.until(lambda number=number: len(world.server.texts(ANN)) > number)
+        await more_than(world, number)
         answer = world.server.seen(ANN)[-1]
         assert word in answer["text"]
         assert answer["reply_to_message"]["message_id"] == asked["message_id"]
@@ -227,7 +231,7 @@ async def test_too_large_is_refused_before_it_is_fetched(world: World, tmp_path:
 
 async def test_an_album_of_songs_is_one_job_each(world: World, tmp_path: Path) -> None:
     for seed, caption in enumerate(("/vocals", "", "")):
-        words = {"caption": caption} if caption else {}
+        words: Json = {"caption": caption} if caption else {}
         data = wav(tmp_path, seed=seed)
         world.server.send(ANN, ANN, "audio", data, file_name=f"{seed}.wav", media_group_id="7", **words)
     await world.answered(ANN, 3)
