@@ -46,7 +46,11 @@ export function send(file, name, onShare, signal) {
   form.append("file", file, name);
   const request = new XMLHttpRequest();
   return new Promise((resolve, reject) => {
-    request.upload.onprogress = (event) => event.lengthComputable && onShare(event.loaded / event.total);
+    let isSent = false;
+    request.upload.onprogress = ({ loaded, total }) => {
+      isSent = loaded === total;
+      onShare(loaded / total);
+    };
     request.onload = () => {
       let answer = {};
       try {
@@ -59,8 +63,6 @@ export function send(file, name, onShare, signal) {
     };
     request.onerror = () => reject(new Refused(t("page.no_server"), 0));
     request.onabort = () => reject(new DOMException("", "AbortError"));
-    let isSent = false;
-    request.upload.onload = () => (isSent = true);
     signal.addEventListener("abort", () => isSent || request.abort());
     request.open("POST", "/api/jobs");
     request.send(form);

@@ -114,8 +114,11 @@ async function next() {
     // Cancelled when all of it was sent already: the server has it.
     if (card.abort.signal.aborted) end(card);
   } catch (error) {
-    if (error.name === "AbortError") drop(card);
-    else card.show({ state: "failed", title, error: error.message });
+    if (error.name === "AbortError") {
+      drop(card);
+      // It may have got through all the same, by a hair.
+      setTimeout(refresh, RETRY_MS);
+    } else card.show({ state: "failed", title, error: error.message });
   }
   sending--;
   next();

@@ -326,6 +326,7 @@ async def test_cancelled_when_all_is_sent_but_not_answered(
     page = await _open(browser, chat)
     await _send(page, write("Endless", ENDLESS))
     await arrived.wait()
+    await expect(page.locator(".line")).to_have_text("Sending: 100 %")
     await page.get_by_role("button", name="Cancel Endless").click()
     goes_on.set()
     await expect(page.locator(".card")).to_have_attribute("data-state", "cancelled")
