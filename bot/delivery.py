@@ -13,7 +13,7 @@ from bot.jobs import Job, StoredResult
 from bot.names import file_name
 from bot.replies import stem_title
 from spectacles_engine import audio_files
-from spectacles_engine.messages import MIXES
+from spectacles_engine.messages import MIXES, STEMS
 
 _WAV_BYTES_PER_SAMPLE = 3
 
@@ -59,29 +59,49 @@ def rungs(format: str) -> tuple[Rung, ...]:
     return (_FIRST[format], *after)
 
 
-def could_fit(result: StoredResult, rung: Rung, most_bytes: int) -> bool:
-    """False if a file on this rung is larger than ``most_bytes`` for sure; FLAC has to be made to know."""
+def could_fit(result: StoredResult, rung: Rung, name: str, most_bytes: int) -> bool:
+    """False if the file of a stem or mix is larger than ``most_bytes`` for sure."""
+    return _least_bytes(result, rung, name) <= most_bytes
+
+
+def _least_bytes(result: StoredResult, rung: Rung, name: str) -> float:
+    """What a file has at least, tags aside; 0 where only making it tells."""
     if rung.format == "wav":
-        return result.seconds * result.sample_rate * result.channels * _WAV_BYTES_PER_SAMPLE < most_bytes
-    # MP3 has a constant bitrate; the others keep theirs on average, and quiet stems stay below it
-    return rung.format != "mp3" or result.seconds * (rung.bitrate_kbps or 0) * 125 < most_bytes
+        return result.seconds * result.sample_rate * result.channels * _WAV_BYTES_PER_SAMPLE
+    if rung.format == "flac" and name in STEMS:
+        return result.stem(name).stat().st_size  # written by the same encoder
+    if rung.format == "mp3":
+        return result.seconds * min(rung.bitrate_kbps or 0, _most_mp3_kbps(result.sample_rate)) * 125
+    # the others keep their bitrate on average, and quiet stems stay far below it
+    return 0
+
+
+def _most_mp3_kbps(sample_rate: int) -> int:
+    """MPEG-1, 2 and 2.5 differ in that; asked for more, the encoder takes the most that there is."""
+    if sample_rate > 24_000:
+        return 320
+    return 160 if sample_rate > 12_000 else 64
 
 
 @asynccontextmanager
 async def made(job: Job, result: StoredResult, rung: Rung, most_bytes: int) -> AsyncIterator[Sequence[Parcel] | None]:
     """The files that a job asks for, all on one rung, gone afterwards; None if one of them is too large.
 
-    Raises OutputError if they can't be written (a full disk).
+    Raises OutputError if they can't be written (a full disk), OSError if the stems are gone.
     """
-    if not could_fit(result, rung, most_bytes):
+    names = job.order.wish.names
+    if not all(could_fit(result, rung, name, most_bytes) for name in names):
         yield None
         return
     # beside the stems: what a killed bot leaves there goes when they go
     with tempfile.TemporaryDirectory(prefix=".send-", dir=result.folder) as folder:
         # one after the other: several chats are sent to at once, beside the engine
-        names = enumerate(job.order.wish.names, 1)
-        parcels = [await _encode(job, result, rung, name, track, Path(folder)) for track, name in names]
-        yield parcels if all(parcel.size_bytes <= most_bytes for parcel in parcels) else None
+        parcels: list[Parcel] = []
+        for track, name in enumerate(names, 1):
+            parcels.append(await _encode(job, result, rung, name, track, Path(folder)))
+            if parcels[-1].size_bytes > most_bytes:
+                break  # none of the others would be sent
+        yield parcels if parcels[-1].size_bytes <= most_bytes else None
 
 
 async def _encode(job: Job, result: StoredResult, rung: Rung, name: str, track: int, folder: Path) -> Parcel:

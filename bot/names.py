@@ -10,6 +10,9 @@ from pathlib import PurePath
 LONGEST_BYTES = 120
 """File systems take 255; this leaves room for numbers, suffixes and album titles."""
 
+_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\.|$)", re.IGNORECASE)
+"""Windows opens a device of that name, whatever its suffix."""
+
 
 def printable(text: str) -> str:
     """One line without control characters, so that a file name cannot steer the terminal."""
@@ -36,7 +39,8 @@ def file_name(title: str, name: str, format: str) -> str:
 
 def _safe(text: str) -> str:
     visible = "".join(character for character in unicodedata.normalize("NFC", text) if character.isprintable())
-    return _cut(re.sub(r'[<>:"/\\|?*]', "_", visible).strip(". ")) or "song"
+    name = re.sub(r'[<>:"/\\|?*]', "_", visible).strip(". ")
+    return _cut(f"_{name}" if _DEVICE.match(name) else name) or "song"
 
 
 def _cut(name: str) -> str:

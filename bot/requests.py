@@ -34,12 +34,17 @@ WISHES = ("stems", *STEMS, "karaoke")
 """The commands that ask for something of a song."""
 
 _SYNONYMS: Mapping[str, str] = {
-    **dict.fromkeys(("vocal", "voice", "voices", "singing"), "vocals"),
+    **dict.fromkeys(("vocal", "voice", "voices", "singing", "acapella", "acappella"), "vocals"),
     **dict.fromkeys(("drum", "percussion"), "drums"),
     **dict.fromkeys(("others", "rest"), "other"),
     **dict.fromkeys(("instrumental", "no-vocals"), "karaoke"),
+    "wave": "wav",
+    **dict.fromkeys(("aac", "mp4"), "m4a"),
 }
-_ALL = ("all", "stems", "everything")
+_ALL = ("all", "everything")
+_FILLERS = ("stems", "and", "as", "in", "just", "only", "please", "the")
+_WITHOUT = re.compile(r"(?:\b(?:all|everything)\s+)?\b(?:no|without|but|except)[\s_-]+(?:the\s+)?", re.IGNORECASE)
+_BETWEEN_WORDS = re.compile(r"[\s,;:+&/|()]+")
 
 
 def parse_wish(command: str, text: str = "") -> Wish:
@@ -50,16 +55,17 @@ def parse_wish(command: str, text: str = "") -> Wish:
     stems: set[str] = set()
     mixes: set[str] = set()
     formats: set[str] = set()
-    for word in (command, *re.split(r"[\s,;+&]+", text.strip())):
-        meant = word.strip("./").lower()
-        meant = _SYNONYMS.get(meant, meant)
+    for word in (command.strip("/").partition("@")[0], *_BETWEEN_WORDS.split(_WITHOUT.sub("no-", text))):
+        meant = _meant(word)
         if meant in STEMS:
             stems.add(meant)
         elif meant in MIXES:
             mixes.add(meant)
         elif meant in FORMATS:
             formats.add(meant)
-        elif meant and meant not in (*_ALL, "and", "as"):
+        elif meant in _ALL:
+            stems.update(STEMS)
+        elif meant and meant not in _FILLERS:
             raise Refused(replies.unknown_word(word))
     if len(mixes) > 1 or len(formats) > 1:
         raise Refused(replies.one_at_a_time("mix" if len(mixes) > 1 else "format"))
@@ -67,9 +73,17 @@ def parse_wish(command: str, text: str = "") -> Wish:
     return Wish(ordered or (() if mixes else STEMS), next(iter(mixes), None), next(iter(formats), None))
 
 
+def _meant(word: str) -> str:
+    """``Vocal.`` → ``vocals``, ``no-drum`` → ``no-drums``, ``no-vocals`` → ``karaoke``; the rest in lower case."""
+    plain = word.strip(".!?'\"‘’“”„").lower()
+    is_without, name = plain.startswith("no-"), plain.removeprefix("no-")
+    name = _SYNONYMS.get(name, name)
+    return _SYNONYMS.get(f"no-{name}", f"no-{name}") if is_without else name
+
+
 def command_of(text: str, me: str | None = None) -> tuple[str, str] | None:
     """``/stems@MyBot vocals`` → ``("stems", "vocals")``; None if it is none, or for another bot than ``me``."""
-    found = re.match(r"/(\w+)(?:@(\w+))?(?:\s+|$)(.*)", text, re.DOTALL)
+    found = re.match(r"\s*/(\w+)(?:@(\w+))?(?:[\s,;:]+|$)(.*)", text, re.DOTALL)
     if not found or (found[2] and me and found[2].lower() != me.lower()):
         return None
     return found[1].lower(), found[3].strip()

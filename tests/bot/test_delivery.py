@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ def result(tmp_path: Path) -> StoredResult:
 
 def _fitting(seconds: float, format: str, most_bytes: int) -> list[Rung]:
     result = _result(Path(), seconds)
-    return [rung for rung in rungs(format) if rung.format != "flac" and could_fit(result, rung, most_bytes)]
+    return [rung for rung in rungs(format) if rung.format != "flac" and could_fit(result, rung, "bass", most_bytes)]
 
 
 def test_a_nine_minute_song_goes_down_the_ladder_on_discord() -> None:
@@ -50,9 +51,52 @@ def test_an_hour_fits_into_telegram() -> None:
     assert _fitting(1240, "mp3", TELEGRAM_BYTES)[0] == Rung("mp3", 320)
 
 
+@pytest.mark.parametrize(
+    ("format", "most_bytes", "most_seconds"),
+    [
+        ("mp3", DISCORD_BYTES, 4 * 60 + 22),
+        ("mp3", TELEGRAM_BYTES, 20 * 60 + 50),
+        ("wav", DISCORD_BYTES, 39),  # of 24 bit
+        ("wav", TELEGRAM_BYTES, 3 * 60 + 8),
+    ],
+)
+def test_how_long_a_song_may_be_for_the_best_of_a_format(format: str, most_bytes: int, most_seconds: float) -> None:
+    assert could_fit(_result(Path(), most_seconds), rungs(format)[0], "vocals", most_bytes)
+    assert not could_fit(_result(Path(), most_seconds + 1), rungs(format)[0], "vocals", most_bytes)
+
+
 def test_wav_is_not_made_where_it_cannot_fit() -> None:
     assert Rung("wav") not in _fitting(60, "wav", DISCORD_BYTES)
     assert _fitting(30, "wav", DISCORD_BYTES)[0] == Rung("wav")
+
+
+def test_a_stem_as_flac_is_not_made_where_the_stored_one_does_not_fit(result: StoredResult) -> None:
+    size_bytes = result.stem("vocals").stat().st_size
+    assert could_fit(result, Rung("flac"), "vocals", size_bytes)
+    assert not could_fit(result, Rung("flac"), "vocals", size_bytes - 1)
+
+
+@pytest.mark.parametrize(
+    ("rung", "rate_hz", "channels"),
+    [
+        (Rung("wav"), RATE_HZ, 2),
+        (Rung("flac"), RATE_HZ, 2),
+        (Rung("mp3", 320), RATE_HZ, 2),
+        (Rung("mp3", 128), RATE_HZ, 1),
+        (Rung("mp3", 320), 22_050, 1),
+        (Rung("mp3", 192), 8_000, 1),
+    ],
+    ids=str,
+)
+async def test_what_is_foretold_is_what_a_file_has(tmp_path: Path, rung: Rung, rate_hz: int, channels: int) -> None:
+    sound = np.random.default_rng(0).uniform(-0.1, 0.1, (20 * rate_hz, channels))
+    soundfile.write(tmp_path / "bass.flac", sound, rate_hz, "PCM_24")
+    result = replace(_result(tmp_path, 20.0), sample_rate=rate_hz, channels=channels)
+    async with made(_job(Wish(("bass",))), result, rung, DISCORD_BYTES) as parcels:
+        assert parcels is not None
+        size_bytes = parcels[0].size_bytes
+    assert could_fit(result, rung, "bass", size_bytes)
+    assert not could_fit(result, rung, "bass", round(0.98 * size_bytes))
 
 
 @pytest.mark.parametrize("format", ["wav", "flac", "mp3", "ogg", "opus", "m4a"])
@@ -87,9 +131,19 @@ async def test_a_mix_is_the_sum_of_its_stems(result: StoredResult) -> None:
     np.testing.assert_allclose(mixed, sum(parts), atol=1e-5)
 
 
-async def test_what_turns_out_too_large_is_not_offered(result: StoredResult) -> None:
-    async with made(_job(Wish()), result, Rung("flac"), 100_000) as parcels:
+@pytest.mark.parametrize("wish", [Wish(), Wish((), "karaoke")])
+async def test_what_turns_out_too_large_is_not_offered(result: StoredResult, wish: Wish) -> None:
+    async with made(_job(wish), result, Rung("flac"), 100_000) as parcels:
         assert parcels is None
+    assert not list(result.folder.glob(".send-*"))
+
+
+async def test_one_file_that_is_too_large_keeps_back_all(result: StoredResult) -> None:
+    soundfile.write(result.stem("vocals"), np.zeros((2 * RATE_HZ, 2)), RATE_HZ, "PCM_24")
+    async with made(_job(Wish(("vocals", "bass"))), result, Rung("opus", 96), 10_000) as parcels:
+        assert parcels is None
+    async with made(_job(Wish(("vocals",))), result, Rung("opus", 96), 10_000) as parcels:
+        assert parcels is not None
 
 
 def test_uploads_of_another_title_are_another_upload() -> None:

@@ -21,13 +21,20 @@ from spectacles_engine.messages import STEMS
         ("karaoke", "", Wish((), "karaoke")),
         ("stems", "no-drums .wav", Wish((), "no-drums", "wav")),
         ("karaoke", "vocals", Wish(("vocals",), "karaoke")),
+        ("stems", "all karaoke", Wish(mix="karaoke")),
+        ("stems", "no drums", Wish((), "no-drums")),
+        ("stems", "without the vocals, please", Wish((), "karaoke")),
+        ("stems", "everything but the vocals", Wish((), "karaoke")),
+        ("stems", "Only the “Vocal” (in wave)!", Wish(("vocals",), format="wav")),
+        ("stems", "vocals/drums|bass", Wish(("vocals", "drums", "bass"))),
+        ("/Drums@SpecBot", "", Wish(("drums",))),
     ],
 )
 def test_what_people_type(command: str, text: str, wish: Wish) -> None:
     assert parse_wish(command, text) == wish
 
 
-@pytest.mark.parametrize("text", ["guitar", "karaoke no-drums", "mp3 flac", "<b>vocals</b>"])
+@pytest.mark.parametrize("text", ["guitar", "karaoke no-drums", "mp3 flac", "<b>vocals</b>", "no guitar", "no"])
 def test_what_is_not_understood_gets_a_sentence(text: str) -> None:
     with pytest.raises(Refused) as refused:
         parse_wish("stems", text)
@@ -50,6 +57,9 @@ def test_every_wish_is_in_the_menu_and_is_understood() -> None:
     [
         ("/stems", ("stems", "")),
         ("/Stems@SpecBot vocals\ndrums", ("stems", "vocals\ndrums")),
+        ("/stems: vocals", ("stems", "vocals")),
+        ("/stems,drums", ("stems", "drums")),
+        ("/stems/drums", None),
         ("/stems@OtherBot", None),
         ("stems", None),
         ("see /stems", None),
