@@ -11,6 +11,11 @@ from spectacles_engine.messages import FORMATS, MIXES, STEMS, QualityNote, StemQ
 AUDIBLE_RESIDUAL_DB = -20.0
 """Above this, what no stem took is worth a sentence."""
 
+_MOST_OF_A_LIST = 1200
+"""Characters. A Discord message takes 2000, with a backslash before each sign that is markup there."""
+_JOINERS = "\u200c\u200d"
+"""Not printable by themselves, but Persian, Hindi and families of emoji are spelt with them."""
+
 
 def quality_note(note: QualityNote, language: str = ENGLISH) -> str:
     """The estimate of every stem, the weakest passages, and what was left over if it can be heard."""
@@ -97,13 +102,19 @@ def status(standing: Standing) -> str:
 
 def song_title(title: str) -> str:
     """A title on one line, at most 60 characters."""
-    line = " ".join(title.split())
+    line = _line(title)
     return line if len(line) <= 60 else f"{line[:59].rstrip()}…"
 
 
 def stem_title(title: str, name: str) -> str:
     """``Song – vocals``."""
-    return f"{' '.join(title.split())} – {name}"
+    return f"{_line(title)} – {name}"
+
+
+def _line(text: str) -> str:
+    """On one line, without what would turn or hide the rest of it."""
+    line = " ".join(text.split())
+    return "".join(character for character in line if character.isprintable() or character in _JOINERS)
 
 
 def duration(seconds: float) -> str:
@@ -122,6 +133,15 @@ def _about(eta_s: float | None) -> str:
     return f", {duration(eta_s)} to go" if eta_s < 60 else f", about {duration(eta_s)} to go"
 
 
+def _listed(items: Sequence[str], between: str) -> str:
+    """As many as a message takes, and how many more there are."""
+    shown = list(items)
+    while len(between.join(shown)) > _MOST_OF_A_LIST:
+        shown.pop()
+    more = len(items) - len(shown)
+    return between.join([*shown, f"and {more} more"] if more else shown)
+
+
 def result_note(title: str, seconds: float, note: QualityNote, warnings: Sequence[str], most: int) -> str:
     """What goes with the stems, within ``most`` characters: whole sentences are left out at the end."""
     about = [quality_note(note), *(f"Note: {warning}." for warning in warnings)]
@@ -138,6 +158,11 @@ def smaller_format(format: str, bitrate_kbps: int | None, most_bytes: int) -> st
     return f"Sent as {format.upper()}{rate}, as a file may have {most_bytes / 1e6:.0f} MB here."
 
 
+def perhaps_sent() -> str:
+    """The answer was lost, and nobody can tell whether the stems arrived."""
+    return "I could not see whether the stems arrived. If they are missing, reply to this message with /stems."
+
+
 def too_large_to_send(most_bytes: int) -> str:
     """Not even the lowest rung of the ladder fits."""
     return f"the stems are too long for this chat, which takes {most_bytes / 1e6:.0f} MB a file; send a shorter part"
@@ -145,7 +170,7 @@ def too_large_to_send(most_bytes: int) -> str:
 
 def cannot_write_here() -> str:
     """The bot lacks a permission in a channel."""
-    return "I may not send messages with files in this channel. Ask for that, or send me the song in a private message."
+    return "I am not allowed to send files here. Ask an admin to allow it, or send me the song in a private message."
 
 
 BUTTONS = (*((stem, stem.capitalize()) for stem in STEMS), ("karaoke", "Karaoke"), ("flac", "FLAC"))
@@ -163,14 +188,14 @@ def accepted() -> str:
 
 def queue(standings: Sequence[Standing]) -> str:
     """``/queue``: every unfinished job of whoever asks."""
-    return "\n".join(map(status, standings)) or "You have no song in work here."
+    return _listed([status(standing) for standing in standings], "\n") or "You have no song in work here."
 
 
 def cancelled(jobs: Sequence[Job]) -> str:
     """``/cancel``."""
     if not jobs:
         return "You have no song in work here."
-    return f"Cancelled: {', '.join(song_title(job.order.title) for job in jobs)}."
+    return f"Cancelled: {_listed([song_title(job.order.title) for job in jobs], ', ')}."
 
 
 def forgotten(what: Forgotten) -> str:
@@ -178,7 +203,11 @@ def forgotten(what: Forgotten) -> str:
     if not what.songs:
         return "I have nothing stored of you."
     songs = "1 song" if what.songs == 1 else f"{what.songs} songs"
-    return f"Deleted: {songs} and all that was made of {'it' if what.songs == 1 else 'them'}, {what.megabytes:.0f} MB."
+    if not what.results:
+        return f"Deleted: {songs}."
+    stems = f"the stems of {what.results}" if what.results < what.songs else "all stems"
+    size = f"{what.megabytes:.0f} MB" if what.megabytes >= 1 else "less than 1 MB"
+    return f"Deleted: {songs}, and {stems} ({size})."
 
 
 def help_text(*, in_group: bool = False) -> str:
@@ -189,8 +218,8 @@ def help_text(*, in_group: bool = False) -> str:
             f"{first}, and I send back its vocals, drums, bass and the rest as four files.",
             "Only some: /vocals, /drums, /bass, /other, /karaoke, or /stems vocals drums, as a reply to the song.",
             "Another format: add mp3, flac or wav, as in /vocals flac.",
-            "/queue tells where your songs stand, and /cancel ends them.",
-            "/privacy says what is kept, and /forget deletes all of it.",
+            "/queue shows where your songs stand, and /cancel stops them.",
+            "/privacy says what is kept, and /forget deletes what is yours.",
         )
     )
 
@@ -202,8 +231,8 @@ def help_on_discord() -> str:
             "/separate takes a song, voice note or video, and I send its vocals, drums, bass and the rest as files.",
             "A song that is here already: right-click or hold it, Apps › Separate stems. Or send me one privately.",
             "Only some, or another format: /separate has stems (vocals, karaoke, …) and format (mp3, flac, wav, …).",
-            "/queue tells where your songs stand, and /cancel ends them.",
-            "/privacy says what is kept, and /forget deletes all of it.",
+            "/queue shows where your songs stand, and /cancel stops them.",
+            "/privacy says what is kept, and /forget deletes what is yours.",
         )
     )
 
@@ -218,8 +247,9 @@ def privacy(keep_hours: float) -> str:
     kept = duration(keep_hours * 3600) if keep_hours < 48 else f"{keep_hours / 24:g} days"
     return (
         "Songs are separated on the computer that runs this bot, and sent nowhere else. A song is deleted as soon as "
-        f"it is separated; its stems, its title and who sent it stay for {kept}, so that you can ask again. "
-        "/forget deletes all of yours at once."
+        f"it is separated; its stems, its title and who sent it stay for {kept}, so that you can ask again.\n"
+        "/forget deletes all of yours at once. Two things stay: stems that somebody else asked for as well, and, for "
+        "a day, a count of your minutes, for the daily limit. The messages in this chat stay until you delete them."
     )
 
 
@@ -236,7 +266,10 @@ def nothing_to_hear() -> str:
 def unknown_word(word: str) -> str:
     """A word of ``/stems`` that means nothing here."""
     formats, mixes = ", ".join(FORMATS), ", ".join(MIXES)
-    return f"I don't know “{song_title(word)}”. There is {', '.join(STEMS)}; {mixes}; and {formats}."
+    return (
+        f"I don't know “{song_title(word)}”. Stems: {', '.join(STEMS)} (guitars, keys and the rest). "
+        f"Mixes: {mixes}. Formats: {formats}."
+    )
 
 
 def one_at_a_time(what: str) -> str:
@@ -297,13 +330,13 @@ def file_too_large(most_mb: float) -> str:
 
 def song_too_long(most_minutes: float) -> str:
     """A song beyond ``limits.longest_song_minutes``."""
-    return f"That song is too long: I take up to {most_minutes:g} minutes."
+    return f"That song is too long: I take up to {most_minutes:g} minutes. Please send a shorter part."
 
 
 def too_many_waiting(most: int, *, whole_chat: bool) -> str:
     """``most``: how many unfinished jobs a person or a chat may have."""
     whose = "This chat has" if whole_chat else "You have"
-    return f"{whose} {most} songs in work already. Please wait until one of them is done, or /cancel one."
+    return f"{whose} {most} songs in work already. Please wait until one of them is done, or cancel one."
 
 
 def minutes_used_up(most_minutes: float, free_in_s: float | None, *, whole_chat: bool) -> str:
@@ -311,10 +344,9 @@ def minutes_used_up(most_minutes: float, free_in_s: float | None, *, whole_chat:
     whose = "this chat's" if whole_chat else "your"
     if free_in_s is None:
         return f"That song alone is more than {whose} {most_minutes:g} minutes of audio within 24 hours."
-    wait = f"{free_in_s / 3600:.0f} hours" if free_in_s > 5400 else f"{max(free_in_s / 60, 1):.0f} minutes"
     return (
         f"That would be more than {whose} {most_minutes:g} minutes of audio within 24 hours. "
-        f"The first of them are free again in {wait}."
+        f"The first of them are free again in {duration(free_in_s)}."
     )
 
 
@@ -345,7 +377,7 @@ def fetch_failed() -> str:
 
 def delivery_failed() -> str:
     """The platform did not take the stems, and did not say why."""
-    return "The stems are ready, but I could not send them. Ask for them again: they are kept for a while."
+    return "The stems are ready, but I could not send them. Send the song again: then they come at once."
 
 
 def mistake_of_ours() -> str:

@@ -25,7 +25,7 @@ COMMANDS = (
     Command("other", "Only what is left: guitars, keys, strings"),
     Command("karaoke", "Everything but the vocals"),
     Command("queue", "Where your songs stand"),
-    Command("cancel", "End your waiting and running songs"),
+    Command("cancel", "Cancel your songs that wait or are being separated"),
     Command("forget", "Delete everything that is stored of you"),
     Command("privacy", "What is kept, and for how long"),
     Command("help", "How it works"),

@@ -31,8 +31,8 @@ _WORDS: dict[str, tuple[str, str]] = {
     "note.weakest": ("Weakest: {passages}.", "Am schwächsten: {passages}."),
     "note.passage": ("{stem} at {start}–{end}", "{stem} bei {start}–{end}"),
     "note.residual": (
-        "What is in no stem: {db} dB against the mixture.",
-        "Was in keiner Spur ist: {db} dB gegenüber dem Original.",
+        "Part of the song is in none of the stems ({db} dB).",
+        "Ein Teil des Liedes ist in keiner Spur ({db} dB).",
     ),
     "page.headline": ("Take a song apart", "Ein Lied in seine Teile zerlegen"),
     "page.invitation": (

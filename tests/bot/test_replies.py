@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from bot import replies
-from bot.jobs import Job, Order, Place, Standing, State, Wish
+from bot.jobs import Forgotten, Job, Order, Place, Standing, State, Wish
 from bot.replies import clock, figures, quality_note
 from spectacles_engine.messages import STEMS, QualityNote, StemQuality, WeakSpot
 
@@ -44,7 +44,7 @@ def test_silent_and_unknown_stems_and_a_loud_residual() -> None:
     )
     assert quality_note(note) == (
         "Estimated quality (dB SDR, 80 % range): vocals silent · bass −1.2 (−3.0 to 0.5) poor · other: no estimate. "
-        "Weakest: bass at 0:00–0:08, bass at 1:00:00–1:00:08. What is in no stem: −12.3 dB against the mixture."
+        "Weakest: bass at 0:00–0:08, bass at 1:00:00–1:00:08. Part of the song is in none of the stems (−12.3 dB)."
     )
 
 
@@ -103,6 +103,41 @@ def test_a_note_keeps_within_its_limit_by_whole_sentences() -> None:
     assert text.startswith("Song (1:12)\nEstimated quality")
     assert text.endswith("Note: input is mono.")
     assert len(replies.result_note("Song" * 999, 72, note, warnings, 100)) <= 100
+
+
+def test_long_lists_fit_into_a_message_and_say_how_many_more_there_are() -> None:
+    standings = [_standing(State.QUEUED, position=place, eta_s=999) for place in range(1, 51)]
+    lines = replies.queue(standings).splitlines()
+    assert len("\n".join(lines)) < 2000 / 1.5  # a title may hold markup, which is escaped
+    assert lines[-1] == f"and {50 - len(lines) + 1} more"
+    assert lines[0] == replies.status(standings[0])
+    assert len(replies.cancelled([standing.job for standing in standings * 9])) < 2000 / 1.5
+    assert replies.queue(standings[:3]).count("\n") == 2
+    assert replies.queue([]) == replies.cancelled([])
+
+
+@pytest.mark.parametrize(
+    ("what", "text"),
+    [
+        (Forgotten(0, 0, 0.0), "I have nothing stored of you."),
+        (Forgotten(1, 0, 0.0), "Deleted: 1 song."),
+        (Forgotten(1, 1, 34.6), "Deleted: 1 song, and all stems (35 MB)."),
+        (Forgotten(3, 2, 0.2), "Deleted: 3 songs, and the stems of 2 (less than 1 MB)."),
+    ],
+)
+def test_what_was_forgotten_is_what_is_said(what: Forgotten, text: str) -> None:
+    assert replies.forgotten(what) == text
+
+
+def test_a_title_cannot_turn_what_follows() -> None:
+    assert replies.song_title("a\u202eb\x00\nc") == "ab c"
+    assert replies.stem_title("\u202ea", "vocals") == "a – vocals"
+    assert replies.song_title("👩\u200d🎤") == "👩\u200d🎤"
+
+
+@pytest.mark.parametrize(("free_in_s", "time"), [(20, "less than a minute"), (60, "1 minute"), (7200, "2 hours")])
+def test_when_minutes_are_free_again(free_in_s: float, time: str) -> None:
+    assert replies.minutes_used_up(300, free_in_s, whole_chat=False).endswith(f"free again in {time}.")
 
 
 def test_help_has_five_lines() -> None:
