@@ -40,7 +40,7 @@ def build_application(settings: Settings, service: SeparationService) -> App:
     """The application, not yet connected; the service knows its courier from now on. Raises StartError."""
     if settings.telegram_bot_token is None:
         raise StartError("TELEGRAM_BOT_TOKEN is not set")
-    base = os.environ.get("TELEGRAM_API_BASE_URL", _API).rstrip("/")
+    base = (os.environ.get("TELEGRAM_API_BASE_URL") or _API).rstrip("/")
     # Lengths of time as the library will give them from its next version on; until then it warns each time.
     os.environ.setdefault("PTB_TIMEDELTA", "true")
     # The library says so with a traceback when Telegram asks it to wait, which is nothing to worry about.
@@ -63,7 +63,7 @@ def build_application(settings: Settings, service: SeparationService) -> App:
         )
     except InvalidToken:
         raise StartError("TELEGRAM_BOT_TOKEN is empty") from None
-    chats = Chats(application.bot, is_local=settings.telegram.local_mode)
+    chats = Chats(application.bot)
     desk = Desk(chats, settings, service)
     application.add_handler(MessageHandler(filters.UpdateType.MESSAGE & ~filters.StatusUpdate.ALL, desk.message))
     application.add_handler(CallbackQueryHandler(desk.tapped))

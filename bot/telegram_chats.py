@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ from telegram import (
     Message,
     ReplyParameters,
 )
-from telegram.error import BadRequest
+from telegram.constants import ChatAction
+from telegram.error import BadRequest, TelegramError
 
 from bot.jobs import Reference
 from bot.pace import Pace
@@ -40,7 +42,10 @@ BETWEEN_EDITS_IN_GROUPS_S = 6.0
 """A group takes 20 messages and edits a minute; half of them are left for answers."""
 
 _MOST_CHARACTERS = 4096
-_MOST_ASKED = 40
+_MOST_ASKED, _MOST_ASKED_IN_GROUPS = 300, 40
+"""Private chats share their numbers with all others of the bot, so that a message may be far off."""
+_SHOWS_S = 4.0
+"""What a chat shows of a bot at work lasts five seconds."""
 STILL_AT_WORK_S = 3.0
 """Telegram may go on with a request whose connection is gone."""
 _MEDIA_READ_TIMEOUT_S = 300.0
@@ -77,8 +82,8 @@ class _Room:
 class Chats:
     """Sends, edits and deletes; ``chat`` is an id as text. Raises TelegramError for what trying again does not mend."""
 
-    def __init__(self, bot: Bot, *, is_local: bool) -> None:
-        self._bot, self._is_local = bot, is_local
+    def __init__(self, bot: Bot) -> None:
+        self._bot = bot
         self._rooms: dict[str, _Room] = {}
 
     def saw(self, chat: str, message: int) -> None:
@@ -125,7 +130,7 @@ class Chats:
                 await asyncio.sleep(STILL_AT_WORK_S)
                 number = await insist(send)
                 if before:
-                    await self.delete(chat, await self._strays(chat, _Kind.TEXT, before, number))
+                    await self.delete(chat, await self._strays(chat, _Kind.TEXT, before, number, 1))
             self._note_own(chat, [number])
         return number
 
@@ -133,7 +138,7 @@ class Chats:
         """Sends files of one kind, several as an album. Raises Unconfirmed: look for them with ``find``."""
 
         async def send() -> list[Message]:
-            with _opened(items, is_local=self._is_local) as media:
+            with _opened(items) as media:
                 about = _answering(answers) | {"read_timeout": _MEDIA_READ_TIMEOUT_S}
                 if len(items) > 1:
                     return list(await self._bot.send_media_group(chat, media, **about))
@@ -143,10 +148,35 @@ class Chats:
         self._note_own(chat, [message.message_id for message in messages])
         return messages
 
-    async def find(self, chat: str, after: int, before: int) -> list[int]:
-        """Files of ours among the messages between two numbers, as far as nobody knows of them."""
+    async def find(self, chat: str, after: int, before: int, enough: int) -> list[int]:
+        """Files of ours among the messages between two numbers, as far as nobody knows of them.
+
+        Raises Unconfirmed if there is none among those that could be asked, and others are left.
+        """
         async with self._room(chat).turn:
-            return await self._strays(chat, _Kind.MEDIA, after, before)
+            found = await self._strays(chat, _Kind.MEDIA, after, before, enough)
+        if not found and before - after - 1 > _most_asked(chat):
+            raise Unconfirmed
+        return found
+
+    @asynccontextmanager
+    async def busy(self, chat: str, answers: Reference) -> AsyncIterator[None]:
+        """Shows that files are on their way; not in groups, where each showing counts as a message."""
+
+        async def show() -> None:
+            while True:
+                with suppress(TelegramError):
+                    thread = answers.get("thread")
+                    await self._bot.send_chat_action(chat, ChatAction.UPLOAD_DOCUMENT, message_thread_id=thread)
+                await asyncio.sleep(_SHOWS_S)
+
+        showing = None if _is_group(chat) else asyncio.create_task(show())
+        try:
+            yield
+        finally:
+            if showing:
+                showing.cancel()
+                await asyncio.wait([showing])
 
     async def edit(self, chat: str, message: int, text: str, keyboard: InlineKeyboardMarkup | None) -> None:
         """Gives a message of ours another text."""
@@ -177,11 +207,18 @@ class Chats:
         details = {"title": media.title, "performer": media.performer, "duration": media.duration}
         return await self._bot.send_audio(chat, media.media, **details, **about)
 
-    async def _strays(self, chat: str, kind: _Kind, after: int, before: int) -> list[int]:
-        """Unknown messages of ours, of one kind; after a few of another kind the first are enough."""
+    async def _strays(self, chat: str, kind: _Kind, after: int, before: int, enough: int) -> list[int]:
+        """Unknown messages of ours, of one kind, ``enough`` at most. They are near one end or the other."""
         own = set(self._room(chat).own)
-        numbers = [number for number in range(after + 1, before) if number not in own][:_MOST_ASKED]
-        return [number for number in numbers if await self._kind(chat, number) is kind]
+        numbers = [number for number in range(after + 1, before) if number not in own]
+        both_ends = chain.from_iterable(zip(reversed(numbers), numbers, strict=True))
+        found: set[int] = set()
+        for number in list(dict.fromkeys(both_ends))[: _most_asked(chat)]:
+            if await self._kind(chat, number) is kind:
+                found.add(number)
+            if len(found) == enough:
+                break
+        return sorted(found)
 
     async def _kind(self, chat: str, number: int) -> _Kind | None:
         """What a message of ours is; None if it is not ours, or not there."""
@@ -201,9 +238,16 @@ class Chats:
 
     def _room(self, chat: str) -> _Room:
         if chat not in self._rooms:
-            is_group = chat.startswith("-")
-            self._rooms[chat] = _Room(Pace(BETWEEN_EDITS_IN_GROUPS_S if is_group else BETWEEN_EDITS_S))
+            self._rooms[chat] = _Room(Pace(BETWEEN_EDITS_IN_GROUPS_S if _is_group(chat) else BETWEEN_EDITS_S))
         return self._rooms[chat]
+
+
+def _is_group(chat: str) -> bool:
+    return chat.startswith("-")
+
+
+def _most_asked(chat: str) -> int:
+    return _MOST_ASKED_IN_GROUPS if _is_group(chat) else _MOST_ASKED
 
 
 def _answering(answers: Reference | None) -> dict[str, Any]:
@@ -215,13 +259,14 @@ def _answering(answers: Reference | None) -> dict[str, Any]:
 
 
 @contextmanager
-def _opened(items: Sequence[Item], *, is_local: bool) -> Iterator[list[InputMediaAudio | InputMediaDocument]]:
+def _opened(items: Sequence[Item]) -> Iterator[list[InputMediaAudio | InputMediaDocument]]:
     """The files as Telegram wants them; they are read while they are sent, not before."""
     with ExitStack() as stack:
 
         def source(file: Path | str) -> Any:
-            if isinstance(file, str) or is_local:
-                return file  # a Bot API server on this machine reads it itself
+            if isinstance(file, str):
+                return file
+            # Also to a server on this machine: it may run under another account, or in a container.
             opened = stack.enter_context(file.open("rb"))
             return InputFile(opened, filename=file.name, attach=True, read_file_handle=False)
 

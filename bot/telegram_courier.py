@@ -1,7 +1,8 @@
 """TelegramCourier: fetches songs, shows where jobs stand, and sends stems. The job alone tells where.
 
 A job's status (see ``Job.status``) holds ``message``, the numbers of our messages; ``answers``, the one they answer;
-``status``, the one that counts up; ``sending``, while stems are on their way, the number after which they will be.
+``status``, the one that counts up, and ``shown``, what it says; ``sending``, while stems are on their way, the number
+after which they will be.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ _PLAYABLE = ("mp3", "m4a")
 
 _MOST_BYTES, _MOST_BYTES_LOCAL = int(FileSizeLimit.FILESIZE_UPLOAD), int(FileSizeLimit.FILESIZE_UPLOAD_LOCAL_MODE)
 _MOST_CHARACTERS = 3800
+TURN_S = 60.0
+"""Who waits longer than this to be edited waits for the next news."""
+_LOCAL_GET_FILE_S = 1500.0
+"""A local server answers when it has the whole file."""
 _TRIES = 3
 _LOST = (Forbidden, BadRequest, ChatMigrated)
 """A chat, or a message, that is no longer there for us."""
@@ -49,16 +54,17 @@ class TelegramCourier:
 
     def __init__(self, bot: Bot, chats: Chats, settings: Settings, service: SeparationService) -> None:
         self._bot, self._chats, self._settings, self._service = bot, chats, settings, service
-        self._shown: dict[str, str] = {}
-        """By job: what its status message says."""
+        self._most_together = _MOST_BYTES_LOCAL * 2
+        """How large an album may be, in bytes; Telegram does not say, and so it is learned."""
 
     async def fetch(self, job: Job, to: Path) -> None:
         """See Courier."""
         most_bytes = self._settings.limits.largest_file_mb * 1e6
         try:
-            file = await insist(lambda: self._bot.get_file(job.order.source["file"]))
+            patience: dict[str, Any] = {"read_timeout": _LOCAL_GET_FILE_S} if self._is_local else {}
+            file = await insist(lambda: self._bot.get_file(job.order.source["file"], **patience))
             path = file.file_path or ""
-            if self._settings.telegram.local_mode and Path(path).is_file():
+            if self._is_local and Path(path).is_file():
                 await asyncio.to_thread(shutil.copyfile, path, to)
             else:
                 await insist(lambda: download(path, to, most_bytes))
@@ -81,28 +87,36 @@ class TelegramCourier:
                 await self._show_first(standing)
         except _LOST as error:
             log.info("job %s: its chat shows nothing (%s)", job.id, error)
-        if job.state.is_final:
-            self._shown.pop(job.id, None)
 
     async def deliver(self, job: Job, result: StoredResult) -> None:
         """See Courier."""
-        most_bytes = _MOST_BYTES_LOCAL if self._settings.telegram.local_mode else _MOST_BYTES
-        wished, *smaller = delivery.rungs(job.order.wish.format or _FORMAT)
         try:
-            for rung in (wished, *smaller):
-                note = _note(job, result, rung, wished, most_bytes)
-                if (stored := self._stored(job, result, rung)) and await self._takes(job, stored, note):
-                    return
-                async with delivery.made(job, result, rung, most_bytes) as parcels:
-                    if not parcels:
-                        continue
-                    if await self._takes(job, [_item(parcel) for parcel in parcels], note, (result, rung)):
-                        return
-                    most_bytes = max(parcel.size_bytes for parcel in parcels) - 1
+            async with self._chats.busy(job.place.chat, job.order.answers):
+                await self._deliver(job, result, _MOST_BYTES_LOCAL if self._is_local else _MOST_BYTES)
         except _LOST as error:
             log.info("job %s: its chat takes no stems (%s)", job.id, error)
             raise DeliveryError(replies.cannot_write_here()) from error
-        raise DeliveryError(replies.too_large_to_send(most_bytes))
+
+    async def _deliver(self, job: Job, result: StoredResult, limit_bytes: int) -> None:
+        """Sends what fits, from the wished format downwards; ``limit_bytes`` is Telegram's for a file."""
+        wished, *smaller = delivery.rungs(job.order.wish.format or _FORMAT)
+        most_bytes = limit_bytes
+        for rung in (wished, *smaller):
+            note = _note(job, result, rung, wished, limit_bytes)
+            if (stored := self._stored(job, result, rung)) and await self._takes(job, stored, note):
+                return
+            each_bytes = min(most_bytes, self._most_together // len(job.order.wish.names))
+            async with delivery.made(job, result, rung, each_bytes) as parcels:
+                if not parcels:
+                    continue
+                if await self._takes(job, [_item(parcel) for parcel in parcels], note, (result, rung)):
+                    return
+                sizes = [parcel.size_bytes for parcel in parcels]
+            if len(sizes) > 1:
+                self._most_together = limit_bytes if sum(sizes) > limit_bytes else sum(sizes) - 1
+            else:
+                most_bytes = sizes[0] - 1
+        raise DeliveryError(replies.too_large_to_send(limit_bytes))
 
     # The message that counts up.
 
@@ -111,16 +125,19 @@ class TelegramCourier:
         number = await self._chats.say(
             job.place.chat, text, answers=job.order.answers, keyboard=status_keyboard(job), is_silent=True
         )
-        self._shown[job.id] = text
-        self._remember(job, [number], status=number, answers=job.order.answers.get("message"))
+        self._remember(job, [number], status=number, answers=job.order.answers.get("message"), shown=text)
 
     async def _show_next(self, standing: Standing) -> None:
         """Edits the status message: in turn, and then to what is true by then; at the end at once."""
         if not standing.job.state.is_final:
-            await self._chats.may_edit(standing.job.place.chat)
+            try:
+                async with asyncio.timeout(TURN_S):
+                    await self._chats.may_edit(standing.job.place.chat)
+            except TimeoutError:
+                return
             standing = self._service.standing(standing.job.id) or standing
         job, text = standing.job, replies.status(standing)
-        if self._shown.get(job.id) == text or job.state is State.DONE:
+        if _noted(job).get("shown") == text or job.state is State.DONE:
             return
         try:
             await self._chats.edit(job.place.chat, _noted(job)["status"], text, status_keyboard(job))
@@ -129,7 +146,7 @@ class TelegramCourier:
                 raise
             # somebody deleted the message, and why there are no stems is still to be said
             await self._chats.say(job.place.chat, text, answers=job.order.answers)
-        self._shown[job.id] = text
+        self._remember(job, shown=text)
 
     async def _remove_status(self, job: Job) -> None:
         if number := _noted(job).get("status"):
@@ -163,7 +180,11 @@ class TelegramCourier:
                     raise
             noted = _noted(self._latest(job))
             number = await self._chats.say(chat, note, keyboard=result_keyboard(job))
-            found = [] if "sent" in noted else await self._chats.find(chat, noted["sending"], number)
+            try:
+                found = [] if "sent" in noted else await self._chats.find(chat, noted["sending"], number, len(items))
+            except Unconfirmed:  # better asked for once more than sent twice
+                noted["sent"], found = True, []
+                await self._chats.edit(chat, number, f"{note}\n{replies.perhaps_sent()}", result_keyboard(job))
             if found or "sent" in noted:
                 self._remember(job, [*found, number], sending=None, sent=True)
                 return True
@@ -191,6 +212,10 @@ class TelegramCourier:
         noted = _noted(self._latest(job))
         noted = noted | more | {"message": [*noted.get("message", ()), *messages]}
         self._service.note_status(job.id, {key: value for key, value in noted.items() if value is not None})
+
+    @property
+    def _is_local(self) -> bool:
+        return self._settings.telegram.local_mode
 
     def _latest(self, job: Job) -> Job:
         return self._service.job(job.id) or job

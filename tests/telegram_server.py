@@ -40,6 +40,7 @@ _PARAMETERS = {
     "sendAudio": _REPLY | {"audio", "caption", "duration", "performer", "title"},
     "sendDocument": _REPLY | {"document", "caption", "disable_content_type_detection"},
     "sendMediaGroup": _REPLY - {"reply_markup"} | {"media"},
+    "sendChatAction": {"chat_id", "action", "message_thread_id"},
     "answerCallbackQuery": {"callback_query_id", "text", "show_alert"},
 }
 
@@ -322,6 +323,11 @@ class TelegramServer:
         if len({item["type"] for item in media}) != 1:
             raise bad(f"{media[0]['type']} can't be mixed with other media types")
         return self._post_files(parameters, media, files)
+
+    def _sendChatAction(self, parameters: Json, files: Json) -> bool:  # noqa: N802
+        if parameters["action"] not in ("typing", "upload_document", "upload_voice"):
+            raise bad("wrong parameter action in request")
+        return True
 
     def _answerCallbackQuery(self, parameters: Json, files: Json) -> bool:  # noqa: N802
         if len(parameters.get("text", "")) > 200:

@@ -79,7 +79,11 @@ async def test_whatever_can_be_heard_is_taken_in_private(world: World, tmp_path:
     await world.answered(ANN, 5)
     titles = {note["text"].partition(" (0:01)")[0] for note in world.server.notes(ANN)}
     assert titles == {"voice message", "My tune", "b", "video message", "video"}
-    assert len(world.server.files(ANN)) == 20
+    assert len(world.server.files(ANN)) == 18
+    assert {name for name in world.server.names(ANN) if name.startswith("video –")} == {
+        "video – vocals.m4a",
+        "video – drums.m4a",
+    }
 
 
 async def test_what_holds_no_song_is_answered_in_private_and_passed_over_in_groups(world: World) -> None:
