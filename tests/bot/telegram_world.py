@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from telegram.ext import AIORateLimiter
 
 from bot import telegram_app, telegram_chats, telegram_http
 from bot.config import Settings
@@ -91,6 +93,8 @@ async def telegram_world(
     monkeypatch.setattr(telegram_chats, "BETWEEN_EDITS_IN_GROUPS_S", pace_s)
     monkeypatch.setattr(telegram_chats, "STILL_AT_WORK_S", 0.05)
     monkeypatch.setattr(telegram_http, "PAUSES_S", (0.01, 0.02, 0.03))
+    # 20 a minute in a group, the library's own waiting, would take most of the time of the tests
+    monkeypatch.setattr(telegram_app, "AIORateLimiter", partial(AIORateLimiter, group_max_rate=0))
     monkeypatch.setenv("TELEGRAM_BOT_TOKEN", TOKEN)
     settings = Settings(data_dir=tmp_path / "data", **sections)
     async with telegram_server(tmp_path / "telegram", is_local=settings.telegram.local_mode) as server:

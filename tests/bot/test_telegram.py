@@ -71,15 +71,17 @@ async def ogg(folder: Path) -> bytes:
 
 
 async def test_whatever_can_be_heard_is_taken_in_private(world: World, tmp_path: Path) -> None:
-    world.server.send(ANN, ANN, "voice", await ogg(tmp_path), mime_type="audio/ogg")
-    world.server.send(ANN, ANN, "document", wav(tmp_path, seed=4), file_name="My  tune.m4a", mime_type="audio/mp4")
-    world.server.send(ANN, ANN, "document", wav(tmp_path, seed=1), file_name="b.WAV", mime_type="application/x-thing")
-    world.server.send(ANN, ANN, "video_note", wav(tmp_path, seed=2))
+    world.server.send(ANN, ANN, "voice", await ogg(tmp_path), mime_type="audio/ogg", caption="/bass")
+    m4a: Json = {"file_name": "My  tune.m4a", "mime_type": "audio/mp4", "caption": "/bass"}
+    world.server.send(ANN, ANN, "document", wav(tmp_path, seed=4), **m4a)
+    thing: Json = {"file_name": "b.WAV", "mime_type": "application/x-thing", "caption": "/bass"}
+    world.server.send(ANN, ANN, "document", wav(tmp_path, seed=1), **thing)
+    world.server.send(ANN, ANN, "video_note", wav(tmp_path, seed=2))  # these have no captions
     world.server.send(ANN, ANN, "video", wav(tmp_path, seed=3), caption="vocals, drums as m4a please?")
     await world.answered(ANN, 5)
     titles = {note["text"].partition(" (0:01)")[0] for note in world.server.notes(ANN)}
     assert titles == {"voice message", "My tune", "b", "video message", "video"}
-    assert len(world.server.files(ANN)) == 18
+    assert len(world.server.files(ANN)) == 9
     assert {name for name in world.server.names(ANN) if name.startswith("video –")} == {
         "video – vocals.m4a",
         "video – drums.m4a",
