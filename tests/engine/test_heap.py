@@ -18,15 +18,15 @@ def resident_mib():
 
 if sys.argv[1] == "yes":
     give_large_blocks_back()
-np.ones(30 << 20, np.uint8)  # once freed, glibc would keep blocks of this size in its heap
+np.ones(31 << 20, np.uint8)  # once freed, glibc would keep blocks of this size in its heap
 before = resident_mib()
 kept = []
 for _ in range(20):
-    large = np.ones(8 << 20, np.uint8)
+    large = np.ones(25 << 20, np.uint8)
     kept.append(np.ones(64 << 10, np.uint8))
     del large
     kept.append(np.ones(64 << 10, np.uint8))
-blocks = [np.ones(8 << 20, np.uint8) for _ in range(20)]
+blocks = [np.ones(25 << 20, np.uint8) for _ in range(8)]
 pin = np.ones(64 << 10, np.uint8)
 del blocks
 print(resident_mib() - before)
