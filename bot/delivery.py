@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -11,9 +10,9 @@ from pathlib import Path
 
 from bot.jobs import Job, StoredResult
 from bot.names import file_name
-from bot.replies import stem_title
+from bot.replies import result_note, smaller_format, stem_title
 from spectacles_engine import audio_files
-from spectacles_engine.messages import MIXES, STEMS
+from spectacles_engine.messages import STEMS
 
 _WAV_BYTES_PER_SAMPLE = 3
 
@@ -26,9 +25,8 @@ class Rung:
     bitrate_kbps: int | None = None
 
     def upload_key(self, job: Job) -> str:
-        """Names the upload of a job's files on this rung. What one person calls a song, others are not to read."""
-        called = hashlib.sha256(f"{job.order.title}\0{job.order.performer}".encode()).hexdigest()[:16]
-        return f"{self.format}-{self.bitrate_kbps or ''}-{called}"
+        """Names the upload of a job's files on this rung."""
+        return f"{self.format}-{self.bitrate_kbps or ''}-{job.order.name_key}"
 
 
 LADDER = (Rung("flac"), Rung("mp3", 320), Rung("mp3", 192), Rung("mp3", 128), Rung("opus", 96))
@@ -83,6 +81,12 @@ def _most_mp3_kbps(sample_rate: int) -> int:
     return 160 if sample_rate > 12_000 else 64
 
 
+def note(job: Job, result: StoredResult, rung: Rung, wished: Rung, most_bytes: int, most_characters: int) -> str:
+    """What goes with stems: the quality note, and why they come on another rung than the wished one."""
+    text = result_note(job.order.title, result.seconds, result.note, result.warnings, most_characters)
+    return text if rung == wished else f"{text}\n{smaller_format(rung.format, rung.bitrate_kbps, most_bytes)}"
+
+
 @asynccontextmanager
 async def made(job: Job, result: StoredResult, rung: Rung, most_bytes: int) -> AsyncIterator[Sequence[Parcel] | None]:
     """The files that a job asks for, all on one rung, gone afterwards; None if one of them is too large.
@@ -98,24 +102,24 @@ async def made(job: Job, result: StoredResult, rung: Rung, most_bytes: int) -> A
         # one after the other: several chats are sent to at once, beside the engine
         parcels: list[Parcel] = []
         for track, name in enumerate(names, 1):
-            parcels.append(await _encode(job, result, rung, name, track, Path(folder)))
+            path = Path(folder) / file_name(job.order.title, name, rung.format)
+            await encode(job, result, name, rung, path, track)
+            title = stem_title(job.order.title, name)
+            parcels.append(Parcel(name, path, title, job.order.performer, rung, result.seconds))
             if parcels[-1].size_bytes > most_bytes:
                 break  # none of the others would be sent
         yield parcels if parcels[-1].size_bytes <= most_bytes else None
 
 
-async def _encode(job: Job, result: StoredResult, rung: Rung, name: str, track: int, folder: Path) -> Parcel:
-    title, performer = stem_title(job.order.title, name), job.order.performer
-    path = folder / file_name(job.order.title, name, rung.format)
-    stems = [result.stem(stem) for stem in MIXES.get(name, (name,))]
+async def encode(job: Job, result: StoredResult, name: str, rung: Rung, path: Path, track: int | None = None) -> None:
+    """Writes a stem or a mix with the tags that a player shows; raises as ``made``."""
     await audio_files.encode(
-        stems,
+        result.stems_of(name),
         path,
         rung.format,
         bitrate_kbps=rung.bitrate_kbps,
-        title=title,
-        performer=performer,
+        title=stem_title(job.order.title, name),
+        performer=job.order.performer,
         album=job.order.title,
         track=track,
     )
-    return Parcel(name, path, title, performer, rung, result.seconds)

@@ -5,7 +5,6 @@ An interaction's own answers live for 15 minutes, and a job may outlive them: so
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
@@ -20,6 +19,7 @@ from bot.discord_buttons import cancel_view, result_view
 from bot.discord_http import Gone, download, insist
 from bot.discord_orders import plain
 from bot.jobs import DeliveryError, Job, Refused, Standing, State, StoredResult
+from bot.pace import Pace
 from bot.service import SeparationService
 
 log = logging.getLogger(__name__)
@@ -30,25 +30,11 @@ _TOO_LARGE, _NO_HISTORY = 40005, 160002
 _FORMAT = "mp3"
 """Plays in the chat itself."""
 
+BETWEEN_EDITS_S = 3.0
+"""In a channel."""
+
 _MOST_CHARACTERS, _MOST_ALT_CHARACTERS = 1700, 1024
 """Of 2000 in a message, where escaped markup and a sentence about the size need the rest; of a file's description."""
-
-
-class Pace:
-    """When a channel may be edited next."""
-
-    between_edits_s = 3.0
-
-    def __init__(self) -> None:
-        self._turn = asyncio.Lock()
-        self._next_s = 0.0
-
-    async def wait(self) -> None:
-        """Returns when it is one's turn."""
-        clock = asyncio.get_running_loop().time
-        async with self._turn:
-            await asyncio.sleep(max(0.0, self._next_s - clock()))
-            self._next_s = clock() + self.between_edits_s
 
 
 class DiscordCourier:
@@ -65,7 +51,7 @@ class DiscordCourier:
         when_ready: Callable[[], Awaitable[None]],
     ) -> None:
         self._client, self._settings, self._service, self._when_ready = client, settings, service, when_ready
-        self._paces: defaultdict[str, Pace] = defaultdict(Pace)
+        self._paces: defaultdict[str, Pace] = defaultdict(lambda: Pace(BETWEEN_EDITS_S))
         self._shown: dict[str, str] = {}
         """By job: what its status message says."""
 
@@ -108,9 +94,10 @@ class DiscordCourier:
                 async with delivery.made(job, result, rung, most_bytes) as parcels:
                     if not parcels:
                         continue
-                    if await self._takes(job, _note(job, result, rung, wished, most_bytes), parcels):
+                    note = delivery.note(job, result, rung, wished, most_bytes, _MOST_CHARACTERS)
+                    if await self._takes(job, plain(note), parcels):
                         return
-                    most_bytes = max(parcel.size_bytes for parcel in parcels) - 1
+                    most_bytes = min(_least_limit_bytes(), max(parcel.size_bytes for parcel in parcels) - 1)
         except (discord.Forbidden, discord.NotFound) as error:
             log.info("job %s: its channel takes no stems (%s)", job.id, error)
             raise DeliveryError(replies.cannot_write_here()) from error
@@ -199,18 +186,16 @@ class DiscordCourier:
     def _most_bytes(self, job: Job) -> int:
         """How large a file may be there. What interactions say of it may be too much."""
         guild = self._client.get_guild(job.order.source["guild"] or 0)
-        return guild.filesize_limit if guild else discord.utils.DEFAULT_FILE_SIZE_LIMIT_BYTES
+        return guild.filesize_limit if guild else _least_limit_bytes()
+
+
+def _least_limit_bytes() -> int:
+    """What every place takes, also one that promised more."""
+    return discord.utils.DEFAULT_FILE_SIZE_LIMIT_BYTES
 
 
 def _status(standing: Standing) -> str:
     return plain(replies.status(standing))
-
-
-def _note(job: Job, result: StoredResult, rung: delivery.Rung, wished: delivery.Rung, most_bytes: int) -> str:
-    text = replies.result_note(job.order.title, result.seconds, result.note, result.warnings, _MOST_CHARACTERS)
-    if rung != wished:
-        text += "\n" + replies.smaller_format(rung.format, rung.bitrate_kbps, most_bytes)
-    return plain(text)
 
 
 def _status_view(job: Job) -> discord.ui.View | None:

@@ -16,7 +16,6 @@ from bot.discord_http import insist
 from bot.discord_orders import PLATFORM, is_served, lacks, order, plain, songs_in
 from bot.jobs import Job, Order, Place, Refused, Wish
 from bot.service import SeparationService
-from spectacles_engine.messages import MIXES
 
 log = logging.getLogger(__name__)
 
@@ -175,8 +174,5 @@ def _lacks_permission(interaction: Interaction) -> bool:
 def _again(interaction: Interaction, job: Job, action: str) -> Order:
     """The order behind a button: the same song, asked for by who taps, as an answer to the tapped message."""
     answers = {"message": interaction.message.id} if interaction.message else {}
-    if action == "flac":
-        wish = replace(job.order.wish, format="flac")
-    else:
-        wish = Wish((), action) if action in MIXES else Wish((action,))
+    wish = requests.wish_of_button(action, job.order.wish)
     return replace(job.order, place=_place(interaction), wish=wish, answers=answers)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-from spectacles_engine.messages import STEMS, QualityNote
+from spectacles_engine.messages import MIXES, STEMS, QualityNote
 
 Reference = Mapping[str, Any]
 """What a platform needs to find something of its own again (message ids, file ids): JSON, and opaque to the service."""
@@ -80,6 +81,11 @@ class Order:
     seconds: float | None = None
     answers: Reference = field(default_factory=dict)
 
+    @property
+    def name_key(self) -> str:
+        """Tells files apart that hold the same sound: what one person calls a song, others are not to read in a tag."""
+        return hashlib.sha256(f"{self.title}\0{self.performer}".encode()).hexdigest()[:16]
+
     def is_same(self, other: Order) -> bool:
         """Whether the same person wants the same of the same message once more."""
         own = (self.place, self.wish, self.source, self.answers)
@@ -134,6 +140,10 @@ class StoredResult:
     def stem(self, name: str) -> Path:
         """The stored file of one stem."""
         return self.folder / f"{name}.flac"
+
+    def stems_of(self, name: str) -> list[Path]:
+        """The stored files whose sum is a stem or a mix."""
+        return [self.stem(stem) for stem in MIXES.get(name, (name,))]
 
 
 @dataclass(frozen=True)

@@ -154,8 +154,8 @@ def result_note(title: str, seconds: float, note: QualityNote, warnings: Sequenc
 
 def smaller_format(format: str, bitrate_kbps: int | None, most_bytes: int) -> str:
     """Stems in another format or bitrate than was asked for."""
-    rate = f" with {bitrate_kbps} kbit/s" if bitrate_kbps else ""
-    return f"Sent as {format.upper()}{rate}, as a file may have {most_bytes / 1e6:.0f} MB here."
+    rate = f" at {bitrate_kbps} kbit/s" if bitrate_kbps else ""
+    return f"Sent as {format.upper()}{rate}, because files may have at most {most_bytes / 1e6:.0f} MB here."
 
 
 def perhaps_sent() -> str:
@@ -165,7 +165,9 @@ def perhaps_sent() -> str:
 
 def too_large_to_send(most_bytes: int) -> str:
     """Not even the lowest rung of the ladder fits."""
-    return f"the stems are too long for this chat, which takes {most_bytes / 1e6:.0f} MB a file; send a shorter part"
+    return (
+        f"the stems are too large for this chat, which takes files up to {most_bytes / 1e6:.0f} MB; send a shorter part"
+    )
 
 
 def cannot_write_here() -> str:
@@ -188,20 +190,20 @@ def accepted() -> str:
 
 def queue(standings: Sequence[Standing]) -> str:
     """``/queue``: every unfinished job of whoever asks."""
-    return _listed([status(standing) for standing in standings], "\n") or "You have no song in work here."
+    return _listed([status(standing) for standing in standings], "\n") or "You have no song in progress here."
 
 
 def cancelled(jobs: Sequence[Job]) -> str:
     """``/cancel``."""
     if not jobs:
-        return "You have no song in work here."
+        return "You have no song in progress here."
     return f"Cancelled: {_listed([song_title(job.order.title) for job in jobs], ', ')}."
 
 
 def forgotten(what: Forgotten) -> str:
     """``/forget``."""
     if not what.songs:
-        return "I have nothing stored of you."
+        return "I have nothing stored about you."
     songs = "1 song" if what.songs == 1 else f"{what.songs} songs"
     if not what.results:
         return f"Deleted: {songs}."
@@ -279,7 +281,7 @@ def one_at_a_time(what: str) -> str:
 
 def not_yours() -> str:
     """A tap on somebody else's button."""
-    return "Only who asked for this can do that."
+    return "Only the person who asked for this can do that."
 
 
 def no_longer_stored() -> str:
@@ -336,7 +338,7 @@ def song_too_long(most_minutes: float) -> str:
 def too_many_waiting(most: int, *, whole_chat: bool) -> str:
     """``most``: how many unfinished jobs a person or a chat may have."""
     whose = "This chat has" if whole_chat else "You have"
-    return f"{whose} {most} songs in work already. Please wait until one of them is done, or cancel one."
+    return f"{whose} {most} songs in progress already. Please wait until one of them is done, or cancel one."
 
 
 def minutes_used_up(most_minutes: float, free_in_s: float | None, *, whole_chat: bool) -> str:
@@ -367,7 +369,7 @@ def store_in_trouble() -> str:
 
 def engine_in_trouble() -> str:
     """No engine can be started."""
-    return "What separates the songs does not start. Please try again later, or tell whoever runs me."
+    return "The part of me that separates songs does not start. Please try again later, or tell whoever runs me."
 
 
 def fetch_failed() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bot import replies
 from bot.jobs import Refused, Wish
@@ -26,7 +26,7 @@ COMMANDS = (
     Command("karaoke", "Everything but the vocals"),
     Command("queue", "Where your songs stand"),
     Command("cancel", "Cancel your songs that wait or are being separated"),
-    Command("forget", "Delete everything that is stored of you"),
+    Command("forget", "Delete everything that is stored about you"),
     Command("privacy", "What is kept, and for how long"),
     Command("help", "How it works"),
 )
@@ -71,6 +71,13 @@ def parse_wish(command: str, text: str = "") -> Wish:
         raise Refused(replies.one_at_a_time("mix" if len(mixes) > 1 else "format"))
     ordered = tuple(stem for stem in STEMS if stem in stems)
     return Wish(ordered or (() if mixes else STEMS), next(iter(mixes), None), next(iter(formats), None))
+
+
+def wish_of_button(action: str, before: Wish) -> Wish:
+    """The wish behind a button under a result: a stem, a mix, or ``flac``, which is what was wished ``before``."""
+    if action == "flac":
+        return replace(before, format="flac")
+    return Wish((), action) if action in MIXES else Wish((action,))
 
 
 def _meant(word: str) -> str:

@@ -49,7 +49,7 @@ async def serve(
         try:
             await stopped.wait()
         finally:
-            say("ending; songs in work go on at the next start")
+            say("ending; songs in progress go on at the next start")
             loading.cancel()
             await asyncio.gather(loading, return_exceptions=True)
 

@@ -102,7 +102,7 @@ class TelegramCourier:
         wished, *smaller = delivery.rungs(job.order.wish.format or _FORMAT)
         most_bytes = limit_bytes
         for rung in (wished, *smaller):
-            note = _note(job, result, rung, wished, limit_bytes)
+            note = delivery.note(job, result, rung, wished, limit_bytes, _MOST_CHARACTERS)
             if (stored := self._stored(job, result, rung)) and await self._takes(job, stored, note):
                 return
             each_bytes = min(most_bytes, self._most_together // len(job.order.wish.names))
@@ -232,10 +232,3 @@ def _item(parcel: delivery.Parcel) -> Item:
 def _file_of(message: Message) -> str | None:
     sent = message.effective_attachment
     return sent.file_id if isinstance(sent, Audio | Document) else None
-
-
-def _note(job: Job, result: StoredResult, rung: delivery.Rung, wished: delivery.Rung, most_bytes: int) -> str:
-    text = replies.result_note(job.order.title, result.seconds, result.note, result.warnings, _MOST_CHARACTERS)
-    if rung != wished:
-        text += "\n" + replies.smaller_format(rung.format, rung.bitrate_kbps, most_bytes)
-    return text

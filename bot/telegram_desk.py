@@ -21,7 +21,6 @@ from bot.telegram_chats import Chats
 from bot.telegram_courier import most_to_download
 from bot.telegram_http import insist
 from bot.telegram_orders import PLATFORM, Song, answers_to, has_file, order, place_of, song_in
-from spectacles_engine.messages import MIXES
 
 log = logging.getLogger(__name__)
 
@@ -161,7 +160,8 @@ class Desk:
             await self._chats.delete(place.chat, (job.status or {}).get("message", ()))
             return replies.deleted()
         answers = answers_to(query.message) if query.message else job.order.answers
-        await self._service.accept(replace(job.order, place=place, wish=_wish_of(action, job), answers=answers))
+        wish = requests.wish_of_button(action, job.order.wish)
+        await self._service.accept(replace(job.order, place=place, wish=wish, answers=answers))
         return replies.accepted()
 
     # Commands without a song.
@@ -203,12 +203,6 @@ async def _answer_tap(query: CallbackQuery, text: str, *, is_alert: bool) -> Non
         await insist(lambda: query.answer(text, show_alert=is_alert))
     except TelegramError as error:  # too old, most likely
         log.info("a tap cannot be answered (%s)", error)
-
-
-def _wish_of(action: str, job: Job) -> Wish:
-    if action == "flac":
-        return replace(job.order.wish, format="flac")
-    return Wish((), action) if action in MIXES else Wish((action,))
 
 
 def _in_group(message: Message) -> bool:

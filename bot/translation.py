@@ -10,10 +10,10 @@ from functools import cache
 
 _GERMAN = {
     # Refused before a song is taken.
-    "This chat has {n} songs in work already. Please wait until one of them is done, or cancel one.": (
+    "This chat has {n} songs in progress already. Please wait until one of them is done, or cancel one.": (
         "Von diesem Chat sind schon {n} Lieder in Arbeit. Bitte warte, bis eins fertig ist, oder brich eins ab."
     ),
-    "You have {n} songs in work already. Please wait until one of them is done, or cancel one.": (
+    "You have {n} songs in progress already. Please wait until one of them is done, or cancel one.": (
         "Von dir sind schon {n} Lieder in Arbeit. Bitte warte, bis eins fertig ist, oder brich eins ab."
     ),
     "That song alone is more than your {n} minutes of audio within 24 hours.": (
@@ -50,7 +50,7 @@ _GERMAN = {
     "I cannot reach my list of songs just now. Please try again in a minute.": (
         "Die Liste der Lieder ist gerade nicht erreichbar. Bitte versuch es in einer Minute wieder."
     ),
-    "What separates the songs does not start. Please try again later, or tell whoever runs me.": (
+    "The part of me that separates songs does not start. Please try again later, or tell whoever runs me.": (
         "Das Programm, das Lieder zerlegt, startet nicht. Bitte versuch es später wieder, oder wende dich an die "
         "Person, die SpecTacles betreibt."
     ),

@@ -18,6 +18,7 @@ from aiohttp import hdrs, web
 from bot.config import Settings
 from bot.jobs import Job, Refused, Standing, StartError, StoredResult, TooLarge, Unavailable
 from bot.service import SeparationService
+from bot.translation import translated
 from bot.web_access import HEADERS, PLATFORM, Access, browser, is_loopback, language, new_browser, place, remember
 from bot.web_downloads import Downloads
 from bot.web_errors import WebError
@@ -131,7 +132,7 @@ class WebApp:
             return _refusal(request, error)
         except Refused as error:
             status = next((status for kind, status in _STATUS_OF.items() if isinstance(error, kind)), 429)
-            return _json_error(status, str(error))
+            return _json_error(status, translated(str(error), language(request.headers, LANGUAGES)))
         except web.HTTPException as error:
             return _refusal(request, WebError(error.status, _SENTENCE_OF.get(error.status, "web.broken_form")))
         except ConnectionError:

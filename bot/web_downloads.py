@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from pathlib import Path
 
+from bot.delivery import Rung, encode
 from bot.jobs import Job, StoredResult
-from bot.replies import stem_title
 from bot.web_errors import WebError
-from spectacles_engine import audio_files
 from spectacles_engine.errors import OutputError
 from spectacles_engine.messages import MIXES
 
@@ -25,15 +23,12 @@ class Downloads:
 
     async def file(self, job: Job, result: StoredResult, name: str, format: str) -> Path:
         """The file of a stem or mix; raises WebError if it can't be written."""
-        parts = [result.stem(stem) for stem in MIXES.get(name, (name,))]
         if format == "flac" and name not in MIXES:
-            return parts[0]
-        # By title, for the tags hold what one person calls the song: nobody else is to read that.
-        title = hashlib.sha256(f"{job.order.title}\0{job.order.performer}".encode()).hexdigest()[:16]
-        file = result.folder / f"{title}-{name}.{format}"
+            return result.stem(name)
+        file = result.folder / f"{job.order.name_key}-{name}.{format}"
         if not file.exists():
             if file not in self._running:
-                self._running[file] = asyncio.create_task(self._encode(job, parts, file, name))
+                self._running[file] = asyncio.create_task(self._encode(job, result, name, format, file))
                 self._running[file].add_done_callback(lambda _: self._running.pop(file, None))
             try:
                 await asyncio.shield(self._running[file])
@@ -48,13 +43,6 @@ class Downloads:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _encode(self, job: Job, stems: list[Path], file: Path, name: str) -> None:
+    async def _encode(self, job: Job, result: StoredResult, name: str, format: str, file: Path) -> None:
         async with self._turns:
-            await audio_files.encode(
-                stems,
-                file,
-                file.suffix[1:],
-                title=stem_title(job.order.title, name),
-                performer=job.order.performer,
-                album=job.order.title,
-            )
+            await encode(job, result, name, Rung(format), file)

@@ -6,7 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 from bot.jobs import Standing, State, StoredResult
-from bot.replies import quality_note
+from bot.replies import as_sentence, quality_note
+from bot.translation import translated
 from spectacles_engine.messages import SAMPLE_RATE_HZ
 from spectacles_engine.playback import SEGMENT_SAMPLES
 
@@ -25,13 +26,13 @@ def job_view(standing: Standing, done: StoredResult | None, language: str) -> di
         "progress": 1.0 if job.state in (State.DELIVERING, State.DONE) else round(standing.share, 3),
         "note": quality_note(done.note, language) if done else None,
         "stems": {name: f"{url}/stems/{name}" for name in wish.names} if done else {},
-        "error": job.error,
+        "error": job.error and translated(as_sentence(job.error), language),
         "eta_s": None if standing.eta_s is None else round(standing.eta_s),
         "title": job.order.title,
         "performer": job.order.performer,
         "seconds": done.seconds if done else job.seconds,
         "accepted_at": job.accepted_at,
-        "warnings": list(done.warnings) if done else [],
+        "warnings": [as_sentence(translated(warning, language)) for warning in done.warnings] if done else [],
         "quality": _quality(done) if done else None,
         "playback": playback_view(done) if done else None,
     }

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from pathlib import Path
 
 from spectacles_engine.messages import SAMPLE_RATE_HZ
+from spectacles_engine.short_child import start
 
 SEGMENT_SAMPLES = 2 * SAMPLE_RATE_HZ
 """Length of a segment, at 44.1 kHz."""
 
 PEAKS_FILE = "peaks.json"
 """Written last."""
-
-_ROOT = Path(__file__).parents[1]
 
 
 def segment_file(number: int) -> str:
@@ -30,12 +26,4 @@ async def start_writing(folder: Path, channels: int) -> Process:
     It prints a line for every file that is there now; its stderr says what went wrong.
     """
     module = "spectacles_engine.audio.playback"
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", module, str(folder.absolute()), str(channels)),
-        cwd=_ROOT,
-        env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-        stdin=DEVNULL,
-        stdout=PIPE,
-        stderr=PIPE,
-        start_new_session=True,  # Ctrl-C is for this process to hear
-    )
+    return await start(module, str(folder.absolute()), str(channels), stdin=DEVNULL, stderr=PIPE)

@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 import traceback
+from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,19 @@ class ChildDied(Exception):
     """The child came to no answer; ``str()`` says why, for the log."""
 
 
+async def start(module: str, *arguments: str, stdin: int, stderr: int) -> Process:
+    """``python -m module``, on one thread, its stdout a pipe; raises OSError if it cannot be started."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", module, *arguments),
+        cwd=_ROOT,
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+        stdin=stdin,
+        stdout=PIPE,
+        stderr=stderr,
+        start_new_session=True,  # Ctrl-C is for this process to hear
+    )
+
+
 async def ask(module: str, question: Mapping[str, Any], *, deadline_s: float) -> Any:
     """What ``python -m module`` answers; raises the SpecTaclesError that it raised, TimeoutError, or ChildDied.
 
@@ -38,15 +52,7 @@ async def ask(module: str, question: Mapping[str, Any], *, deadline_s: float) ->
     Paths in the question must be absolute.
     """
     try:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", module, str(deadline_s)),
-            cwd=_ROOT,
-            env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for this process to hear
-        )
+        process = await start(module, str(deadline_s), stdin=PIPE, stderr=DEVNULL)
     except OSError as error:
         log.warning("%s cannot be started: %s", module, error)
         raise ChildDied("no process can be started") from error

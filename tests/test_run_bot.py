@@ -272,7 +272,7 @@ def test_without_a_command_the_web_chat_is_served_until_it_is_told_to_end(kind: 
         bot.send_signal(kind)
         out, err = bot.communicate(timeout=60)
     assert bot.returncode == 0
-    assert out == "ending; songs in work go on at the next start\n"
+    assert out == "ending; songs in progress go on at the next start\n"
     assert "Traceback" not in err
 
 

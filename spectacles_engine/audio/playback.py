@@ -10,7 +10,7 @@ import json
 import os
 import struct
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from spectacles_engine.audio.song import open_song
+from spectacles_engine.chunking import rebatch
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.playback import PEAKS_FILE, SEGMENT_SAMPLES, segment_file
 
@@ -38,7 +39,7 @@ def write_playback(stems: Sequence[Path], folder: Path, channels: int) -> None:
     peaks: list[NDArray[np.float32]] = []
     with ExitStack() as stack:
         songs = [stack.enter_context(open_song(stem, longest_s=np.inf, deadline_s=np.inf)) for stem in stems]
-        together = zip(*(_segments(song.blocks()) for song in songs), strict=True)
+        together = zip(*(rebatch(song.blocks(), SEGMENT_SAMPLES) for song in songs), strict=True)
         for number, segment in enumerate(together):
             flacs = [_flac(stem[:channels]) for stem in segment]
             sizes = struct.pack(f"<{len(flacs)}I", *map(len, flacs))
@@ -47,18 +48,6 @@ def write_playback(stems: Sequence[Path], folder: Path, channels: int) -> None:
     shown = _shown(np.concatenate(peaks, axis=1))
     names = [stem.stem for stem in stems]
     _publish(folder / PEAKS_FILE, json.dumps({"stems": dict(zip(names, shown.tolist(), strict=True))}).encode())
-
-
-def _segments(blocks: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
-    """Blocks (2, n) of any length → blocks of SEGMENT_SAMPLES, the last one shorter."""
-    held = np.zeros((2, 0), np.float32)
-    for block in blocks:
-        held = np.concatenate([held, block], axis=1)
-        while held.shape[1] >= SEGMENT_SAMPLES:
-            yield held[:, :SEGMENT_SAMPLES]
-            held = held[:, SEGMENT_SAMPLES:]
-    if held.shape[1]:
-        yield held
 
 
 def _flac(block: NDArray[np.float32]) -> bytes:

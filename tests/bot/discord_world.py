@@ -23,10 +23,9 @@ from discord.http import Route
 from simcord.env import Env
 from simcord.http.client import FakeHTTPClient
 
-from bot import discord_http
+from bot import discord_courier, discord_http
 from bot.config import Settings
 from bot.discord_app import build_client
-from bot.discord_courier import Pace
 from bot.service import SeparationService
 from bot.store import JobStore
 from spectacles_engine.messages import EngineOptions, SeparationResult
@@ -197,7 +196,7 @@ async def discord_world(
         return await wire.send(route, _body(form, kwargs), send)
 
     monkeypatch.setattr(FakeHTTPClient, "request", request)
-    monkeypatch.setattr(Pace, "between_edits_s", pace_s)
+    monkeypatch.setattr(discord_courier, "BETWEEN_EDITS_S", pace_s)
     monkeypatch.setattr(discord_http, "PAUSES_S", (0.01, 0.02, 0.03))
     engine_options = options or FakeOptions(tmp_path / "engine")
 

@@ -121,7 +121,7 @@ async def test_only_who_asked_may_delete(world: World, tmp_path: Path) -> None:
     result = await world.result(channel)
     await world.restart()
     answer = await bob.click(result, label="Delete")
-    assert said(answer) == "Only who asked for this can do that."
+    assert said(answer) == "Only the person who asked for this can do that."
     assert world.results(channel) == [result]
     answer = await alice.click(result, label="Delete")
     assert "eleted" in said(answer)
@@ -133,7 +133,7 @@ async def test_cancel_and_queue(world: World, tmp_path: Path) -> None:
     channel = world.env.create_guild().create_text_channel("class")
     alice = world.env.guild.add_member(world.env.create_user("alice"))
     bob = world.env.guild.add_member(world.env.create_user("bob"))
-    assert "no song in work" in said(await alice.slash(channel, "queue"))
+    assert "no song in progress" in said(await alice.slash(channel, "queue"))
     await alice.slash(channel, "separate", attachment=("running.wav", wav(tmp_path, SLOW)))
     await world.until(lambda: any("separating," in text for text in world.texts(channel)))
     await bob.slash(channel, "separate", attachment=("waiting.wav", wav(tmp_path, SLOW, seed=1)))
@@ -141,14 +141,14 @@ async def test_cancel_and_queue(world: World, tmp_path: Path) -> None:
     assert said(await bob.slash(channel, "queue")).startswith("waiting: place 1 in the queue")
     running, _ = world.messages(channel)
     # somebody else's taps and commands end nothing
-    assert "Only who asked" in said(await bob.click(running, label="Cancel"))
+    assert "Only the person who asked" in said(await bob.click(running, label="Cancel"))
     assert "waiting" in said(await bob.slash(channel, "cancel"))
     await world.until(lambda: "cancelled" in world.texts(channel)[1])
     assert "separating," in world.texts(channel)[0]
     await alice.click(running, label="Cancel")
     await world.quiet()
     assert world.texts(channel) == ["running: cancelled.", "waiting: cancelled."]
-    assert "no song in work" in said(await alice.slash(channel, "cancel"))
+    assert "no song in progress" in said(await alice.slash(channel, "cancel"))
 
 
 async def test_forget_deletes_all_of_a_person(world: World, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ async def test_nine_minutes_go_down_the_ladder_until_they_fit(world: World, tmp_
     result = await world.result(alice.dm_channel)
     assert names(result) == ["long – vocals.mp3"]
     assert [attachment.size for attachment in result.attachments] == [pytest.approx(540 * 16_000, rel=0.01)]
-    assert result.content.endswith("Sent as MP3 with 128 kbit/s, as a file may have 10 MB here.")
+    assert result.content.endswith("Sent as MP3 at 128 kbit/s, because files may have at most 10 MB here.")
     assert world.wire.refused == 0
 
 
@@ -55,7 +55,7 @@ async def test_a_limit_lower_than_promised_is_believed(world: World, tmp_path: P
     world.wire.most_bytes = 30_000
     await alice.slash(channel, "separate", attachment=("a.wav", wav(tmp_path)), **VOCALS)
     result = await world.result(channel)
-    assert "Sent as MP3 with 192 kbit/s" in result.content
+    assert "Sent as MP3 at 192 kbit/s" in result.content
     assert world.wire.refused == 1
 
 
@@ -65,7 +65,7 @@ async def test_what_fits_nowhere_is_told(world: World, tmp_path: Path) -> None:
     await alice.slash("separate", attachment=("a.wav", wav(tmp_path)), **VOCALS)
     await world.quiet()
     (text,) = world.texts(alice.dm_channel)
-    assert "too long for this chat" in text
+    assert "too large for this chat" in text
     assert "Cancel" not in text
 
 
@@ -136,7 +136,7 @@ async def test_why_it_failed_is_said_though_the_status_was_deleted(world: World,
     world.env.backend.delete_message(status.channel.id, status.id)
     await world.quiet()
     (text,) = world.texts(alice.dm_channel)
-    assert "too long for this chat" in text
+    assert "too large for this chat" in text
 
 
 async def test_without_the_history_answers_are_no_replies(world: World, tmp_path: Path) -> None:

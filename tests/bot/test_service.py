@@ -309,8 +309,8 @@ async def test_without_an_engine_people_are_told_so_until_there_is_one(tmp_path:
     async with house(tmp_path, engine=engine) as home:
         waiting = await home.service.accept(order("a"))
         ended = await home.told(waiting)
-        assert (ended.error or "").startswith("What separates the songs does not start.")
-        with pytest.raises(Refused, match="What separates the songs does not start"):
+        assert (ended.error or "").startswith("The part of me that separates songs does not start.")
+        with pytest.raises(Refused, match="The part of me that separates songs does not start"):
             await home.service.accept(order("b"))
         await eventually(lambda: not engine.start_troubles)
         await eventually(lambda: engine.starts == 41)

@@ -35,10 +35,10 @@ async def test_songs_in_work_are_limited_for_a_person_and_for_a_chat(tmp_path: P
     limits = LimitSettings(songs_in_work_per_person=2, songs_in_work_per_chat=3)
     async with house(tmp_path, engine=_held(), limits=limits) as home:
         sentence = await _refused(home, order("a"), order("b", chat="2"), order("c", chat="3"))
-        assert sentence.startswith("You have 2 songs in work already.")
+        assert sentence.startswith("You have 2 songs in progress already.")
         bob = [order(name, person="bob") for name in "de"]
         sentence = await _refused(home, *bob, order("f", person="cleo"))
-        assert sentence.startswith("This chat has 3 songs in work already.")
+        assert sentence.startswith("This chat has 3 songs in progress already.")
         (first,) = home.service.jobs(Place("fake", "1", "ann"))
         await home.service.cancel(first.job.id, first.job.place)
         await home.service.accept(order("f", person="cleo"))

@@ -109,8 +109,8 @@ async def test_plain_commands(world: World) -> None:
         ("/start", "Hello"),
         ("/help", "/stems"),
         ("/privacy", "24 hours"),
-        ("/queue", "no song in work"),
-        ("/cancel", "no song in work"),
+        ("/queue", "no song in progress"),
+        ("/cancel", "no song in progress"),
         ("/forget", "nothing stored"),
     ):
         number = len(world.server.texts(ANN))
@@ -171,14 +171,14 @@ async def test_another_persons_taps(world: World, tmp_path: Path) -> None:
     world.server.send(GROUP, ANN, "audio", wav(tmp_path, SLOW), file_name="a.wav", caption="/stems")
     await world.server.until(lambda: any("%" in text for text in world.server.texts(GROUP)))
     (status,) = world.server.seen(GROUP)
-    assert "Only who asked" in await world.server.tapped(status, BOB, "Cancel")
+    assert "Only the person who asked" in await world.server.tapped(status, BOB, "Cancel")
     assert "Cancelled: a" in await world.server.tapped(status, ANN, "Cancel")
     await world.quiet()
     assert world.server.texts(GROUP) == ["a: cancelled."]
     world.server.send(GROUP, ANN, "audio", wav(tmp_path, seed=1), file_name="b.wav", caption="/vocals")
     await world.answered(GROUP)
     (note,) = world.server.notes(GROUP)
-    assert "Only who asked" in await world.server.tapped(note, BOB, "Delete")
+    assert "Only the person who asked" in await world.server.tapped(note, BOB, "Delete")
     world.server.say(BOB, BOB, "hello")
     for label in ("Vocals", "Delete"):
         assert "no longer stored" in await world.server.tapped(note, BOB, label, chat=BOB)
@@ -277,7 +277,7 @@ async def test_files_too_large_go_down_the_ladder(
     await world.answered(ANN)
     assert world.server.names(ANN) == ["a – vocals.mp3", "a – bass.mp3"]
     assert all(message["audio"]["file_size"] < 60_000 for message in world.server.files(ANN))
-    assert "Sent as MP3 with 192 kbit/s" in world.server.notes(ANN)[0]["text"]
+    assert "Sent as MP3 at 192 kbit/s" in world.server.notes(ANN)[0]["text"]
 
 
 async def test_a_wrong_token_is_one_sentence(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

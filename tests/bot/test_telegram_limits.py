@@ -129,7 +129,7 @@ async def test_an_album_that_is_too_large_as_a_whole_goes_down_the_ladder_once(
     assert world.server.names(ANN) == [f"a – {stem}.mp3" for stem in STEMS]
     # 320 kbit/s are refused; 192 would be as well, and are not tried
     assert len(sizes) == 2
-    assert "Sent as MP3 with 128 kbit/s" in world.server.notes(ANN)[0]["text"]
+    assert "Sent as MP3 at 128 kbit/s" in world.server.notes(ANN)[0]["text"]
     send(world, tmp_path, seconds=3, chat=BOB, title="b", caption="/stems vocals drums bass other")
     await world.answered(BOB)
     assert len(sizes) == 3

@@ -237,7 +237,9 @@ async def test_what_is_no_song_fails_with_a_sentence(chat: Chat, tmp_path: Path)
         job = await client.send(file)
         failed = await client.finished(job["id"])
         assert failed["state"] == "failed"
-        assert "not an audio file" in failed["error"].lower()
+        assert failed["error"] == "Not an audio file."
+        german = await client.json(f"/api/jobs/{job['id']}", headers={"Accept-Language": "de"})
+        assert german["error"] == "Keine Audiodatei."
         await chat.lets_go()
         assert await client.refused("GET", f"/api/jobs/{job['id']}/stems/vocals") == 404
 
