@@ -36,8 +36,9 @@ class Songs:
 
     voice: bytes
     phone: bytes
-    long: bytes
     another: bytes
+    long: bytes
+    another_long: bytes
 
 
 async def recorded(folder: Path, seconds: int) -> Songs:
@@ -52,8 +53,9 @@ async def recorded(folder: Path, seconds: int) -> Songs:
     for name, format, bitrate_kbps in (
         ("excerpt", "opus", 32),
         ("excerpt", "m4a", 192),
-        ("long", "m4a", 128),
         ("another", "mp3", 192),
+        ("long", "m4a", 128),
+        ("long", "mp3", 96),
     ):
         target = folder / f"{name}.{format}"
         await encode([folder / f"{name}.wav"], target, format, bitrate_kbps=bitrate_kbps)
@@ -111,13 +113,13 @@ async def on_telegram(folder: Path, songs: Songs, patch: pytest.MonkeyPatch) -> 
         await talk.step("Ann sends another.mp3 to the class with the caption /drums flac")
         server.send(ANN, ANN, "audio", songs.long, file_name="A long song.m4a", caption="flac")
         await talk.step("Ann sends A long song.m4a with the caption flac", "separating, ")
-        server.send(BOB, BOB, "audio", songs.phone[:-1], file_name="Waiting.m4a")
-        await talk.step("Bob sends Waiting.m4a meanwhile", "place 1")
+        server.send(BOB, BOB, "audio", songs.another_long, file_name="Waiting.mp3")
+        await talk.step("Bob sends Waiting.mp3 meanwhile", "place 1")
         server.say(BOB, BOB, "/cancel")
         await talk.step("Bob: /cancel", "cancelled")
         await talk.step("(the long song goes on)")
-        server.send(BOB, BOB, "audio", songs.long[:-4000], file_name="Too long to wait for.m4a")
-        await talk.step("Bob sends Too long to wait for.m4a", "separating, ")
+        server.send(BOB, BOB, "audio", songs.another_long, file_name="Too long to wait for.mp3")
+        await talk.step("Bob sends Too long to wait for.mp3", "separating, ")
         server.say(BOB, BOB, "/cancel")
         await talk.step("Bob: /cancel")
         server.say(ANN, ANN, "/forget")
@@ -148,13 +150,13 @@ async def on_discord(folder: Path, songs: Songs, patch: pytest.MonkeyPatch) -> N
         await talk.step("Bob clicks on Delete under what Ann asked for")
         await ann.slash(channel, "separate", attachment=("A long song.m4a", songs.long), format="flac")
         await talk.step("Ann: /separate A long song.m4a format: flac", "separating, ")
-        await bob.slash(channel, "separate", attachment=("Waiting.m4a", songs.phone[:-1]))
-        await talk.step("Bob: /separate Waiting.m4a meanwhile", "place 1")
+        await bob.slash(channel, "separate", attachment=("Waiting.mp3", songs.another_long))
+        await talk.step("Bob: /separate Waiting.mp3 meanwhile", "place 1")
         await bob.slash(channel, "cancel")
         await talk.step("Bob: /cancel", "cancelled")
         await talk.step("(the long song goes on)")
-        await bob.slash(channel, "separate", attachment=("Too long to wait for.m4a", songs.long[:-4000]))
-        await talk.step("Bob: /separate Too long to wait for.m4a", "separating, ")
+        await bob.slash(channel, "separate", attachment=("Too long to wait for.mp3", songs.another_long))
+        await talk.step("Bob: /separate Too long to wait for.mp3", "separating, ")
         await bob.slash(channel, "cancel")
         await talk.step("Bob: /cancel")
         await ann.slash(channel, "forget")

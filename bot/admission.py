@@ -41,12 +41,12 @@ class Admission:
         if allowed and place.chat not in map(str, allowed):
             raise Refused(chat_not_allowed())
 
-    def check_count(self, place: Place, in_work: Iterable[Job]) -> None:
+    def check_count(self, place: Place, in_progress: Iterable[Job]) -> None:
         """Raises Refused if there are as many jobs in work as a person, or a chat, may have."""
-        persons, chats = _count(place, [job.place for job in in_work])
-        if persons >= self.limits.songs_in_work_per_person:
+        persons, chats = _count(place, [job.place for job in in_progress])
+        if persons >= self.limits.songs_in_progress_per_person:
             raise Refused(too_many_waiting(persons, whole_chat=False))
-        if chats >= self.limits.songs_in_work_per_chat:
+        if chats >= self.limits.songs_in_progress_per_chat:
             raise Refused(too_many_waiting(chats, whole_chat=True))
 
     def check_song(self, order: Order) -> None:

@@ -41,8 +41,8 @@ class LimitSettings(_Section):
     longest_song_minutes: float = Field(default=60, gt=0)
     decode_deadline_s: float = Field(default=600, gt=0)
     largest_file_mb: float = Field(default=2000, gt=0)
-    songs_in_work_per_person: int = Field(default=20, ge=1)
-    songs_in_work_per_chat: int = Field(default=50, ge=1)
+    songs_in_progress_per_person: int = Field(default=20, ge=1)
+    songs_in_progress_per_chat: int = Field(default=50, ge=1)
     minutes_a_day_per_person: float = Field(default=300, gt=0)
     minutes_a_day_per_chat: float = Field(default=600, gt=0)
 

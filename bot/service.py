@@ -127,11 +127,11 @@ class SeparationService:
         """
         if self._is_stopping:
             raise Unavailable(replies.bot_is_stopping())
-        in_work = self._ledger.live()
-        if same := next((job for job in in_work if order.is_same(job.order)), None):
+        in_progress = self._ledger.live()
+        if same := next((job for job in in_progress if order.is_same(job.order)), None):
             return same
         self._admission.check_chat(order.place)
-        self._admission.check_count(order.place, in_work)
+        self._admission.check_count(order.place, in_progress)
         audio = self._store.audio_of(order.place.platform, order.source_key) if order.source_key else None
         job = self._placed(Job(secrets.token_hex(12), order, State.PREPARING, time.time(), audio))
         if job.state is not State.DELIVERING:

@@ -166,7 +166,7 @@ def _estimates(arguments: argparse.Namespace) -> None:
 
 
 def _mixer(arguments: argparse.Namespace) -> None:
-    songs = [song for folder in arguments.estimates for song in estimates.read_estimates(folder)]
+    songs = estimates.read_estimates(*arguments.estimates)
     if arguments.recipe == "linear":
         linear.fit(songs).save(arguments.out)
     else:
@@ -202,7 +202,7 @@ def _calibrate(arguments: argparse.Namespace) -> None:
     if arguments.estimates:
         told = arguments.mixers
         blended = read_mixer(told, device) if told else load_mixer(spec, store, arguments.blend, device)
-        songs = [song for folder in arguments.estimates for song in estimates.read_estimates(folder)]
+        songs = estimates.read_estimates(*arguments.estimates)
         separations = calibration.blended(blended, songs)
     else:
         ensemble = load_ensemble(spec, store, blend=arguments.blend, device=device)

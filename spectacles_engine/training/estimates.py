@@ -109,8 +109,8 @@ class StoredEstimates:
         return [i for i, (owner, _) in enumerate(self.names) if owner == stem]
 
 
-def read_estimates(folder: Path) -> list[StoredEstimates]:
-    """All songs below ``folder``, sorted by name."""
+def read_estimates(*folders: Path) -> list[StoredEstimates]:
+    """All songs in the ``folders``, sorted by name in each."""
     return [
         StoredEstimates(
             path.parent.name,
@@ -119,5 +119,6 @@ def read_estimates(folder: Path) -> list[StoredEstimates]:
             np.load(path.parent / "estimates.npy", mmap_mode="r"),
             tuple((stem, model) for stem, model in json.loads(path.read_text())["names"]),
         )
+        for folder in folders
         for path in sorted(folder.glob("*/estimates.json"))
     ]

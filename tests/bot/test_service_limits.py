@@ -31,8 +31,8 @@ def _held() -> FakeEngine:
     return engine
 
 
-async def test_songs_in_work_are_limited_for_a_person_and_for_a_chat(tmp_path: Path) -> None:
-    limits = LimitSettings(songs_in_work_per_person=2, songs_in_work_per_chat=3)
+async def test_songs_in_progress_are_limited_for_a_person_and_for_a_chat(tmp_path: Path) -> None:
+    limits = LimitSettings(songs_in_progress_per_person=2, songs_in_progress_per_chat=3)
     async with house(tmp_path, engine=_held(), limits=limits) as home:
         sentence = await _refused(home, order("a"), order("b", chat="2"), order("c", chat="3"))
         assert sentence.startswith("You have 2 songs in progress already.")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import re
-import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -17,22 +16,10 @@ from playwright.async_api import Browser, Page, ViewportSize, async_playwright, 
 
 from bot.jobs import Job, Order
 from bot.web_app import WebApp
+from tests.bot.chromium import CHROMIUM, DESKTOP, FLAGS, PHONE
 from tests.bot.web_chat import PATIENCE_S, Chat, serving, settings_for
 from tests.fake_engine import Behaviour, write_song
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-]
-PHONE, DESKTOP = ViewportSize(width=360, height=740), ViewportSize(width=1440, height=900)
 QUICK, SLOW, ENDLESS = (Behaviour(steps=steps, step_s=0.1) for steps in (8, 30, 300))
 Write = Callable[..., Path]
 
