@@ -1,4 +1,9 @@
-"""The C heap of a process that separates songs."""
+"""The C heap of a process that separates songs.
+
+glibc keeps what is freed, and the buffers of a song, of many lengths and lives, leave holes that nothing fills: the heap
+of an hour of audio grew to a third more than that of three minutes. So large blocks bypass the heap, and from time to
+time the holes go back to the system. Other C libraries are left alone.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +13,21 @@ import sys
 _M_MMAP_THRESHOLD = -3
 """From glibc's ``malloc.h``."""
 LARGE_BYTES = 24 << 20
-"""Less costs time, for each such block is mapped and cleared anew: with 4 MiB a song takes half as long again. With
-glibc's own 32 MiB the heap grows with the length of a song."""
+"""glibc raises this by itself up to 32 MiB. Less costs time, for each such block is mapped and cleared anew: with 4 MiB
+a song takes half as long again."""
 
 
 def give_large_blocks_back() -> None:
-    """Has blocks of memory from 24 MiB on returned to the system as soon as they are freed; does nothing without glibc.
+    """Has blocks of memory from 24 MiB on returned to the system as soon as they are freed."""
+    _glibc("mallopt", _M_MMAP_THRESHOLD, LARGE_BYTES)
 
-    glibc raises this threshold by itself up to 32 MiB, and then the buffers of a song, of many lengths and lives, leave
-    holes that nothing fills: the heap of an hour of audio grew to a third more than that of three minutes.
-    """
+
+def give_holes_back() -> None:
+    """Returns what is freed, and lies between blocks in use, to the system."""
+    _glibc("malloc_trim", 0)
+
+
+def _glibc(function: str, *arguments: int) -> None:
     if sys.platform == "linux":
-        # musl has no mallopt
-        getattr(ctypes.CDLL(None), "mallopt", lambda *_: 0)(_M_MMAP_THRESHOLD, LARGE_BYTES)
+        # musl has neither
+        getattr(ctypes.CDLL(None), function, lambda *_: 0)(*arguments)

@@ -15,7 +15,7 @@ from spectacles_engine.audio import Song, StemWriter, open_song, written_rate
 from spectacles_engine.chunking import Array
 from spectacles_engine.ensemble import Ensemble
 from spectacles_engine.errors import OutputError
-from spectacles_engine.heap import give_large_blocks_back
+from spectacles_engine.heap import give_holes_back, give_large_blocks_back
 from spectacles_engine.input_check import InputCheck
 from spectacles_engine.messages import (
     MIXES,
@@ -32,6 +32,9 @@ from spectacles_engine.presets import Loaded, load_calibration, load_ensemble
 from spectacles_engine.quality import Calibration, Meter, note, quality_of_mix
 from spectacles_engine.separators.devices import pick_device
 from spectacles_engine.soft_clip import soft_clip
+
+TIDY_EVERY_S = 30.0
+"""Of audio, between two returns of unused memory to the system."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ class _Job:
         self._separated = [stem for stem in STEMS if calibration or stem in self._asked]
         self._meter = Meter(ensemble.names(self._separated), self._separated)
         self._input = InputCheck()
-        self._read_s = self._done_s = 0.0
+        self._read_s = self._done_s = self._tidied_s = 0.0
 
     def run(self, out: Path) -> dict[str, Path]:
         """Separates and writes; returns the files by name."""
@@ -182,6 +185,9 @@ class _Job:
             self._meter.add(block)
             self._done_s += block.mixture.shape[1] / SAMPLE_RATE_HZ
             self._report()
+            if self._done_s > self._tidied_s + TIDY_EVERY_S:
+                self._tidied_s = self._done_s
+                give_holes_back()
             mix = block.mixture - block.stems[self._separated.index(self._left_out)] if self._left_out else None
             yield np.stack([*block.stems[kept], *([] if mix is None else [mix])])
 

@@ -1,0 +1,139 @@
+"""The page in a real Chromium: its weight, the time from the end of a separation to sound, drift, pictures.
+
+::
+
+    python -m benchmarks.web_player --minutes 4 --pictures FOLDER
+
+The fast fake engine answers the same noise for every stem, so that one sample of drift between two of them is heard.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import tempfile
+import wave
+from pathlib import Path
+
+from playwright.async_api import Browser, Page, Response, ViewportSize, async_playwright
+
+from tests.bot.chromium import CHROMIUM, DESKTOP, FLAGS, PHONE
+from tests.bot.web_chat import serving
+from tests.fake_engine import Behaviour, write_song
+
+RATE_HZ = 44_100
+LISTENER = """() => {
+  window.heard = { done: 0, sound: 0, samples: 0, worst: 0, gaps: 0 };
+  const connect = AudioNode.prototype.connect;
+  let merger, number = 0;
+  // every stem reaches the loudspeaker through a gain of its own: there we listen to its left channel
+  AudioNode.prototype.connect = function (to, ...rest) {
+    if (to instanceof AudioDestinationNode && this instanceof GainNode) {
+      if (!merger) {
+        merger = this.context.createChannelMerger(4);
+        const ear = this.context.createScriptProcessor(4096, 4, 1);
+        connect.call(merger, ear);
+        connect.call(ear, this.context.destination);
+        ear.onaudioprocess = ({ inputBuffer }) => {
+          const [first, ...others] = [0, 1, 2, 3].map((k) => inputBuffer.getChannelData(k));
+          if (first.every((sample) => sample === 0)) {
+            heard.gaps += heard.samples ? 1 : 0;
+            return;
+          }
+          heard.sound ||= performance.now();
+          heard.samples += first.length;
+          for (const other of others) {
+            heard.worst = Math.max(heard.worst, ...other.map((sample, k) => Math.abs(sample - first[k])));
+          }
+        };
+      }
+      const split = this.context.createChannelSplitter(2);
+      connect.call(this, split);
+      connect.call(split, merger, 0, number++);
+    }
+    return connect.call(this, to, ...rest);
+  };
+  const look = () => {
+    const play = document.querySelector(".play");
+    if (!play) return setTimeout(look, 5);
+    heard.done = performance.now();
+    play.click();
+  };
+  look();
+}"""
+
+
+async def main() -> None:
+    """Prints one line a figure."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--minutes", type=float, default=4)
+    parser.add_argument("--pictures", type=Path, help="folder for screenshots on a phone and on a desktop")
+    arguments = parser.parse_args()
+    if CHROMIUM is None:
+        parser.error("there is no Chromium here")
+    with tempfile.TemporaryDirectory() as folder:
+        async with serving(Path(folder)) as chat, async_playwright() as playwright:
+            flags = [*FLAGS, "--autoplay-policy=no-user-gesture-required"]
+            browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+            try:
+                await _listen(browser, chat.url, Path(folder), arguments.minutes)
+                for name, size in (("phone", PHONE), ("desktop", DESKTOP)) if arguments.pictures else ():
+                    await _picture(browser, chat.url, Path(folder), size, arguments.pictures / name)
+            finally:
+                await browser.close()
+
+
+async def _listen(browser: Browser, url: str, folder: Path, minutes: float) -> None:
+    noise = folder / "noise.wav"
+    with wave.open(str(noise), "wb") as file:
+        file.setnchannels(2)
+        file.setsampwidth(2)
+        file.setframerate(RATE_HZ)
+        file.writeframes(random.Random(0).randbytes(round((60 * minutes + 5) * RATE_HZ) * 4))
+    page = await browser.new_page()
+    page.set_default_timeout(120_000)
+    answers: list[Response] = []
+    page.on("response", lambda answer: answers.append(answer))
+    await _opened(page, url)
+    weights = [(await answer.request.sizes())["responseBodySize"] for answer in answers if "events" not in answer.url]
+    print(f"the page, over the wire: {sum(weights) / 1000:.0f} kB in {len(answers)} requests")
+    await page.evaluate(LISTENER)
+    await page.set_input_files("#songs", noise)
+    while not (heard := await page.evaluate("heard"))["sound"]:  # the page forbids what wait_for_function needs
+        await asyncio.sleep(0.1)
+    print(f"from the end of the separation to sound: {(heard['sound'] - heard['done']) / 1000:.2f} s", flush=True)
+    await asyncio.sleep(60 * minutes)
+    heard = await page.evaluate("heard")
+    played_s = heard["samples"] / await page.evaluate("new AudioContext().sampleRate")
+    print(
+        f"{played_s:.0f} s played; largest difference between stems: {heard['worst']:g} "
+        f"(a sample of drift: 0.5); gaps: {heard['gaps']}"
+    )
+    await page.close()
+
+
+async def _opened(page: Page, url: str) -> None:
+    await page.goto(url)
+    await page.wait_for_selector(".composer")
+    await page.wait_for_load_state("load")
+
+
+async def _picture(browser: Browser, url: str, folder: Path, size: ViewportSize, to: Path) -> None:
+    context = await browser.new_context(viewport=size)
+    page = await context.new_page()
+    await _opened(page, url)
+    to.mkdir(parents=True, exist_ok=True)
+    await page.screenshot(path=to / "empty.png")
+    song = write_song(folder / "Sunday jam.wav", Behaviour(steps=40, step_s=0.2), seconds=30, seed=size["width"])
+    await page.set_input_files("#songs", song)
+    await page.wait_for_selector("text=/[1-9][0-9] %/")
+    await page.screenshot(path=to / "running.png")
+    await page.wait_for_selector(".play")
+    await asyncio.sleep(1)
+    await page.screenshot(path=to / "finished.png")
+    await context.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
