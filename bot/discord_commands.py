@@ -59,8 +59,9 @@ class Commands(commands.Cog):
         await self._desk.cancel(interaction)
 
     @app_commands.command(name="forget", description=_SAYS["forget"])
-    async def forget(self, interaction: Interaction) -> None:
-        await self._desk.forget(interaction)
+    @app_commands.describe(chat="All of this channel, whoever it is from; for admins")
+    async def forget(self, interaction: Interaction, chat: bool = False) -> None:
+        await self._desk.forget(interaction, whole_chat=chat)
 
     @app_commands.command(name="privacy", description=_SAYS["privacy"])
     async def privacy(self, interaction: Interaction) -> None:

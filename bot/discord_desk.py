@@ -122,10 +122,14 @@ class Desk:
         ended = [await self._service.cancel(standing.job.id, place) for standing in self._service.jobs(place)]
         await _answer(interaction, replies.cancelled([job for job in ended if job]))
 
-    async def forget(self, interaction: Interaction) -> None:
-        """Deletes all that is stored of a person."""
+    async def forget(self, interaction: Interaction, *, whole_chat: bool) -> None:
+        """Deletes all that is stored of a person, or of this channel, if whoever asks may delete messages in it."""
         await _take_time(interaction)
-        await _answer(interaction, replies.forgotten(await self._service.forget(_place(interaction))))
+        if whole_chat and interaction.guild_id and not interaction.permissions.manage_messages:
+            await _answer(interaction, replies.for_admins())
+            return
+        forgotten = await self._service.forget(_place(interaction), whole_chat=whole_chat)
+        await _answer(interaction, replies.forgotten(forgotten))
 
     async def privacy(self, interaction: Interaction) -> None:
         """What is kept, and for how long."""

@@ -203,13 +203,18 @@ def cancelled(jobs: Sequence[Job]) -> str:
 def forgotten(what: Forgotten) -> str:
     """``/forget``."""
     if not what.songs:
-        return "I have nothing stored about you."
+        return "There is nothing stored."
     songs = "1 song" if what.songs == 1 else f"{what.songs} songs"
     if not what.results:
         return f"Deleted: {songs}."
     stems = f"the stems of {what.results}" if what.results < what.songs else "all stems"
     size = f"{what.megabytes:.0f} MB" if what.megabytes >= 1 else "less than 1 MB"
     return f"Deleted: {songs}, and {stems} ({size})."
+
+
+def for_admins() -> str:
+    """``/forget chat`` by somebody else."""
+    return "Only an admin of this group can do that. /forget deletes what is yours."
 
 
 def help_text(*, in_group: bool = False) -> str:
@@ -250,8 +255,9 @@ def privacy(keep_hours: float) -> str:
     return (
         "Songs are separated on the computer that runs this bot, and sent nowhere else. A song is deleted as soon as "
         f"it is separated; its stems, its title and who sent it stay for {kept}, so that you can ask again.\n"
-        "/forget deletes all of yours at once. Two things stay: stems that somebody else asked for as well, and, for "
-        "a day, a count of your minutes, for the daily limit. The messages in this chat stay until you delete them."
+        "/forget deletes all of yours at once, and /forget chat, by an admin, all of a group. Two things stay: stems "
+        "that somebody else asked for as well, and, for a day, a count of your minutes, for the daily limit. The "
+        "messages in this chat stay until you delete them."
     )
 
 

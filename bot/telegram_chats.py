@@ -28,7 +28,7 @@ from telegram import (
     Message,
     ReplyParameters,
 )
-from telegram.constants import ChatAction
+from telegram.constants import ChatAction, ChatMemberStatus
 from telegram.error import BadRequest, TelegramError
 
 from bot.jobs import Reference
@@ -191,6 +191,14 @@ class Chats:
         except BadRequest as error:
             if "not modified" not in error.message.lower():
                 raise
+
+    async def is_from_admin(self, message: Message) -> bool:
+        """Whether an admin of its group wrote it; admins may write in the name of the group."""
+        if message.sender_chat or not message.from_user:
+            return message.sender_chat == message.chat
+        person = message.from_user.id
+        member = await insist(lambda: self._bot.get_chat_member(message.chat_id, person))
+        return member.status in (ChatMemberStatus.OWNER, ChatMemberStatus.ADMINISTRATOR)
 
     async def delete(self, chat: str, messages: Sequence[int]) -> None:
         """Deletes messages of ours; those that are gone, or too old for that, are left."""

@@ -178,7 +178,7 @@ class Desk:
         if command == "cancel":
             return await self._cancel(message, place)
         if command == "forget":
-            return replies.forgotten(await self._service.forget(place))
+            return await self._forget(message, place)
         return plain.get(command)
 
     async def _cancel(self, message: Message, place: Place) -> str:
@@ -188,6 +188,12 @@ class Desk:
         ids = [job.id] if job else [standing.job.id for standing in self._service.jobs(place)]
         ended = [await self._service.cancel(job_id, place) for job_id in ids]
         return replies.cancelled([job for job in ended if job])
+
+    async def _forget(self, message: Message, place: Place) -> str:
+        whole_chat = "chat" in (message.text or "").lower().split()
+        if whole_chat and _in_group(message) and not await self._chats.is_from_admin(message):
+            return replies.for_admins()
+        return replies.forgotten(await self._service.forget(place, whole_chat=whole_chat))
 
     async def _say(self, message: Message, text: str) -> None:
         try:

@@ -1,8 +1,8 @@
 """The C heap of a process that separates songs.
 
-glibc keeps what is freed, and the buffers of a song, of many lengths and lives, leave holes that nothing fills: the heap
-of an hour of audio grew to a third more than that of three minutes. So large blocks bypass the heap, and from time to
-time the holes go back to the system. Other C libraries are left alone.
+glibc keeps what is freed, and the buffers of a song, of many lengths and lives, leave holes that nothing fills: an hour
+of audio took a quarter more than three minutes. So large blocks bypass the heap, and now and then the holes go back to
+the system. Other C libraries are left alone.
 """
 
 from __future__ import annotations

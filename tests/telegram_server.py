@@ -33,6 +33,7 @@ _PARAMETERS = {
     "setWebhook": {"url", "allowed_updates", "secret_token", "drop_pending_updates", "max_connections"},
     "setMyCommands": {"commands"},
     "getFile": {"file_id"},
+    "getChatMember": {"chat_id", "user_id"},
     "sendMessage": _REPLY | {"text", "link_preview_options"},
     "editMessageText": {"chat_id", "message_id", "text", "reply_markup", "link_preview_options"},
     "editMessageCaption": {"chat_id", "message_id", "caption", "reply_markup"},
@@ -100,6 +101,7 @@ class TelegramServer:
     taps: dict[str, str] = field(default_factory=dict)
     """The answers to taps."""
     menu: list[Json] = field(default_factory=list)
+    admins: set[int] = field(default_factory=set)
     blocked: set[int] = field(default_factory=set)
     webhook: Json = field(default_factory=dict)
     _updates: list[Json] = field(default_factory=list)
@@ -269,6 +271,12 @@ class TelegramServer:
         elif found.size > DOWNLOAD_BYTES:
             raise bad("file is too big")
         return {"file_id": number, "file_unique_id": f"u{number}", "file_size": found.size, "file_path": path}
+
+    def _getChatMember(self, parameters: Json, files: Json) -> Json:  # noqa: N802
+        is_admin = parameters["user_id"] in self.admins
+        return {"status": "creator" if is_admin else "member", "user": _person(parameters["user_id"])} | (
+            {"is_anonymous": False} if is_admin else {}
+        )
 
     def _sendMessage(self, parameters: Json, files: Json) -> Json:  # noqa: N802
         return self._post(parameters, {"text": _text(parameters["text"])})

@@ -164,6 +164,20 @@ async def test_forget_deletes_all_of_a_person(world: World, tmp_path: Path) -> N
     assert "no longer stored" in said(await alice.click(result, label="Drums"))
 
 
+async def test_an_admin_may_have_a_channel_forgotten(world: World, tmp_path: Path) -> None:
+    guild = world.env.create_guild()
+    channel = guild.create_text_channel("class")
+    alice = guild.add_member(world.env.create_user("alice"))
+    boss = guild.add_member(
+        world.env.create_user("boss"), roles=[guild.create_role("admin", permissions=discord.Permissions.all())]
+    )
+    await alice.slash(channel, "separate", attachment=("a.wav", wav(tmp_path)), **VOCALS)
+    await world.result(channel)
+    assert "Only an admin" in said(await alice.slash(channel, "forget", chat=True))
+    assert "Deleted: 1 song" in said(await boss.slash(channel, "forget", chat=True))
+    assert not list(world.settings.data_folder.rglob("*.flac"))
+
+
 async def test_help_and_privacy_are_for_one_pair_of_eyes(world: World) -> None:
     channel = world.env.create_guild().create_text_channel("class")
     alice = world.env.guild.add_member(world.env.create_user("alice"))

@@ -119,7 +119,7 @@ def test_long_lists_fit_into_a_message_and_say_how_many_more_there_are() -> None
 @pytest.mark.parametrize(
     ("what", "text"),
     [
-        (Forgotten(0, 0, 0.0), "I have nothing stored about you."),
+        (Forgotten(0, 0, 0.0), "There is nothing stored."),
         (Forgotten(1, 0, 0.0), "Deleted: 1 song."),
         (Forgotten(1, 1, 34.6), "Deleted: 1 song, and all stems (35 MB)."),
         (Forgotten(3, 2, 0.2), "Deleted: 3 songs, and the stems of 2 (less than 1 MB)."),

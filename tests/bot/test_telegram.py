@@ -211,6 +211,18 @@ async def test_cancel_while_waiting_and_while_running(world: World, tmp_path: Pa
     assert all(not labels(message) for message in world.server.seen(ANN) + world.server.seen(BOB))
 
 
+async def test_an_admin_may_have_a_group_forgotten(world: World, tmp_path: Path) -> None:
+    world.server.send(GROUP, ANN, "audio", wav(tmp_path), file_name="a.wav", caption="/bass")
+    await world.answered(GROUP)
+    world.server.say(GROUP, BOB, "/forget chat")
+    await world.server.until(lambda: any("Only an admin" in text for text in world.server.texts(GROUP)))
+    assert list(world.settings.data_folder.rglob("*.flac"))
+    world.server.admins.add(BOB)
+    world.server.say(GROUP, BOB, "/forget chat")
+    await world.server.until(lambda: any("Deleted: 1 song" in text for text in world.server.texts(GROUP)))
+    assert not list(world.settings.data_folder.rglob("*.flac"))
+
+
 async def test_forget(world: World, tmp_path: Path) -> None:
     world.server.send(ANN, ANN, "audio", wav(tmp_path), file_name="a.wav")
     await world.answered(ANN)
