@@ -4,7 +4,8 @@
 
     python -m benchmarks.web_player --minutes 4 --pictures FOLDER
 
-The fast fake engine answers the same noise for every stem, so that one sample of drift between two of them is heard.
+The fast fake engine answers the same noise for every stem, so that one sample of drift is heard. The
+pictures show the excerpt of the demo and what `lite` makes of it.
 """
 
 from __future__ import annotations
@@ -16,11 +17,15 @@ import tempfile
 import wave
 from pathlib import Path
 
-from playwright.async_api import Browser, Page, Response, ViewportSize, async_playwright
+import numpy as np
+import soundfile
+from playwright.async_api import Browser, Page, Response, async_playwright
 
+from spectacles_engine import demo, worker
+from spectacles_engine.messages import EngineOptions
+from spectacles_engine.process import EngineProcess
 from tests.bot.chromium import CHROMIUM, DESKTOP, FLAGS, PHONE
 from tests.bot.web_chat import serving
-from tests.fake_engine import Behaviour, write_song
 
 RATE_HZ = 44_100
 LISTENER = """() => {
@@ -78,8 +83,8 @@ async def main() -> None:
             browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
             try:
                 await _listen(browser, chat.url, Path(folder), arguments.minutes)
-                for name, size in (("phone", PHONE), ("desktop", DESKTOP)) if arguments.pictures else ():
-                    await _picture(browser, chat.url, Path(folder), size, arguments.pictures / name)
+                if arguments.pictures:
+                    await _pictures(browser, Path(folder), arguments.pictures)
             finally:
                 await browser.close()
 
@@ -119,20 +124,26 @@ async def _opened(page: Page, url: str) -> None:
     await page.wait_for_load_state("load")
 
 
-async def _picture(browser: Browser, url: str, folder: Path, size: ViewportSize, to: Path) -> None:
-    context = await browser.new_context(viewport=size)
-    page = await context.new_page()
-    await _opened(page, url)
-    to.mkdir(parents=True, exist_ok=True)
-    await page.screenshot(path=to / "empty.png")
-    song = write_song(folder / "Sunday jam.wav", Behaviour(steps=40, step_s=0.2), seconds=30, seed=size["width"])
-    await page.set_input_files("#songs", song)
-    await page.wait_for_selector("text=/[1-9][0-9] %/")
-    await page.screenshot(path=to / "running.png")
-    await page.wait_for_selector(".play")
-    await asyncio.sleep(1)
-    await page.screenshot(path=to / "finished.png")
-    await context.close()
+async def _pictures(browser: Browser, folder: Path, to: Path) -> None:
+    demo.write_mixture(demo.references(), folder / "excerpt.wav")
+    excerpt, rate = soundfile.read(folder / "excerpt.wav")
+    for name, size in (("phone", PHONE), ("desktop", DESKTOP)):
+        (to / name).mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / "Sunday jam.flac", np.tile(excerpt, (5, 1)), rate)
+        engine = EngineProcess(EngineOptions(folder / "models"), target=worker.main)
+        async with serving(folder / name, engine=engine) as chat:
+            page = await browser.new_page(viewport=size)
+            page.set_default_timeout(120_000)
+            await _opened(page, chat.url)
+            await page.screenshot(path=to / name / "empty.png")
+            await page.set_input_files("#songs", folder / "Sunday jam.flac")
+            await page.wait_for_selector("text=/[1-9][0-9] %/")
+            await page.screenshot(path=to / name / "running.png")
+            await page.wait_for_selector(".play")
+            await asyncio.sleep(1)
+            await page.screenshot(path=to / name / "finished.png")
+            await page.close()
+        await engine.close()
 
 
 if __name__ == "__main__":

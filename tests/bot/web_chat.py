@@ -168,11 +168,13 @@ def settings_for(folder: Path, *, port: int = 0, largest_file_mb: float = 2000, 
 
 
 @asynccontextmanager
-async def serving(folder: Path, *, inspect: Inspect = audio_files.inspect, **options: Any) -> AsyncIterator[Chat]:
-    """A web chat with its service and engine."""
+async def serving(
+    folder: Path, *, inspect: Inspect = audio_files.inspect, engine: EngineProcess | None = None, **options: Any
+) -> AsyncIterator[Chat]:
+    """A web chat with its service and engine, the fake one if no other is given."""
     settings = settings_for(folder / "data", **options)
     store = JobStore(settings.data_folder)
-    engine = EngineProcess(FakeOptions(settings.data_folder / "models"), target=fake_engine.main)
+    engine = engine or EngineProcess(FakeOptions(settings.data_folder / "models"), target=fake_engine.main)
     service = SeparationService(settings, store, [engine], inspect=inspect)
     app = WebApp(settings, service)
     try:
