@@ -25,12 +25,14 @@ from typing import Any
 
 import numpy as np
 import soundfile
-from aiohttp import ClientError, ClientSession, ClientTimeout, CookieJar, FormData
+from aiohttp import ClientError, ClientSession, ClientTimeout, CookieJar
 
 from benchmarks.speed import ROOT, SAMPLE_RATE_HZ, made_up_song
+from bot.jobs import State
 from spectacles_engine.messages import STEMS
+from tests.alive import is_alive
+from tests.bot.web_chat import Client
 
-_FINAL = ("done", "failed", "cancelled")
 _LEAVES_WITHIN_S = 15.0
 
 
@@ -47,20 +49,24 @@ def main() -> None:
 
 async def _run(folder: Path, arguments: argparse.Namespace) -> None:
     chance, bot = random.Random(arguments.seed), _Bot(folder / "data")
-    async with ClientSession(cookie_jar=CookieJar(unsafe=True), timeout=ClientTimeout(total=60)) as browser:
+    async with ClientSession(cookie_jar=CookieJar(unsafe=True), timeout=ClientTimeout(total=60)) as session:
+        browser = Client(session, bot.url)
         await bot.start(browser)
-        song_s = await _send(browser, bot, _song(folder, 0, arguments.seconds))
+        began = time.monotonic()
+        await browser.send(_song(folder, 0, arguments.seconds))
+        await _all_final(browser)
+        song_s = time.monotonic() - began
         print(f"the first song took {song_s:.1f} s", flush=True)
         orphans = 0
         for number in range(1, arguments.kills + 1):
-            await _post(browser, bot, _song(folder, number, arguments.seconds))
+            await browser.send(_song(folder, number, arguments.seconds))
             await asyncio.sleep(chance.uniform(0, song_s))
-            states = [job["state"] for job in await _jobs(browser, bot)]
+            states = [job["state"] for job in await _jobs(browser)]
             orphans += await bot.kill()
             print(f"kill {number}: {states.count('done')} of {len(states)} songs were done", flush=True)
             await bot.start(browser)
-        jobs = await _all_final(browser, bot)
-        whole = sum([await _is_whole(browser, bot, job, arguments.seconds) for job in jobs])
+        jobs = await _all_final(browser)
+        whole = sum([await _is_whole(browser, job, arguments.seconds) for job in jobs])
         orphans += await bot.stop()
     files = [path for name in ("work", "songs", "web/uploads") for path in (folder / "data" / name).iterdir()]
     print(
@@ -80,7 +86,7 @@ class _Bot:
         self._environment = os.environ | {"SPECTACLES_DATA_DIR": str(data), "SPECTACLES_WEB__PORT": str(port)}
         self._process: subprocess.Popen[bytes] | None = None
 
-    async def start(self, browser: ClientSession) -> None:
+    async def start(self, browser: Client) -> None:
         """Returns when it answers."""
         self._process = subprocess.Popen(
             [sys.executable, str(ROOT / "run_bot.py")],
@@ -91,7 +97,7 @@ class _Bot:
         )
         while True:
             try:
-                async with browser.get(f"{self.url}/api/page"):
+                async with browser.get("/api/page"):
                     return
             except ClientError:
                 await asyncio.sleep(0.05)
@@ -128,16 +134,9 @@ def _descendants(pid: int) -> list[int]:
 
 async def _outlasting(pids: list[int]) -> int:
     deadline = time.monotonic() + _LEAVES_WITHIN_S
-    while (alive := sum(map(_is_alive, pids))) and time.monotonic() < deadline:
+    while (alive := sum(map(is_alive, pids))) and time.monotonic() < deadline:
         await asyncio.sleep(0.05)
     return alive
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def _song(folder: Path, number: int, seconds: int) -> Path:
@@ -148,42 +147,25 @@ def _song(folder: Path, number: int, seconds: int) -> Path:
     return song
 
 
-async def _post(browser: ClientSession, bot: _Bot, song: Path) -> str:
-    form = FormData()
-    form.add_field("file", song.read_bytes(), filename=song.name)
-    async with browser.post(f"{bot.url}/api/jobs", data=form) as answer:
-        answer.raise_for_status()
-        return str((await answer.json())["id"])
+async def _jobs(browser: Client) -> list[dict[str, Any]]:
+    jobs: list[dict[str, Any]] = (await browser.json("/api/jobs"))["jobs"]
+    return jobs
 
 
-async def _send(browser: ClientSession, bot: _Bot, song: Path) -> float:
-    """Seconds from sending to the end."""
-    began = time.monotonic()
-    await _post(browser, bot, song)
-    await _all_final(browser, bot)
-    return time.monotonic() - began
-
-
-async def _jobs(browser: ClientSession, bot: _Bot) -> list[dict[str, Any]]:
-    async with browser.get(f"{bot.url}/api/jobs") as answer:
-        jobs: list[dict[str, Any]] = (await answer.json())["jobs"]
-        return jobs
-
-
-async def _all_final(browser: ClientSession, bot: _Bot) -> list[dict[str, Any]]:
+async def _all_final(browser: Client) -> list[dict[str, Any]]:
     while True:
-        jobs = await _jobs(browser, bot)
-        if all(job["state"] in _FINAL for job in jobs):
+        jobs = await _jobs(browser)
+        if all(State(job["state"]).is_final for job in jobs):
             return jobs
         await asyncio.sleep(0.1)
 
 
-async def _is_whole(browser: ClientSession, bot: _Bot, job: dict[str, Any], seconds: int) -> bool:
+async def _is_whole(browser: Client, job: dict[str, Any], seconds: int) -> bool:
     if sorted(job["stems"]) != sorted(STEMS):
         print(f"{job['title']}: {job['state']}, {job['error']}")
         return False
     for url in job["stems"].values():
-        async with browser.get(bot.url + url) as answer:
+        async with browser.get(url) as answer:
             with tempfile.NamedTemporaryFile(suffix=".flac") as file:
                 file.write(await answer.read())
                 file.flush()

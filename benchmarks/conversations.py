@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ import pytest
 import soundfile
 
 from bot.discord_commands import MENU
+from bot.store import JobStore
 from spectacles_engine import demo, worker
 from spectacles_engine.audio_files import encode
 from spectacles_engine.messages import EngineOptions
@@ -66,8 +67,8 @@ async def recorded(folder: Path, seconds: int) -> Songs:
 class Conversation:
     """Prints what a person does, then every state of the bot's messages until nothing is left to do."""
 
-    def __init__(self, said: Callable[[], Sequence[str]], is_idle: Callable[[], bool]) -> None:
-        self._said, self._is_idle, self._told = said, is_idle, 0
+    def __init__(self, said: Callable[[], Sequence[str]], store: JobStore) -> None:
+        self._said, self._store, self._told = said, store, 0
 
     async def step(self, words: str, until: str = "") -> None:
         """After a person did it. Waits until something with ``until`` in it is said, or for an answer and its end."""
@@ -79,11 +80,17 @@ class Conversation:
             print(text.replace("\n", "\n    "))
         self._told = len(self._said())
 
+    def end(self, uploads: Sequence[Mapping[str, int]]) -> None:
+        """What was uploaded for all that, in bytes by name."""
+        for upload in uploads:
+            print("(uploaded) " + ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in upload.items()))
+
     def _new(self) -> Sequence[str]:
         return self._said()[self._told :]
 
     def _is_there(self, until: str) -> bool:
-        return any(until in text for text in self._new()) and (bool(until) or self._is_idle())
+        is_idle = not self._store.unfinished() and not self._store.untold()
+        return any(until in text for text in self._new()) and (bool(until) or is_idle)
 
 
 async def on_telegram(folder: Path, songs: Songs, patch: pytest.MonkeyPatch) -> None:
@@ -92,10 +99,7 @@ async def on_telegram(folder: Path, songs: Songs, patch: pytest.MonkeyPatch) -> 
     async with telegram_world.telegram_world(folder, patch, options=engine, target=worker.main, pace_s=3.0) as world:
         server = world.server
         where = {ANN: "to Ann", BOB: "to Bob", CLASS: "in class"}
-        talk = Conversation(
-            lambda: [f"{where[chat]}: {text}" for _, chat, text in server.said],
-            lambda: not world.store.unfinished() and not world.store.untold(),
-        )
+        talk = Conversation(lambda: [f"{where[chat]}: {text}" for _, chat, text in server.said], world.store)
         server.send(ANN, ANN, "voice", songs.voice, mime_type="audio/ogg")
         await talk.step("Ann sends a voice note")
         song = server.send(CLASS, ANN, "audio", songs.phone, file_name="Sunday jam.m4a")
@@ -124,8 +128,7 @@ async def on_telegram(folder: Path, songs: Songs, patch: pytest.MonkeyPatch) -> 
         await talk.step("Bob: /cancel")
         server.say(ANN, ANN, "/forget")
         await talk.step("Ann: /forget", "eleted")
-        for upload in server.uploads:
-            print("(uploaded) " + ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in upload.items()))
+        talk.end(server.uploads)
 
 
 async def on_discord(folder: Path, songs: Songs, patch: pytest.MonkeyPatch) -> None:
@@ -134,8 +137,7 @@ async def on_discord(folder: Path, songs: Songs, patch: pytest.MonkeyPatch) -> N
     async with discord_world.discord_world(folder, patch, options=engine, target=worker.main, pace_s=3.0) as world:
         channel = world.env.create_guild().create_text_channel("class")
         ann, bob = (world.env.guild.add_member(world.env.create_user(name)) for name in ("ann", "bob"))
-        store = world.service._store
-        talk = Conversation(lambda: read_on_discord(world), lambda: not store.unfinished() and not store.untold())
+        talk = Conversation(lambda: read_on_discord(world), world.service._store)
         voice = await world.post(ann, channel, ("voice-message.ogg", songs.voice), voice_s=5.8)
         await bob.context_menu(channel, MENU, voice)
         await talk.step("Ann sends a voice message. Bob chooses Apps > Separate stems on it")
@@ -161,8 +163,7 @@ async def on_discord(folder: Path, songs: Songs, patch: pytest.MonkeyPatch) -> N
         await talk.step("Bob: /cancel")
         await ann.slash(channel, "forget")
         await talk.step("Ann: /forget")
-        for upload in world.wire.uploads:
-            print("(uploaded) " + ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in upload.items()))
+        talk.end(world.wire.uploads)
 
 
 def read_on_discord(world: discord_world.World) -> list[str]:

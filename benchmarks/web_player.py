@@ -4,17 +4,15 @@
 
     python -m benchmarks.web_player --minutes 4 --pictures FOLDER
 
-The fast fake engine answers the same noise for every stem, so that one sample of drift is heard. The
-pictures show the excerpt of the demo and what `lite` makes of it.
+The fast fake engine answers the same noise for every stem, so that one sample of drift is heard. The pictures show the
+excerpt of the demo and what `lite` makes of it.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import random
 import tempfile
-import wave
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +20,11 @@ import soundfile
 from playwright.async_api import Browser, Page, Response, async_playwright
 
 from spectacles_engine import demo, worker
-from spectacles_engine.messages import EngineOptions
+from spectacles_engine.messages import SAMPLE_RATE_HZ, EngineOptions
 from spectacles_engine.process import EngineProcess
 from tests.bot.chromium import CHROMIUM, DESKTOP, FLAGS, PHONE
 from tests.bot.web_chat import serving
 
-RATE_HZ = 44_100
 LISTENER = """() => {
   window.heard = { done: 0, sound: 0, samples: 0, worst: 0, gaps: 0 };
   const connect = AudioNode.prototype.connect;
@@ -91,11 +88,8 @@ async def main() -> None:
 
 async def _listen(browser: Browser, url: str, folder: Path, minutes: float) -> None:
     noise = folder / "noise.wav"
-    with wave.open(str(noise), "wb") as file:
-        file.setnchannels(2)
-        file.setsampwidth(2)
-        file.setframerate(RATE_HZ)
-        file.writeframes(random.Random(0).randbytes(round((60 * minutes + 5) * RATE_HZ) * 4))
+    samples = np.random.default_rng(0).uniform(-1, 1, (round((60 * minutes + 5) * SAMPLE_RATE_HZ), 2))
+    soundfile.write(noise, samples, SAMPLE_RATE_HZ)
     page = await browser.new_page()
     page.set_default_timeout(120_000)
     answers: list[Response] = []
@@ -127,9 +121,9 @@ async def _opened(page: Page, url: str) -> None:
 async def _pictures(browser: Browser, folder: Path, to: Path) -> None:
     demo.write_mixture(demo.references(), folder / "excerpt.wav")
     excerpt, rate = soundfile.read(folder / "excerpt.wav")
+    soundfile.write(folder / "Sunday jam.flac", np.tile(excerpt, (5, 1)), rate)
     for name, size in (("phone", PHONE), ("desktop", DESKTOP)):
         (to / name).mkdir(parents=True, exist_ok=True)
-        soundfile.write(folder / "Sunday jam.flac", np.tile(excerpt, (5, 1)), rate)
         engine = EngineProcess(EngineOptions(folder / "models"), target=worker.main)
         async with serving(folder / name, engine=engine) as chat:
             page = await browser.new_page(viewport=size)

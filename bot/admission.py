@@ -42,7 +42,7 @@ class Admission:
             raise Refused(chat_not_allowed())
 
     def check_count(self, place: Place, in_progress: Iterable[Job]) -> None:
-        """Raises Refused if there are as many jobs in work as a person, or a chat, may have."""
+        """Raises Refused if there are as many jobs in progress as a person, or a chat, may have."""
         persons, chats = _count(place, [job.place for job in in_progress])
         if persons >= self.limits.songs_in_progress_per_person:
             raise Refused(too_many_waiting(persons, whole_chat=False))

@@ -36,7 +36,7 @@ class EngineSettings(_Section):
 
 
 class LimitSettings(_Section):
-    """What is refused. Songs are in work until their stems are sent; minutes are of audio that was separated."""
+    """What is refused. Songs are in progress until their stems are sent; minutes are of audio that was separated."""
 
     longest_song_minutes: float = Field(default=60, gt=0)
     decode_deadline_s: float = Field(default=600, gt=0)

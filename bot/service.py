@@ -120,7 +120,7 @@ class SeparationService:
     async def accept(self, order: Order) -> Job:
         """Stores the job and returns at once; ``Courier.tell`` is called with its place soon after.
 
-        The same order again (a platform that repeats itself, a second tap), while it is in work, is the same job.
+        The same order again (a platform that repeats itself, a second tap), while it is in progress, is the same job.
 
         Raises Refused: a limit is reached (size, length, waiting jobs, minutes of today, allow-list, disk), the engine
         cannot be started, or the service is stopping.

@@ -123,7 +123,7 @@ class _Job:
         self._separated = [stem for stem in STEMS if calibration or stem in self._asked]
         self._meter = Meter(ensemble.names(self._separated), self._separated)
         self._input = InputCheck()
-        self._read_s = self._done_s = self._tidied_s = 0.0
+        self._read_s = self._done_s = 0.0
 
     def run(self, out: Path) -> dict[str, Path]:
         """Separates and writes; returns the files by name."""
@@ -183,10 +183,10 @@ class _Job:
         kept = [self._separated.index(stem) for stem in STEMS if stem in self._request.stems]
         for block in self._ensemble.separate(self._checked(), self._separated, self._report):
             self._meter.add(block)
+            before_s = self._done_s
             self._done_s += block.mixture.shape[1] / SAMPLE_RATE_HZ
             self._report()
-            if self._done_s > self._tidied_s + TIDY_EVERY_S:
-                self._tidied_s = self._done_s
+            if self._done_s // TIDY_EVERY_S > before_s // TIDY_EVERY_S:
                 give_holes_back()
             mix = block.mixture - block.stems[self._separated.index(self._left_out)] if self._left_out else None
             yield np.stack([*block.stems[kept], *([] if mix is None else [mix])])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -13,8 +14,10 @@ def is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    stat = Path(f"/proc/{pid}/stat")  # a zombie that nobody has reaped is dead as well
-    return not (stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z")
+    with suppress(OSError):  # no such folder on this system, or the process has just ended
+        # a zombie that nobody has reaped is dead as well
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return True
 
 
 def assert_gone(pid: int, within_s: float = 30.0) -> None:
