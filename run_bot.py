@@ -27,6 +27,7 @@ from spectacles_engine.messages import (
     SeparationRequest,
     SeparationResult,
     failed_json,
+    stems_meant,
 )
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
 
     separate = commands.add_parser("separate", help="separate files", description="Separate files.")
     separate.add_argument("files", nargs="+", type=Path, metavar="FILE", help="any audio or video file")
-    separate.add_argument("--stems", type=_stems, help=f"some of {','.join(STEMS)} (default: all)")
+    separate.add_argument("--stems", type=_stems, default=(), help=f"some of {','.join(STEMS)} (default: all)")
     separate.add_argument("--mix", choices=tuple(MIXES), help="one file with all stems but one")
     separate.add_argument("--format", choices=FORMATS, default="wav", help="default: wav")
     separate.add_argument("--preset", choices=PRESETS, help="default: as in config.yaml")
@@ -120,17 +121,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _stems(text: str) -> tuple[str, ...]:
+def _stems(text: str) -> set[str]:
     wanted = {name.strip() for name in text.split(",")}
     if not wanted <= set(STEMS):
         raise argparse.ArgumentTypeError(f"{text!r} must be some of {','.join(STEMS)}")
-    return tuple(stem for stem in STEMS if stem in wanted)
+    return wanted
 
 
 def _request(arguments: argparse.Namespace, settings: Settings) -> SeparationRequest:
     return SeparationRequest(
-        # A mix alone means that nobody asked for single stems.
-        stems=arguments.stems or (() if arguments.mix else STEMS),
+        stems=stems_meant(arguments.stems, arguments.mix),
         mix=arguments.mix,
         format=arguments.format,
         preset=arguments.preset or settings.engine.preset,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from bot import replies
 from bot.jobs import Refused, Wish
-from spectacles_engine.messages import FORMATS, MIXES, STEMS
+from spectacles_engine.messages import FORMATS, MIXES, STEMS, stems_meant
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ def parse_wish(command: str, text: str = "") -> Wish:
             raise Refused(replies.unknown_word(word))
     if len(mixes) > 1 or len(formats) > 1:
         raise Refused(replies.one_at_a_time("mix" if len(mixes) > 1 else "format"))
-    ordered = tuple(stem for stem in STEMS if stem in stems)
-    return Wish(ordered or (() if mixes else STEMS), next(iter(mixes), None), next(iter(formats), None))
+    mix = next(iter(mixes), None)
+    return Wish(stems_meant(stems, mix), mix, next(iter(formats), None))
 
 
 def wish_of_button(action: str, before: Wish) -> Wish:

@@ -28,7 +28,7 @@ from telegram import (
     Message,
     ReplyParameters,
 )
-from telegram.constants import ChatAction, ChatMemberStatus
+from telegram.constants import ChatAction
 from telegram.error import BadRequest, TelegramError
 
 from bot.jobs import Reference
@@ -196,9 +196,9 @@ class Chats:
         """Whether an admin of its group wrote it; admins may write in the name of the group."""
         if message.sender_chat or not message.from_user:
             return message.sender_chat == message.chat
-        person = message.from_user.id
-        member = await insist(lambda: self._bot.get_chat_member(message.chat_id, person))
-        return member.status in (ChatMemberStatus.OWNER, ChatMemberStatus.ADMINISTRATOR)
+        # of any other member, Telegram need not tell a bot that is no admin itself
+        admins = await insist(lambda: self._bot.get_chat_administrators(message.chat_id))
+        return message.from_user in [admin.user for admin in admins]
 
     async def delete(self, chat: str, messages: Sequence[int]) -> None:
         """Deletes messages of ours; those that are gone, or too old for that, are left."""

@@ -20,7 +20,7 @@ from bot.web_errors import WebError
 from bot.web_uploads import Uploads
 from bot.web_views import job_view
 from bot.words import LANGUAGES
-from spectacles_engine.messages import FORMATS, MIXES, STEMS
+from spectacles_engine.messages import FORMATS, MIXES, STEMS, stems_meant
 
 ID = r"{id:[A-Za-z0-9_-]{8,64}}"
 """How a job shows in a path."""
@@ -202,6 +202,4 @@ def _wish(fields: Mapping[str, str]) -> Wish:
         raise WebError(400, "web.mixes_are", mixes=", ".join(MIXES))
     if format not in (None, *FORMATS):
         raise WebError(400, "web.formats_are", formats=", ".join(FORMATS))
-    # A mix alone means that nobody asked for single stems.
-    stems = tuple(stem for stem in STEMS if stem in wanted) or (() if mix else STEMS)
-    return Wish(stems, mix, format)
+    return Wish(stems_meant(wanted, mix), mix, format)

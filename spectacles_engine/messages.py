@@ -5,6 +5,7 @@ The command line prints them as JSON, the process boundary pickles them, the bot
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,12 @@ MIXES = {
     for left_out in STEMS
 }
 """Name of a mix → the stems that are summed in it: all but one."""
+
+
+def stems_meant(named: Collection[str], mix: str | None) -> tuple[str, ...]:
+    """The named stems, in order. Where nothing is named all are meant, but none beside a mix alone."""
+    return tuple(stem for stem in STEMS if stem in named) or (() if mix else STEMS)
+
 
 FORMATS = ("wav", "flac", "mp3", "ogg", "opus", "m4a")
 BLENDS = ("stemmixer", "stemmixer-paper", "average", "demucs", "mdx")

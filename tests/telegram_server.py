@@ -33,7 +33,7 @@ _PARAMETERS = {
     "setWebhook": {"url", "allowed_updates", "secret_token", "drop_pending_updates", "max_connections"},
     "setMyCommands": {"commands"},
     "getFile": {"file_id"},
-    "getChatMember": {"chat_id", "user_id"},
+    "getChatAdministrators": {"chat_id"},
     "sendMessage": _REPLY | {"text", "link_preview_options"},
     "editMessageText": {"chat_id", "message_id", "text", "reply_markup", "link_preview_options"},
     "editMessageCaption": {"chat_id", "message_id", "caption", "reply_markup"},
@@ -272,11 +272,8 @@ class TelegramServer:
             raise bad("file is too big")
         return {"file_id": number, "file_unique_id": f"u{number}", "file_size": found.size, "file_path": path}
 
-    def _getChatMember(self, parameters: Json, files: Json) -> Json:  # noqa: N802
-        is_admin = parameters["user_id"] in self.admins
-        return {"status": "creator" if is_admin else "member", "user": _person(parameters["user_id"])} | (
-            {"is_anonymous": False} if is_admin else {}
-        )
+    def _getChatAdministrators(self, parameters: Json, files: Json) -> list[Json]:  # noqa: N802
+        return [{"status": "creator", "is_anonymous": False, "user": _person(admin)} for admin in self.admins]
 
     def _sendMessage(self, parameters: Json, files: Json) -> Json:  # noqa: N802
         return self._post(parameters, {"text": _text(parameters["text"])})

@@ -9,6 +9,7 @@ MUSDB18-HQ) or ``<song>.stem.mp4`` (MUSDB18: five streams in one file, see ``mus
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
@@ -100,7 +101,7 @@ def decode(file: SoundFile, cache: Path) -> Recording:
     cached = cache / f"{path.parent.name}-{path.stem}-{key}.npy"
     if not cached.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        partial = cached.with_suffix(f".{key}.tmp.npy")
+        partial = cached.with_suffix(f".{os.getpid()}.tmp.npy")  # two trainings may share a cache
         np.save(partial, np.round(np.clip(read_stereo(file), -1, 32767 / 32768) * 32768).astype(np.int16))
         partial.replace(cached)
     samples = np.load(cached, mmap_mode="r")

@@ -107,9 +107,10 @@ class Trainer:
         self.network.train()
         for group in self.optimiser.param_groups:
             group["lr"] = LEARNING_RATE[self.kind] * self.schedule.rate * self._rate()
-        heard, targets = self._cascade(references.to(self.device))
-        # every example counts the same, however loud it was drawn
-        level = heard.square().mean(dim=(1, 2), keepdim=True).sqrt() + 1e-3
+        references = references.to(self.device)
+        heard, targets = self._cascade(references)
+        # every example counts the same, however loud it was drawn; of what is heard, next to nothing may be left
+        level = references.sum(dim=1).square().mean(dim=(1, 2), keepdim=True).sqrt() + 1e-3
         with torch.autocast(self.device, dtype=torch.bfloat16):
             estimates = self.network(heard / level)
         loss = separation_loss(estimates.float(), targets / level[:, None])
