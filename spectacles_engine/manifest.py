@@ -58,7 +58,8 @@ class ModelFile:
 class BaseModelSpec:
     """A base model. ``files`` and ``n_fft`` (samples) are keyed by stem or by ``all``.
 
-    ``front``: the other models of the preset listen to the mixture minus this one's vocals.
+    ``front``: the other models of the preset listen to the mixture minus this one's vocals. ``up_to_hz``: above that it
+    answers silence, and an average does without it.
     """
 
     name: str
@@ -66,6 +67,7 @@ class BaseModelSpec:
     files: Mapping[str, str]
     front: bool
     n_fft: Mapping[str, int]
+    up_to_hz: int | None = None
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,7 @@ def _preset(name: str, entry: Any) -> PresetSpec:
 
 def _model(preset: str, name: str, entry: Any) -> BaseModelSpec:
     where = f"{preset}.models.{name}"
-    known = _fields(entry, where, ("family", "files"), ("role", "n_fft"))
+    known = _fields(entry, where, ("family", "files"), ("role", "n_fft", "up_to_hz"))
     family = _typed(known["family"], str, f"{where}.family")
     _require(family in FAMILIES, f"{where}.family", f"must be one of {', '.join(FAMILIES)}")
     _require(known.get("role") in (None, "front"), f"{where}.role", "can only be `front`")
@@ -160,6 +162,7 @@ def _model(preset: str, name: str, entry: Any) -> BaseModelSpec:
         {key: _typed(value, str, f"{where}.files.{key}") for key, value in files.items()},
         known.get("role") == "front",
         {key: _typed(value, int, f"{where}.n_fft.{key}") for key, value in n_fft.items()},
+        None if known.get("up_to_hz") is None else _typed(known["up_to_hz"], int, f"{where}.up_to_hz"),
     )
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from spectacles_engine.chunking import Array
 from spectacles_engine.errors import ModelError
-from spectacles_engine.messages import STEMS
+from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.separators.devices import Placement
 from spectacles_engine.stem_mixer import STFT, Design, StemMixer
 
@@ -39,12 +39,14 @@ class Mixer(Protocol):
 
 @dataclass(frozen=True)
 class FixedShares:
-    """A blend that is the same for every bin: an average, KUIELab's published shares, or one model alone.
+    """A blend that is the same in every song: an average, KUIELab's published shares, or one model alone.
 
-    ``shares``: stem → model → share; the shares of a stem sum to 1.
+    ``shares``: stem → model → share; the shares of a stem sum to 1. ``up_to_hz``: of the models that know the lower
+    frequencies only, up to which; above, the others share what is theirs.
     """
 
     shares: Mapping[str, Mapping[str, float]]
+    up_to_hz: Mapping[str, float] = field(default_factory=dict)
 
     def names(self, stems: Collection[str]) -> Names:
         """See ``Mixer``."""
@@ -52,23 +54,31 @@ class FixedShares:
 
     def blend(self, heard: Array, stems: Sequence[str]) -> Array:
         """See ``Mixer``."""
-        weights = np.zeros((len(stems), heard.shape[1] - 1), np.float32)
-        for column, (stem, model) in enumerate(self.names(stems)):
-            weights[stems.index(stem), column] = self.shares[stem][model]
-        mixed: Array = np.einsum("bmcn,sm->bscn", heard[:, 1:], weights)
-        return mixed
+        names = self.names(stems)
+        edges_hz = sorted({self.up_to_hz[model] for _, model in names if model in self.up_to_hz})
+        weights = np.zeros((len(edges_hz) + 1, len(stems), len(names)), np.float32)
+        for band, low_hz in enumerate([0.0, *edges_hz]):
+            known = [(s, m) for s, m in names if self.up_to_hz.get(m, np.inf) > low_hz]
+            for stem, model in known:
+                whole = sum(self.shares[stem][other] for owner, other in known if owner == stem)
+                if whole:
+                    weights[band, stems.index(stem), names.index((stem, model))] = self.shares[stem][model] / whole
+        both_channels = np.einsum("ksm,cd->kscmd", weights, np.eye(2, dtype=np.float32))
+        return _in_bands(heard[:, 1:], both_channels, edges_hz)
 
 
 @dataclass(frozen=True)
 class LinearMixer:
     """KUIELab's mixer (Kim et al. 2021): one linear layer without bias over the mixture and all estimates, in stereo.
 
-    ``weights``: (stem, 2, 1 + estimate, 2), from each channel of what is heard to each channel of a stem;
-    ``heard_names``: the estimates, as ``names`` gives them.
+    ``weights``: (band, stem, 2, 1 + estimate, 2), from each channel of what is heard to each channel of a stem;
+    ``heard_names``: the estimates, as ``names`` gives them. ``edges_hz``: where the bands of frequencies meet that have
+    weights of their own; KUIELab's has one for all, and no edges.
     """
 
     weights: Array
     heard_names: Names
+    edges_hz: tuple[float, ...] = ()
 
     def names(self, stems: Collection[str]) -> Names:
         """See ``Mixer``."""
@@ -76,14 +86,34 @@ class LinearMixer:
 
     def blend(self, heard: Array, stems: Sequence[str]) -> Array:
         """See ``Mixer``."""
-        wanted = self.weights[[STEMS.index(stem) for stem in stems]]
-        mixed: Array = np.einsum("bmcn,sdmc->bsdn", heard, wanted, optimize=True)
-        return mixed
+        return _in_bands(heard, self.weights[:, [STEMS.index(stem) for stem in stems]], self.edges_hz)
 
     def save(self, path: Path) -> None:
         """Writes a file for ``load_mixer``."""
-        told = {"kind": "linear", "names": json.dumps(self.heard_names)}
+        told = {"kind": "linear", "names": json.dumps(self.heard_names), "edges_hz": json.dumps(self.edges_hz)}
         save_file({"weights": torch.from_numpy(self.weights)}, path, told)
+
+
+def _in_bands(heard: Array, weights: Array, edges_hz: Sequence[float]) -> Array:
+    """(batch, heard, 2, samples) by (band, stem, 2, heard, 2) → (batch, stem, 2, samples)."""
+    if not edges_hz:
+        mixed: Array = np.einsum("bmcn,sdmc->bsdn", heard, weights[0], optimize=True)
+        return mixed
+    samples = heard.shape[-1]
+    parts = [
+        np.einsum("bmcfi,sdmc->bsdfi", part, matrix, optimize=True)
+        for part, matrix in zip(bands(heard, edges_hz), weights, strict=True)
+    ]
+    spectra = torch.view_as_complex(torch.from_numpy(np.concatenate(parts, axis=-2)))
+    whole: Array = torch.fft.irfft(spectra, samples).numpy()
+    return whole
+
+
+def bands(waveforms: Array, edges_hz: Sequence[float]) -> list[Array]:
+    """(…, samples) → the spectra of all of it, cut where the bands meet: (…, frequencies, real and imaginary part)."""
+    spectra = torch.view_as_real(torch.fft.rfft(torch.from_numpy(waveforms))).numpy()
+    cuts = [round(edge_hz / SAMPLE_RATE_HZ * waveforms.shape[-1]) for edge_hz in edges_hz]
+    return np.split(spectra, cuts, axis=-2)
 
 
 @dataclass(frozen=True)
@@ -161,10 +191,11 @@ def load_mixer(path: Path, device: str = "cpu") -> Mixer:
 
 def _linear(told: Mapping[str, str], tensors: Mapping[str, Tensor], device: str) -> Mixer:
     names = tuple((stem, model) for stem, model in json.loads(told["names"]))
+    edges_hz = tuple(float(edge) for edge in json.loads(told["edges_hz"]))
     weights: Array = tensors["weights"].numpy()
-    if weights.shape != (len(STEMS), 2, 1 + len(names), 2):
+    if weights.shape != (len(edges_hz) + 1, len(STEMS), 2, 1 + len(names), 2):
         raise ValueError("weights of another shape")
-    return LinearMixer(weights, names)
+    return LinearMixer(weights, names, edges_hz)
 
 
 def _stem_mixers(told: Mapping[str, str], tensors: Mapping[str, Tensor], device: str) -> Mixer:

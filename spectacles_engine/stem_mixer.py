@@ -23,6 +23,8 @@ STFT = Stft(n_fft=4096, stft_hop=1024)
 SLICE_BINS = 64
 REACH = 2
 """How many frames and bins to each side a StemMixer with ``context`` looks."""
+UNHEARD = 1e-3
+"""A magnitude that is less than this share of another model's is none."""
 FAINT = 1e-3
 """Magnitude below which logarithms make no difference."""
 SCENE = 5
@@ -30,8 +32,14 @@ SCENE = 5
 
 
 def magnitudes(spectrograms: Tensor) -> Tensor:
-    """The paper's law blends magnitudes, with the phase of the first model (Demucs)."""
-    return torch.polar(spectrograms.abs(), spectrograms[:, :1].angle().expand(spectrograms.shape))
+    """The paper's law blends magnitudes, with the phase of the first model (Demucs).
+
+    Where that one has nothing to say, above the frequencies that it knows, it has no phase: the next one's is taken.
+    """
+    leading, *others = torch.split(spectrograms, 1, dim=1)
+    for other in others:
+        leading = torch.where(leading.abs() < UNHEARD * other.abs(), other, leading)
+    return torch.polar(spectrograms.abs(), leading.angle().expand(spectrograms.shape))
 
 
 def spectrograms(spectrograms: Tensor) -> Tensor:

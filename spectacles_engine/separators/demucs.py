@@ -18,6 +18,7 @@ from demucs.demucs import Demucs
 from demucs.hdemucs import HDemucs
 from demucs.hf import load_safetensors_model
 from demucs.htdemucs import HTDemucs
+from julius.resample import ResampleFrac
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -36,6 +37,8 @@ class DemucsSeparator:
 
     ``demucs.separate`` scales a song by the mean and the deviation of all of it. A stream has no such figures, and
     these networks scale every chunk by its own within themselves, so it isn't done here.
+
+    A network of a lower sample rate knows nothing above half of it, and answers silence there.
     """
 
     name = "demucs"
@@ -45,10 +48,13 @@ class DemucsSeparator:
     def __init__(self, models: Mapping[str, Model], placement: Placement) -> None:
         self._models = {stem: models[stem] for stem in STEMS if stem in models}
         self.placement = placement
-        lengths = {int(model.segment * model.samplerate) for model in self._models.values()}
+        lengths = {(int(model.segment * model.samplerate), model.samplerate) for model in self._models.values()}
         if len(lengths) != 1:
             raise ModelError("the Demucs models of one bag must have one common chunk length")
-        self.chunk_samples = lengths.pop()
+        ((length, rate_hz),) = lengths
+        self.chunk_samples = length * (SAMPLE_RATE_HZ // rate_hz)
+        self._to_its_rate = ResampleFrac(SAMPLE_RATE_HZ, rate_hz).to(placement.device)
+        self._from_its_rate = ResampleFrac(rate_hz, SAMPLE_RATE_HZ).to(placement.device)
 
     @classmethod
     def load(cls, files: Mapping[str, Path], device: str) -> DemucsSeparator:
@@ -79,10 +85,12 @@ class DemucsSeparator:
     @torch.inference_mode()
     def _run(self, mixture: Array, device: str, stems: Collection[str]) -> dict[str, Array]:
         wanted = {stem: model for stem, model in self._models.items() if stem in stems}
-        waveform = torch.tensor(mixture, device=device)
+        waveform = self._to_its_rate.to(device)(torch.tensor(mixture, device=device))
         with mixed_precision(device):
             answers = {model: model.to(device)(waveform) for model in set(wanted.values())}
-        return {stem: _source(model, answers[model], stem) for stem, model in wanted.items()}
+        parts = {stem: answers[model][:, _sources(model).index(stem)] for stem, model in wanted.items()}
+        back = self._from_its_rate.to(device)
+        return {stem: back(part.float()).cpu().numpy() for stem, part in parts.items()}
 
 
 def load_demucs(path: Path) -> Model:
@@ -90,7 +98,8 @@ def load_demucs(path: Path) -> Model:
 
     Raises:
         ModelMissingError: there is no such file.
-        ModelError: it is damaged, names a class that is not Demucs, or is not made for stereo at 44.1 kHz.
+        ModelError: it is damaged, names a class that is not Demucs, or is not made for stereo at 44.1 kHz or a whole
+            part of it.
     """
     if not path.is_file():
         raise ModelMissingError(f"the model file {path.name} is missing")
@@ -103,8 +112,8 @@ def load_demucs(path: Path) -> Model:
         model: Model = load_safetensors_model(path)
     except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path.name} could not be read as a Demucs model ({type(error).__name__})") from error
-    if model.samplerate != SAMPLE_RATE_HZ or model.audio_channels != 2:
-        raise ModelError(f"{path.name} is not made for stereo at 44.1 kHz")
+    if SAMPLE_RATE_HZ % model.samplerate or model.audio_channels != 2:
+        raise ModelError(f"{path.name} is not made for stereo at 44.1 kHz or a whole part of it")
     return model.eval().requires_grad_(False)
 
 
@@ -135,8 +144,3 @@ def _encode_fraction(value: Any) -> dict[str, Any]:
 def _sources(model: Model) -> list[str]:
     sources: Any = model.sources
     return list(sources)
-
-
-def _source(model: Model, answer: Tensor, stem: str) -> Array:
-    array: Array = answer[:, _sources(model).index(stem)].float().cpu().numpy()
-    return array

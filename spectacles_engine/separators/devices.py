@@ -30,6 +30,12 @@ def mixed_precision(device: str) -> AbstractContextManager[None]:
     return torch.autocast(device, dtype=torch.float16, enabled=device == "cuda")
 
 
+def training_precision(device: str) -> AbstractContextManager[None]:
+    """bfloat16 where the hardware has it. A CPU that has not computes it twenty times as slowly as float32."""
+    able = device == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=able)
+
+
 @dataclass
 class Placement:
     """Where one separator runs (``cpu`` or ``cuda``), and how many chunks it is best given at once.

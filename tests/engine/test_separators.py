@@ -11,6 +11,7 @@ import onnx
 import pytest
 import torch
 from demucs.apply import apply_model
+from julius.resample import resample_frac
 from onnx import TensorProto, helper
 from safetensors.torch import save_file
 
@@ -70,6 +71,23 @@ def test_a_song_comes_out_as_demucs_own_apply_model_has_it(tmp_path: Path) -> No
         estimate = separated(separator, song, stem)
         reference = expected[DEMUCS_ORDER.index(stem)]
         np.testing.assert_allclose(estimate[:, :before_last], reference[:, :before_last], atol=1e-4)
+
+
+def test_a_demucs_of_a_quarter_of_the_rate_answers_what_lies_in_it_and_silence_above(tmp_path: Path) -> None:
+    network = tiny_demucs(samplerate=11_025, depth=3, nfft=2048)
+    save_demucs(network, tmp_path / "low.safetensors")
+    separator = DemucsSeparator.load({"all": tmp_path / "low.safetensors"}, "cpu")
+    assert separator.chunk_samples == 4 * int(0.5 * 11_025)
+    mixture = noise(1, 2, separator.chunk_samples)
+    estimate = separator.estimate(mixture, ["bass"])["bass"]
+    assert estimate.shape == mixture.shape
+    with torch.inference_mode():
+        expected = network(resample_frac(torch.tensor(mixture), 4, 1))[:, DEMUCS_ORDER.index("bass")].numpy()
+    error = estimate[..., 1000:-1000:4] - expected[..., 250:-250]
+    assert np.square(error).sum() < 0.1 * np.square(expected).sum()  # the filter takes a little below half the rate
+    spectrum = np.abs(np.fft.rfft(estimate * np.hanning(estimate.shape[-1]))) ** 2
+    middle = spectrum.shape[-1] // 4
+    assert spectrum[..., middle:].sum() < 1e-5 * spectrum[..., :middle].sum()
 
 
 def test_of_a_bag_only_the_models_that_are_needed_run(tmp_path: Path) -> None:
@@ -137,6 +155,9 @@ def test_a_bag_must_know_its_stems_and_share_a_chunk_length(tmp_path: Path) -> N
     save_demucs(tiny_demucs(segment=1), tmp_path / "b.safetensors")
     with pytest.raises(ModelError, match="chunk length"):
         DemucsSeparator.load({"bass": tmp_path / "a.safetensors", "drums": tmp_path / "b.safetensors"}, "cpu")
+    save_demucs(tiny_demucs(samplerate=22_050, segment=1), tmp_path / "low.safetensors")
+    with pytest.raises(ModelError, match="chunk length"):
+        DemucsSeparator.load({"bass": tmp_path / "a.safetensors", "drums": tmp_path / "low.safetensors"}, "cpu")
     with pytest.raises(ModelError, match="does not separate kazoo"):
         DemucsSeparator.load({"kazoo": tmp_path / "a.safetensors"}, "cpu")
 

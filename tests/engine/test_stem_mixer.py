@@ -64,6 +64,15 @@ def test_the_papers_blend_takes_magnitudes_of_both_and_the_phase_of_the_first() 
     torch.testing.assert_close(complex_blend[0, 0, 0, 0], 0.25 * first + 0.75 * second)
 
 
+def test_where_the_first_model_says_nothing_the_papers_blend_takes_the_phase_of_the_next() -> None:
+    silent, faint, loud = (
+        torch.polar(torch.tensor(x), torch.tensor(p)) for x, p in ((0.0, 0.0), (1e-5, 1.0), (2.0, 2.5))
+    )
+    spectrograms = torch.stack([torch.stack([silent, faint, loud]), loud.expand(3)]).reshape(1, 2, 1, 3, 1)
+    phases = LAWS["magnitudes"](spectrograms)[0, 1, 0, :, 0].angle()
+    torch.testing.assert_close(phases, torch.full((3,), 2.5))
+
+
 def test_fixed_shares_are_a_weighted_sum() -> None:
     _, first, second, third = heard = np.random.default_rng(0).standard_normal((4, 2, 100)).astype(np.float32)
     mixer = FixedShares({"drums": {"mdx": 1.0}, "vocals": {"demucs": 0.1, "mdx": 0.9}})
@@ -71,6 +80,32 @@ def test_fixed_shares_are_a_weighted_sum() -> None:
     vocals, drums = mixer.blend(heard[None], STEMS[:2])[0]
     np.testing.assert_allclose(vocals, 0.1 * first + 0.9 * second, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(drums, third, rtol=1e-5, atol=1e-6)
+
+
+def _tones(*hertz: float) -> Array:
+    """(2, 1 s): one sine after the other, summed."""
+    time_s = np.arange(44_100) / 44_100
+    return np.stack([sum(np.sin(2 * np.pi * f * time_s) for f in hertz)] * 2).astype(np.float32)
+
+
+def test_an_average_does_without_a_model_above_what_it_knows() -> None:
+    mixer = FixedShares({"bass": {"demucs": 0.5, "mdx": 0.5}}, {"demucs": 1000})
+    heard = np.stack([_tones(100, 3000), 3 * _tones(100), _tones(100, 3000)])[None]
+    np.testing.assert_allclose(mixer.blend(heard, ["bass"])[0, 0], 2 * _tones(100) + _tones(3000), atol=1e-3)
+
+
+def test_a_linear_mixer_has_weights_of_its_own_in_every_band(tmp_path: Path) -> None:
+    names = tuple((stem, "mdx") for stem in STEMS)
+    weights = np.zeros((2, 4, 2, 5, 2), np.float32)
+    weights[0, :, [0, 1], 1, [0, 1]] = 0.5
+    weights[1, :, [0, 1], 2, [1, 0]] = 2
+    LinearMixer(weights, names, (1000.0,)).save(tmp_path / "bands.safetensors")
+    mixer = load_mixer(tmp_path / "bands.safetensors")
+    heard = np.zeros((1, 5, 2, 44_100), np.float32)
+    heard[0, 1], heard[0, 2, 0] = _tones(100, 3000), _tones(200, 5000)[0]
+    left, right = mixer.blend(heard, ["drums"])[0, 0]
+    np.testing.assert_allclose(left, 0.5 * _tones(100)[0], atol=1e-3)
+    np.testing.assert_allclose(right, 0.5 * _tones(100)[0] + 2 * _tones(5000)[0], atol=1e-3)
 
 
 @pytest.mark.parametrize("design", DESIGNS.values(), ids=DESIGNS)
@@ -123,7 +158,7 @@ def test_a_file_of_mixers_is_read_back_as_it_was(tmp_path: Path, design: Design)
 
 def test_a_linear_mixer_is_one_layer_over_the_mixture_and_all_estimates(tmp_path: Path) -> None:
     names = tuple((stem, "mdx") for stem in STEMS)
-    LinearMixer(_noise(4, 2, 5, 2), names).save(tmp_path / "linear.safetensors")
+    LinearMixer(_noise(1, 4, 2, 5, 2), names).save(tmp_path / "linear.safetensors")
     mixer, heard = load_mixer(tmp_path / "linear.safetensors"), _noise(1, 5, 2, 100, seed=1)
     assert mixer.names(["other"]) == names
     assert isinstance(mixer, LinearMixer)

@@ -129,12 +129,26 @@ def test_the_linear_mixer_finds_what_leaks_from_one_stem_into_another(tmp_path: 
         noise = np.random.default_rng(1).standard_normal(said.shape).astype(np.float32)
         songs.append(replace(song, estimates=said + np.float32(1e-3) * noise))
     mixer = linear.fit(songs[:2])
-    assert mixer.weights.shape == (4, 2, 9, 2)
+    assert mixer.weights.shape == (1, 4, 2, 9, 2)
     assert min(_gains(mixer, songs[2])[1:3]) > 10
     mixer.save(tmp_path / "linear.safetensors")
     read = load_mixer(tmp_path / "linear.safetensors")
     assert read.names(["bass"]) == mixer.names(STEMS) == songs[0].names
     assert min(_gains(read, songs[2])[1:3]) > 10
+
+
+def test_a_linear_mixer_by_band_trusts_each_model_where_it_is_right(tmp_path: Path) -> None:
+    """One model is right below 5 kHz alone, the other above; and what is true of a song is true of its mirror image."""
+    songs = []
+    for song in _stored_songs(tmp_path, 3):
+        spectra = np.fft.rfft(song.references.astype(np.float32))
+        low = np.arange(spectra.shape[-1]) < round(5000 / 44_100 * SAMPLES)
+        halves = [np.fft.irfft(spectra * half, SAMPLES) + 0.3 * song.references[:, ::-1] for half in (low, ~low)]
+        songs.append(replace(song, estimates=np.stack(halves, axis=1).reshape(8, 2, SAMPLES)))
+    by_band, one = linear.fit(songs[:2], [5000.0]), linear.fit(songs[:2])
+    better = np.array(_gains(by_band, songs[2])) - _gains(one, songs[2])
+    assert min(better) > 10
+    np.testing.assert_allclose(by_band.weights, by_band.weights[:, :, ::-1, :, ::-1], atol=1e-4)
 
 
 def test_the_linear_mixer_weighs_errors_against_the_energy_of_the_stem(tmp_path: Path) -> None:
