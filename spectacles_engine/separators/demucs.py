@@ -53,8 +53,8 @@ class DemucsSeparator:
             raise ModelError("the Demucs models of one bag must have one common chunk length")
         ((length, rate_hz),) = lengths
         self.chunk_samples = length * (SAMPLE_RATE_HZ // rate_hz)
-        self._to_its_rate = ResampleFrac(SAMPLE_RATE_HZ, rate_hz).to(placement.device)
-        self._from_its_rate = ResampleFrac(rate_hz, SAMPLE_RATE_HZ).to(placement.device)
+        self._to_its_rate = ResampleFrac(SAMPLE_RATE_HZ, rate_hz)
+        self._from_its_rate = ResampleFrac(rate_hz, SAMPLE_RATE_HZ)
 
     @classmethod
     def load(cls, files: Mapping[str, Path], device: str) -> DemucsSeparator:

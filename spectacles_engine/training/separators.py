@@ -103,8 +103,9 @@ class Trainer:
 
     def export(self) -> Path:
         """Writes the averaged weights in the format that the engine loads."""
-        export(self.average.module.eval().cpu(), self.folder / FILES[self.kind])
-        return self.folder / FILES[self.kind]
+        path = self.folder / FILES[self.kind]
+        export(self.average.module.eval().cpu(), path)
+        return path
 
     def _train_step(self, references: Tensor) -> float:
         self.network.train()
