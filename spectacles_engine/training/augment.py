@@ -29,6 +29,10 @@ ABSENT_SHARE = {"vocals": 0.3, "drums": 0.12, "bass": 0.15, "other": 0.08}
 """How often a stem is silent in a random mixture: a model must also learn to answer nothing."""
 SYNTHESISED_BASS_SHARE = 0.2
 """How often the bass is a synthesiser's that is made up on the spot: recorded ones are few."""
+SYNTHESISED_KICK_SHARE = 0.2
+"""How often a drum machine's kick, made up on the spot, is struck among loose drums: it is easily taken for a bass."""
+DUCKING_SHARE = 0.15
+"""How often bass and other make room for the drums: a compressor that listens to these alone (side-chain)."""
 PUMPING_SHARE = 0.2
 """How often a mixture is compressed as on a master bus: one gain for all stems, so that they still sum to it."""
 MONO_SHARE = 0.05
@@ -58,6 +62,8 @@ class MixtureSource:
         """References of one mixture, (stems, 2, samples), peak of their sum at most 1."""
         coherent = bool(self._songs) and self._random.random() < COHERENT_SHARE
         stems = self._from_one_song() if coherent else self._across_songs()
+        if self._random.random() < DUCKING_SHARE:
+            stems[[STEMS.index("bass"), STEMS.index("other")]] *= self._pumping(stems[STEMS.index("drums")])
         if self._random.random() < PUMPING_SHARE:
             stems = stems * self._pumping(stems.sum(axis=0))
         if self._random.random() < MONO_SHARE:
@@ -103,7 +109,28 @@ class MixtureSource:
             part = stretched(_at_speed(recording, start, int(self._samples / longer) + 1, speed), self._samples)
         else:
             part = _at_speed(recording, start, self._samples, speed)
+        if stem == "drums" and self._random.random() < SYNTHESISED_KICK_SHARE:
+            part = self._loudness(part, stem) + self._loudness(self._synthesised_kicks(), stem)
         return self._loudness(self._colour(part, stem), stem)
+
+    def _synthesised_kicks(self) -> Audio:
+        """Strokes on a beat of 70–170 a minute: sines that fall to 38–65 Hz within 10–60 ms, and a click of noise."""
+        beat = int(60 / self._random.uniform(70, 170) * SAMPLE_RATE_HZ)
+        time_s = np.arange(min(beat, self._samples)) / SAMPLE_RATE_HZ
+        low_hz, above_hz = self._random.uniform(38, 65), self._random.uniform(60, 400)
+        falling_s, decay_s = self._random.uniform(0.01, 0.06), self._random.uniform(0.05, 0.4)
+        phase = 2 * np.pi * (low_hz * time_s + above_hz * falling_s * (1 - np.exp(-time_s / falling_s)))
+        click = self._random.standard_normal(len(time_s)) * np.exp(-time_s / 0.003) * self._random.uniform(0, 0.3)
+        stroke = np.sin(phase) * np.exp(-time_s / decay_s) + click
+        stroke = np.tanh(stroke * self._random.uniform(0.5, 3)) * np.minimum(1, (time_s[-1] - time_s) / 0.008)
+        line = np.zeros(self._samples, np.float32)
+        on_beat = True
+        for start in range(-int(self._random.integers(beat)), self._samples, beat // 2):
+            if self._random.random() < (0.9 if on_beat else 0.15):
+                part = stroke[max(-start, 0) : self._samples - start]
+                line[max(start, 0) : max(start, 0) + len(part)] = part
+            on_beat = not on_beat
+        return np.stack([line, line])
 
     def _synthesised_bass(self) -> Audio:
         """A line of held notes, 33–130 Hz: a sine with some harmonics that fall off, as sub and synth basses have."""
@@ -125,10 +152,10 @@ class MixtureSource:
             start += length
         return np.stack([line, line])
 
-    def _pumping(self, mixture: Audio) -> Audio:
-        """The gain of a compressor that listens to the mixture, per sample: fast attack, slow release."""
+    def _pumping(self, heard: Audio) -> Audio:
+        """The gain of a compressor that listens to ``heard``, per sample: fast attack, slow release."""
         window = SAMPLE_RATE_HZ // 100
-        power = (mixture[:, : mixture.shape[1] // window * window] ** 2).reshape(2, -1, window).mean(axis=(0, 2))
+        power = (heard[:, : heard.shape[1] // window * window] ** 2).reshape(2, -1, window).mean(axis=(0, 2))
         level_db = 10 * np.log10(power + 1e-6)
         over_db = np.maximum(0, level_db - level_db.max() + self._random.uniform(6, 15)) * self._random.uniform(
             0.3, 0.7
@@ -136,7 +163,7 @@ class MixtureSource:
         keep, followed_db = np.exp(-0.01 / self._random.uniform(0.05, 0.3)), np.zeros_like(over_db)
         for i in range(1, len(over_db)):
             followed_db[i] = max(over_db[i], keep * followed_db[i - 1])
-        at = np.arange(mixture.shape[1]) / window - 0.5
+        at = np.arange(heard.shape[1]) / window - 0.5
         gain: Audio = (10 ** (-np.interp(at, np.arange(len(over_db)), followed_db) / 20)).astype(np.float32)
         return gain
 

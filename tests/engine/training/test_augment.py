@@ -56,6 +56,16 @@ def test_a_codec_takes_the_highs_and_what_is_masked_from_all_stems_alike() -> No
     assert kept(2, high) < 0.01
 
 
+SHARES = (
+    "DUCKING_SHARE",
+    "PUMPING_SHARE",
+    "MONO_SHARE",
+    "CODEC_SHARE",
+    "SYNTHESISED_BASS_SHARE",
+    "SYNTHESISED_KICK_SHARE",
+)
+
+
 def _source(seed: int) -> MixtureSource:
     noise = np.random.default_rng(0).integers(-3000, 3000, (2, 10 * SAMPLE_RATE_HZ)).astype(np.int16)
     song = dict.fromkeys(STEMS, Recording(noise, np.arange(10)))
@@ -63,7 +73,7 @@ def _source(seed: int) -> MixtureSource:
 
 
 def test_with_every_change_mixtures_are_whole_and_the_same_for_the_same_seed(monkeypatch: pytest.MonkeyPatch) -> None:
-    for share in ("PUMPING_SHARE", "MONO_SHARE", "CODEC_SHARE", "SYNTHESISED_BASS_SHARE"):
+    for share in SHARES:
         monkeypatch.setattr(augment, share, 1.0)
     monkeypatch.setattr(augment, "STRETCH_SHARE", dict.fromkeys(STEMS, 1.0))
     first, again = _source(3), _source(3)
@@ -74,3 +84,22 @@ def test_with_every_change_mixtures_are_whole_and_the_same_for_the_same_seed(mon
         assert np.isfinite(drawn).all()
         np.testing.assert_allclose(drawn[:, 0], drawn[:, 1], atol=1e-6)  # mono
         assert np.abs(drawn.sum(axis=0)).max() <= 1 + 1e-5
+
+
+def test_a_made_up_kick_sounds_low_and_what_ducks_is_softer_under_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for share in ("COHERENT_SHARE", "PUMPING_SHARE", "MONO_SHARE", "CODEC_SHARE", "SYNTHESISED_BASS_SHARE"):
+        monkeypatch.setattr(augment, share, 0.0)
+    monkeypatch.setattr(augment, "ABSENT_SHARE", dict.fromkeys(STEMS, 0.0))
+    monkeypatch.setattr(augment, "SYNTHESISED_KICK_SHARE", 1.0)
+    low = []
+    followed = []
+    for ducking in (0.0, 1.0):
+        monkeypatch.setattr(augment, "DUCKING_SHARE", ducking)
+        drawn = [_source(seed).draw().mean(axis=1) for seed in range(8)]
+        drums, bass = (np.stack([each[STEMS.index(stem)] for each in drawn]) for stem in ("drums", "bass"))
+        energy = np.abs(np.fft.rfft(drums)) ** 2
+        low.append(energy[:, :200].sum() / energy.sum())  # a second: a bin is one hertz
+        levels = [np.sqrt((x.reshape(8, 100, -1) ** 2).mean(axis=-1)) for x in (drums, bass)]
+        followed.append(np.mean([np.corrcoef(d, b)[0, 1] for d, b in zip(*levels, strict=True)]))
+    assert min(low) > 0.3  # of the noise it is struck among, a hundredth is as low
+    assert followed[1] < followed[0] - 0.3
