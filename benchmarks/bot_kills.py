@@ -15,7 +15,6 @@ import asyncio
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -32,6 +31,7 @@ from bot.jobs import State
 from spectacles_engine.messages import STEMS
 from tests.alive import is_alive
 from tests.bot.web_chat import Client
+from tests.ports import free_port
 
 _LEAVES_WITHIN_S = 15.0
 
@@ -79,9 +79,7 @@ class _Bot:
     """``run_bot.py`` without a token, on a port of its own; its data outlives it."""
 
     def __init__(self, data: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self._environment = os.environ | {"SPECTACLES_DATA_DIR": str(data), "SPECTACLES_WEB__PORT": str(port)}
         self._process: subprocess.Popen[bytes] | None = None

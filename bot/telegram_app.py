@@ -93,7 +93,7 @@ class TelegramApp:
                 await self._listen()
         except InvalidToken:
             raise StartError("Telegram does not know the token in TELEGRAM_BOT_TOKEN") from None
-        except (TelegramError, TimeoutError, OSError) as error:
+        except (TelegramError, TimeoutError) as error:
             # Its own text may hold the address, and that the token.
             raise StartError(f"Telegram cannot be reached ({type(error).__name__})") from None
 
@@ -125,16 +125,20 @@ class TelegramApp:
                 drop_pending_updates=False, allowed_updates=_UPDATES, bootstrap_retries=2, error_callback=_log_polling
             )
             return
-        await updater.start_webhook(
-            listen=settings.webhook_host,
-            port=settings.webhook_port,
-            url_path=urlsplit(settings.webhook_url).path.lstrip("/"),
-            webhook_url=settings.webhook_url,
-            secret_token=secrets.token_urlsafe(32),
-            drop_pending_updates=False,
-            allowed_updates=_UPDATES,
-            bootstrap_retries=2,
-        )
+        host, port = settings.webhook_host, settings.webhook_port
+        try:
+            await updater.start_webhook(
+                listen=host,
+                port=port,
+                url_path=urlsplit(settings.webhook_url).path.lstrip("/"),
+                webhook_url=settings.webhook_url,
+                secret_token=secrets.token_urlsafe(32),
+                drop_pending_updates=False,
+                allowed_updates=_UPDATES,
+                bootstrap_retries=2,
+            )
+        except OSError as error:
+            raise StartError.no_port("Telegram's webhook", host, port, "telegram.webhook_port", error) from error
 
 
 def _log_polling(error: TelegramError) -> None:

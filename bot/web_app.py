@@ -78,7 +78,7 @@ class WebApp:
             await site.start()
         except OSError as error:
             await self.stop()
-            raise StartError(_cannot_listen(host, port, error)) from error
+            raise StartError.no_port("the web chat", host, port, "web.port", error) from error
         self._address = _address(self._runner.addresses[0], host)
 
     async def stop(self) -> None:
@@ -252,13 +252,6 @@ def _link(song: Path, to: Path) -> None:
         raise
     except OSError:  # another disk, or one that knows no links
         shutil.copyfile(song, to)
-
-
-def _cannot_listen(host: str, port: int, error: OSError) -> str:
-    return (
-        f"the web chat cannot listen on {host}:{port} ({(error.strerror or str(error)).lower()}); "
-        "another program may use the port: set web.port (SPECTACLES_WEB__PORT) to a free one"
-    )
 
 
 def _address(bound: tuple[str, int], host: str) -> str:

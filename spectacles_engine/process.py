@@ -249,6 +249,10 @@ async def start_engines(options: EngineOptions, *, target: Target = worker.main)
         await first.start()
     except EngineError as error:
         log.warning("the engine could not be started: %s", error)
+    except asyncio.CancelledError:
+        # nobody else knows of it, and a process that is half started when the bot ends dies with a traceback
+        await first.close()
+        raise
     others = (EngineProcess(replace(options, gpu=gpu), target=target) for gpu in range(1, first.gpus))
     return [first, *others]
 

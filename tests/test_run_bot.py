@@ -27,6 +27,7 @@ from spectacles_engine.messages import (
     SeparationResult,
     StemQuality,
 )
+from tests.ports import free_port
 
 SCRIPT = Path(run_bot.__file__)
 
@@ -248,9 +249,7 @@ def _script(*argv: str) -> subprocess.CompletedProcess[str]:
 @contextmanager
 def _serving() -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A bot that has said where its web chat is, and the port of that."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = os.environ | {"SPECTACLES_WEB__PORT": str(port)}
     with subprocess.Popen(
         [sys.executable, SCRIPT], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment

@@ -100,8 +100,8 @@ async def telegram_world(
     async with telegram_server(tmp_path / "telegram", is_local=settings.telegram.local_mode) as server:
         monkeypatch.setenv("TELEGRAM_API_BASE_URL", server.base)
         world = World(server, settings, options or FakeOptions(tmp_path / "engine"), target)
-        await world.start()
         try:
+            await world.start()
             yield world
         finally:
             await world.stop()

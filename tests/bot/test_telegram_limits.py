@@ -15,11 +15,13 @@ import pytest_asyncio
 
 from bot import telegram_app, telegram_courier
 from bot.config import Settings, TelegramSettings
+from bot.jobs import StartError
 from bot.service import SeparationService
 from bot.telegram_app import build_application
 from spectacles_engine.messages import STEMS
 from tests.bot.telegram_world import World, telegram_world
 from tests.fake_engine import Behaviour, write_song
+from tests.ports import free_port
 from tests.telegram_server import BOT, TOKEN, Json, Refusal, TelegramServer, Trouble
 
 ANN, BOB, GROUP = 11, 12, -1001
@@ -193,12 +195,23 @@ async def test_an_empty_address_is_the_public_one(tmp_path: Path, monkeypatch: p
     assert app.bot.base_url == f"https://api.telegram.org/bot{TOKEN}"
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # tornado leaves its socket open
+async def test_a_webhook_whose_port_is_taken_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        telegram = TelegramSettings(webhook_url="https://songs.example/hook", webhook_port=taken.getsockname()[1])
+        with pytest.raises(
+            StartError, match=r"address already in use.*telegram\.webhook_port \(SPECTACLES_TELEGRAM__W"
+        ):
+            async with telegram_world(tmp_path, monkeypatch, telegram=telegram):
+                pass
+
+
 async def test_a_webhook_takes_what_telegram_sends_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     telegram = TelegramSettings(webhook_url=f"https://songs.example/hook/{ANN}", webhook_port=port)
     async with telegram_world(tmp_path, monkeypatch, telegram=telegram) as world, aiohttp.ClientSession() as session:
         hook = world.server.webhook

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -325,6 +326,20 @@ async def test_an_engine_for_each_gpu_and_one_without(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="the models are not here"):
         await broken.start()
     await broken.close()
+
+
+async def test_engines_that_nobody_waits_for_any_more_leave_no_process_behind(tmp_path: Path) -> None:
+    options = FakeOptions(tmp_path, start_s=60.0)
+    for wait_s in (0.0, 0.01, 0.5):
+        starting = asyncio.create_task(start_engines(options, target=fake_engine.main))
+        await asyncio.sleep(wait_s)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        assert not multiprocessing.active_children()
+        for thread in [thread for thread in threading.enumerate() if thread.name == "engine"]:
+            thread.join(5.0)
+            assert not thread.is_alive()
 
 
 PARENT = """
