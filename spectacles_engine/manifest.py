@@ -85,6 +85,11 @@ class PresetSpec:
     shares: Mapping[str, Mapping[str, float]]
 
     @property
+    def up_to_hz(self) -> Mapping[str, float]:
+        """Model → what is the highest that it knows, of those that don't know everything."""
+        return {model.name: float(model.up_to_hz) for model in self.models if model.up_to_hz}
+
+    @property
     def file_names(self) -> tuple[str, ...]:
         """Every file that the preset needs, once, in the order of the manifest."""
         named = [name for model in self.models for name in model.files.values()]

@@ -62,7 +62,7 @@ def load_mixer(spec: PresetSpec, store: ModelStore, blend: str, device: str) -> 
     if blend in [model.name for model in spec.models if not model.front]:
         return FixedShares({stem: {blend: 1.0} for stem in STEMS})
     if blend == "average":
-        return FixedShares(average_shares(spec), {m.name: float(m.up_to_hz) for m in spec.models if m.up_to_hz})
+        return FixedShares(average_shares(spec), spec.up_to_hz)
     if blend in spec.mixers:
         return mixers.load_mixer(store.path(spec.mixers[blend]), device)
     if blend != "stemmixer":

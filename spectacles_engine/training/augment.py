@@ -7,6 +7,7 @@ data augmentation and network blending", ICASSP 2017; some mixtures stay coheren
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ STRETCHING = Stft(n_fft=2048, stft_hop=512)
 CODING = Stft(n_fft=2048, stft_hop=1024)
 TENTH_SAMPLES = SAMPLE_RATE_HZ // 10
 Song = Mapping[str, Recording]
+Sources = Mapping[str, Sequence[str]]
+"""Stem → the songs and loose recordings that can be heard in it."""
 
 COHERENT_SHARE = 0.4
 """Share of mixtures whose stems play together in one song."""
@@ -45,6 +48,14 @@ LEVEL_DB = {"vocals": -19.0, "drums": -19.0, "bass": -20.0, "other": -20.0}
 """Middle of the drawn loudness (RMS of what sounds), where stems of real songs lie."""
 
 
+@dataclass(frozen=True)
+class RandomMixture:
+    """References (stem, 2, samples), the peak of their sum at most 1, and what they were made of."""
+
+    references: Audio
+    sources: Sources
+
+
 class MixtureSource:
     """An endless, seeded supply of training examples."""
 
@@ -57,9 +68,11 @@ class MixtureSource:
         self._odds = {stem: _odds([len(r.active_s) for r in pool]) for stem, pool in self._pools.items()}
         self._samples = samples
         self._random = np.random.default_rng(seed)
+        self._sources: dict[str, set[str]] = {}
 
-    def draw(self) -> Audio:
-        """References of one mixture, (stems, 2, samples), peak of their sum at most 1."""
+    def draw(self) -> RandomMixture:
+        """One mixture."""
+        self._sources = {stem: set() for stem in STEMS}
         coherent = bool(self._songs) and self._random.random() < COHERENT_SHARE
         stems = self._from_one_song() if coherent else self._across_songs()
         if self._random.random() < DUCKING_SHARE:
@@ -72,7 +85,7 @@ class MixtureSource:
             stems = coded(stems, self._random.uniform(8_000, 16_000), self._random.uniform(25, 45))
         peak = np.abs(stems.sum(axis=0)).max()
         stems = stems / max(1.0, peak) if peak > 0 else stems
-        return stems.astype(np.float32)
+        return RandomMixture(stems.astype(np.float32), {stem: sorted(used) for stem, used in self._sources.items()})
 
     def _from_one_song(self) -> Audio:
         song = self._songs[self._random.integers(len(self._songs))]
@@ -83,6 +96,7 @@ class MixtureSource:
         for i, stem in enumerate(STEMS):
             if stem in song:
                 part = _at_speed(song[stem], start, self._samples, speed) * _gain(self._random.normal(0, 2))
+                self._sources[stem].add(song[stem].source)
                 stems[i] = part[::-1] if swap else part
             elif self._random.random() > ABSENT_SHARE[stem] + 0.2:
                 stems[i] = self._loose_stem(stem)
@@ -103,6 +117,7 @@ class MixtureSource:
         if stem == "bass" and self._random.random() < SYNTHESISED_BASS_SHARE:
             return self._loudness(self._colour(self._synthesised_bass(), stem), stem)
         recording = self._pools[stem][self._random.choice(len(self._pools[stem]), p=self._odds[stem])]
+        self._sources[stem].add(recording.source)
         start, speed = self._instant(recording), self._speed()
         if self._random.random() < STRETCH_SHARE[stem]:
             longer = self._random.uniform(0.85, 1.15)

@@ -1,16 +1,17 @@
 """Fits the estimator behind the quality note: features of ``quality.Meter`` → uSDR of the song, and a range around it.
 
 Method: ridge regression on standardised features, one a stem. Its errors are measured on examples that it was not
-fitted to (leave one out); the range reaches from the error that a tenth lie below to the one that a tenth lie above,
-each rounded outwards to an observed error (the jackknife of conformal prediction, Barber et al. 2021). Random mixtures
-share their material, so what the range is worth on new songs is measured apart, by ``coverage``. Where the mean
-absolute error does not beat that of the constant guess (the average example), nothing is said of the stem.
+fitted to, nor to any other in which the same song or loose recording can be heard in that stem: random mixtures share
+their material, and a new song shares none. The range reaches from the error that a tenth lie below to the one that a
+tenth lie above, each rounded outwards to an observed error (the jackknife of conformal prediction, Barber et al. 2021).
+Where the mean absolute error does not beat that of the constant guess (the average example), nothing is said of the
+stem. ``coverage`` measures what the range is worth on other songs.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from spectacles_engine.ensemble import BLOCK_SAMPLES, Block, Ensemble, blend
 from spectacles_engine.messages import STEMS
 from spectacles_engine.mixers import Mixer, Names
 from spectacles_engine.quality import FEATURES, Calibration, Meter
+from spectacles_engine.training.augment import Sources
 from spectacles_engine.training.estimates import Example, StoredEstimates
 from spectacles_engine.training.scoring import USDR, SongScores
 
@@ -32,18 +34,32 @@ CLEARLY = 0.95
 """An error that is less than this share of the constant guess's is less by more than luck."""
 
 Floats = NDArray[np.float64]
-Sample = dict[str, float]
-Observations = dict[str, list[Sample]]
-"""Stem → a row for each song in which it can be heard: the features of its ``Meter``, and ``usdr_db``, the truth."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A stem of a song: the features of its ``Meter``, its true uSDR, and what can be heard in it."""
+
+    features: Mapping[str, float]
+    usdr_db: float
+    sources: frozenset[str] = frozenset()
+
+
+Observations = dict[str, list[Observation]]
+"""Stem → one for each song in which it can be heard."""
 
 
 @dataclass(frozen=True)
 class Separation:
-    """A song that is being separated: its estimates' names, its references (stem, 2, samples), and its blocks."""
+    """A song that is being separated: its estimates' names, its references (stem, 2, samples), and its blocks.
+
+    ``sources``: see ``Example``.
+    """
 
     names: Names
     references: NDArray[np.floating[Any]]
     blocks: Iterable[Block]
+    sources: Sources
 
 
 def observe(separations: Iterable[Separation]) -> Observations:
@@ -58,14 +74,15 @@ def observe(separations: Iterable[Separation]) -> Observations:
             scores.add(references, block.mixture, {"stems": dict(zip(STEMS, block.stems, strict=True))})
             start = end
         for stem, true_db in scores.rows(USDR)["stems"].items():
-            found[stem].append({**meter.features(stem), "usdr_db": true_db})
+            heard = frozenset(separation.sources.get(stem, ()))
+            found[stem].append(Observation(meter.features(stem), true_db, heard))
     return found
 
 
 def separated(ensemble: Ensemble, examples: Iterable[Example]) -> Iterator[Separation]:
     """Separates songs."""
     for example in tqdm(examples, desc="separated", unit="song"):
-        yield Separation(ensemble.names(), example.references, ensemble.separate([example.mixture]))
+        yield Separation(ensemble.names(), example.references, ensemble.separate([example.mixture]), example.sources)
 
 
 def blended(mixer: Mixer, songs: Sequence[StoredEstimates]) -> Iterator[Separation]:
@@ -75,14 +92,14 @@ def blended(mixer: Mixer, songs: Sequence[StoredEstimates]) -> Iterator[Separati
             np.concatenate([song.mixture[None, :, second], song.estimates[..., second]]).astype(np.float32)
             for second in _seconds(song.mixture.shape[-1])
         )
-        yield Separation(mixer.names(STEMS), song.references, blend(heard, song.names, mixer))
+        yield Separation(mixer.names(STEMS), song.references, blend(heard, song.names, mixer), song.sources)
 
 
 def coverage(observations: Observations, calibration: Calibration) -> dict[str, dict[str, float]]:
     """On other songs: share of the true uSDRs within the range, and mean absolute errors in dB, per stem."""
     found = {}
     for stem, rows in observations.items():
-        judged = [(calibration.judge(stem, row), row["usdr_db"]) for row in rows]
+        judged = [(calibration.judge(stem, row.features), row.usdr_db) for row in rows]
         known = [(q.low_db, q.estimated_sdr_db, q.high_db, true_db) for q, true_db in judged]
         kept = [(low, guess, high, true_db) for low, guess, high, true_db in known if None not in (low, guess, high)]
         if kept:
@@ -112,19 +129,28 @@ class Fitted:
 
 def fit(observations: Observations, out: Path) -> dict[str, Fitted]:
     """Writes the calibration to ``out``; returns per stem what was fitted and how well it does."""
-    fitted = {stem: _fit_stem(rows) for stem, rows in observations.items() if len(rows) > 2 * len(FEATURES)}
+    fits = {stem: _fit_stem(rows) for stem, rows in observations.items() if len(rows) > 2 * len(FEATURES)}
+    fitted = {stem: fit for stem, fit in fits.items() if fit}
     useful = {stem: result.stored for stem, result in fitted.items() if result.useful}
     out.write_text(json.dumps({"features": FEATURES, "stems": useful}, indent=1) + "\n")
     return fitted
 
 
-def _fit_stem(rows: list[Sample]) -> Fitted:
-    features = np.array([[row[name] for name in FEATURES] for row in rows])
-    truth = np.array([row["usdr_db"] for row in rows])
-    left_out = [np.arange(len(rows)) != i for i in range(len(rows))]
-    guesses = np.array([_predict(_ridge(features[rest], truth[rest]), features[~rest])[0] for rest in left_out])
-    constants = np.array([truth[rest].mean() for rest in left_out])
-    errors = truth - guesses
+def _fit_stem(rows: list[Observation]) -> Fitted | None:
+    """None where all are of one song, or nearly: nobody knows then what is said of another one is worth."""
+    features = np.array([[row.features[name] for name in FEATURES] for row in rows])
+    truth = np.array([row.usdr_db for row in rows])
+    # each is guessed from the strangers to it; one that has too few tells nothing of the errors
+    strangers = {
+        i: [k for k, one in enumerate(rows) if k != i and not one.sources & rows[i].sources] for i in range(len(rows))
+    }
+    strangers = {i: rest for i, rest in strangers.items() if len(rest) > len(FEATURES)}
+    if not strangers:
+        return None
+    known = truth[list(strangers)]
+    guesses = np.array([_predict(_ridge(features[rest], truth[rest]), features[i]) for i, rest in strangers.items()])
+    constants = np.array([truth[rest].mean() for rest in strangers.values()])
+    errors = known - guesses
     intercept, weights = _ridge(features, truth)
     stored = {
         "intercept": round(float(intercept), 4),
@@ -134,9 +160,9 @@ def _fit_stem(rows: list[Sample]) -> Fitted:
         "songs": len(rows),
         "constant_db": round(float(truth.mean()), 2),
         "mae_db": round(float(np.abs(errors).mean()), 2),
-        "mae_of_constant_db": round(float(np.abs(truth - constants).mean()), 2),
+        "mae_of_constant_db": round(float(np.abs(known - constants).mean()), 2),
     }
-    return Fitted(stored, list(zip(guesses.tolist(), truth.tolist(), strict=True)))
+    return Fitted(stored, list(zip(guesses.tolist(), known.tolist(), strict=True)))
 
 
 def _ridge(features: Floats, truth: Floats) -> tuple[float, Floats]:

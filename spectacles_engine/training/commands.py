@@ -168,7 +168,7 @@ def _estimates(arguments: argparse.Namespace) -> None:
 def _mixer(arguments: argparse.Namespace) -> None:
     songs = estimates.read_estimates(*arguments.estimates)
     if arguments.recipe in linear.RECIPES:
-        linear.fit(songs, linear.RECIPES[arguments.recipe]).save(arguments.out)
+        linear.fit(songs, linear.edges_hz(arguments.recipe, songs)).save(arguments.out)
     else:
         recipe = mixer.RECIPES[arguments.recipe]
         given = {key: getattr(arguments, key) for key in ("epochs", "every_frame", "bins", "seed")}

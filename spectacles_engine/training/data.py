@@ -51,10 +51,14 @@ class SongFiles:
 
 @dataclass(frozen=True)
 class Recording:
-    """One decoded file: 16-bit samples (2, samples), and the seconds in which something sounds."""
+    """One decoded file: 16-bit samples (2, samples), the seconds in which something sounds, and of what it is.
+
+    ``source``: the name of the song, or of the loose file.
+    """
 
     samples: NDArray[np.int16]
     active_s: NDArray[np.int64]
+    source: str
 
     def excerpt(self, start: int, length: int) -> NDArray[np.float32]:
         """Samples [start, start + length) as float32 (2, length), silence past the end."""
@@ -93,8 +97,8 @@ def find_loose(
     }
 
 
-def decode(file: SoundFile, cache: Path) -> Recording:
-    """The sound as stereo 44.1 kHz, decoded at the first call and mapped from ``cache`` at every later one."""
+def decode(file: SoundFile, cache: Path, source: str) -> Recording:
+    """A sound of ``source`` as stereo 44.1 kHz, decoded at the first call, at later ones mapped from ``cache``."""
     path = file.path
     place = f"{path.resolve()}:{path.stat().st_mtime_ns}" + (f":{file.stream}" if file.stream else "")
     key = hashlib.sha256(place.encode()).hexdigest()[:16]
@@ -107,17 +111,17 @@ def decode(file: SoundFile, cache: Path) -> Recording:
     samples = np.load(cached, mmap_mode="r")
     seconds = samples[:, : samples.shape[1] // SAMPLE_RATE_HZ * SAMPLE_RATE_HZ].reshape(2, -1, SAMPLE_RATE_HZ)
     loudness = np.array([np.sqrt(np.mean((seconds[:, i] / 32768.0) ** 2)) for i in range(seconds.shape[1])])
-    return Recording(samples, np.flatnonzero(loudness > ACTIVE_RMS))
+    return Recording(samples, np.flatnonzero(loudness > ACTIVE_RMS), source)
 
 
 def decoded_song(song: SongFiles, cache: Path) -> dict[str, Recording]:
     """Stem → its recording, for the stems that the song has."""
-    return {stem: decode(file, cache) for stem, file in song.stems.items()}
+    return {stem: decode(file, cache, song.name) for stem, file in song.stems.items()}
 
 
 def recordings(files: Mapping[str, Sequence[SoundFile]], cache: Path) -> dict[str, list[Recording]]:
     """Stem → its loose recordings."""
-    return {stem: [decode(file, cache) for file in found] for stem, found in files.items()}
+    return {stem: [decode(file, cache, file.path.stem) for file in found] for stem, found in files.items()}
 
 
 def read_stereo(file: SoundFile) -> NDArray[np.float32]:

@@ -1,15 +1,16 @@
 """Pre-computes what the frozen base models say of every song, as the paper does before it trains its mixer.
 
 ``OUT/<song>/`` holds ``references.npy`` (stem, 2, samples), ``mixture.npy`` (2, samples) and ``estimates.npy``
-(estimate, 2, samples), all float16, and ``estimates.json``, the (stem, model) of every estimate and what made them. A
-song that the same files of the same models have gone over is not computed again.
+(estimate, 2, samples), all float16, and ``estimates.json``: the (stem, model) of every estimate, what made them, up to
+which frequency some models know, and what is heard in which stem. A song that the same files of the same models have
+gone over is not computed again.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,25 +18,30 @@ from tqdm import tqdm
 
 from spectacles_engine.chunking import Array
 from spectacles_engine.ensemble import Ensemble
-from spectacles_engine.training.augment import MixtureSource
+from spectacles_engine.errors import ModelError
+from spectacles_engine.training.augment import MixtureSource, Sources
 from spectacles_engine.training.data import SongFiles, read_song
 
-FORMAT = 2
+FORMAT = 3
 """Of these files; others are computed anew."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """A song with references (stem, 2, samples), in the order of ``messages.STEMS``, and its mixture (2, samples)."""
+    """A song with references (stem, 2, samples), in the order of ``messages.STEMS``, and its mixture (2, samples).
+
+    ``sources``: of what its stems are made; two examples that have one in common are not strangers.
+    """
 
     name: str
     references: Array
     mixture: Array
+    sources: Sources = field(default_factory=dict)
 
     @classmethod
-    def summed(cls, name: str, references: Array) -> Example:
+    def summed(cls, name: str, references: Array, sources: Sources | None = None) -> Example:
         """A song whose mixture is the sum of its stems."""
-        return cls(name, references, references.sum(axis=0))
+        return cls(name, references, references.sum(axis=0), sources or {})
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class Songs:
         return len(self.files)
 
     def __iter__(self) -> Iterator[Example]:
-        return (Example(song.name, *read_song(song)) for song in self.files)
+        return (Example(song.name, *read_song(song), {stem: [song.name] for stem in song.stems}) for song in self.files)
 
 
 @dataclass(frozen=True)
@@ -69,20 +75,29 @@ class RandomMixtures:
         return self.count
 
     def __iter__(self) -> Iterator[Example]:
-        return (Example.summed(f"mixture-{i:04d}", self.source.draw()) for i in range(self.count))
+        drawn = (self.source.draw() for _ in range(self.count))
+        return (Example.summed(f"mixture-{i:04d}", one.references, one.sources) for i, one in enumerate(drawn))
 
 
 Examples = Songs | RandomMixtures
 
 
-def write_estimates(ensemble: Ensemble, examples: Iterable[Example], out: Path, made_by: Sequence[str] = ()) -> None:
+def write_estimates(
+    ensemble: Ensemble,
+    examples: Iterable[Example],
+    out: Path,
+    made_by: Sequence[str] = (),
+    up_to_hz: Mapping[str, float] | None = None,
+) -> None:
     """Runs the base models of ``ensemble`` over every example; can be interrupted and goes on where it stopped.
 
-    ``made_by``: what tells these models from others, the SHA-256 of their files.
+    ``made_by``: what tells these models from others, the SHA-256 of their files. ``up_to_hz``: model → what is the
+    highest that it knows, where that is not everything.
     """
+    common = {"format": FORMAT, "names": ensemble.names(), "made_by": list(made_by), "up_to_hz": dict(up_to_hz or {})}
     for example in tqdm(examples, desc="estimates", unit="song"):
         folder = out / example.name
-        told = json.dumps({"format": FORMAT, "names": ensemble.names(), "made_by": list(made_by)})
+        told = json.dumps({**common, "sources": example.sources})
         if (folder / "estimates.json").exists() and (folder / "estimates.json").read_text() == told:
             continue
         folder.mkdir(parents=True, exist_ok=True)
@@ -96,13 +111,15 @@ def write_estimates(ensemble: Ensemble, examples: Iterable[Example], out: Path, 
 
 @dataclass(frozen=True)
 class StoredEstimates:
-    """One folder of ``write_estimates``, mapped, not read."""
+    """One folder of ``write_estimates``, mapped, not read; see there, and ``Example``."""
 
     name: str
     references: Array
     mixture: Array
     estimates: Array
     names: tuple[tuple[str, str], ...]
+    sources: Sources = field(default_factory=dict)
+    up_to_hz: Mapping[str, float] = field(default_factory=dict)
 
     def of_stem(self, stem: str) -> list[int]:
         """Indices of the estimates that belong to a stem."""
@@ -110,15 +127,16 @@ class StoredEstimates:
 
 
 def read_estimates(*folders: Path) -> list[StoredEstimates]:
-    """All songs in the ``folders``, sorted by name in each."""
-    return [
-        StoredEstimates(
-            path.parent.name,
-            np.load(path.parent / "references.npy", mmap_mode="r"),
-            np.load(path.parent / "mixture.npy", mmap_mode="r"),
-            np.load(path.parent / "estimates.npy", mmap_mode="r"),
-            tuple((stem, model) for stem, model in json.loads(path.read_text())["names"]),
-        )
-        for folder in folders
-        for path in sorted(folder.glob("*/estimates.json"))
-    ]
+    """All songs in the ``folders``, sorted by name in each; raises ModelError for what an older version wrote."""
+    return [_read(path) for folder in folders for path in sorted(folder.glob("*/estimates.json"))]
+
+
+def _read(path: Path) -> StoredEstimates:
+    told = json.loads(path.read_text())
+    if told["format"] != FORMAT:
+        raise ModelError(f"the estimates in {path.parent} are of another version: run `estimates` again")
+    references, mixture, estimates = (
+        np.load(path.parent / f"{name}.npy", mmap_mode="r") for name in ("references", "mixture", "estimates")
+    )
+    names = tuple((stem, model) for stem, model in told["names"])
+    return StoredEstimates(path.parent.name, references, mixture, estimates, names, told["sources"], told["up_to_hz"])

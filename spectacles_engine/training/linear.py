@@ -18,10 +18,8 @@ from spectacles_engine.training.estimates import StoredEstimates
 
 Sums = NDArray[np.float64]
 BLOCK_SAMPLES = 10 * SAMPLE_RATE_HZ
-EDGES_HZ = (2067.0, 5000.0)
-"""Where ``mdx-low`` and Demucs of `lite` end. More bands were no better on other songs."""
-RECIPES: dict[str, tuple[float, ...]] = {"linear": (), "bands": EDGES_HZ}
-"""KUIELab's, and ours: where the bands meet."""
+RECIPES = ("linear", "bands")
+"""KUIELab's, and ours."""
 RIDGE = 1e-4
 """Against estimates that say the same; of the mean energy of what is heard."""
 LEAST_ENERGY = 0.01
@@ -54,6 +52,11 @@ def fit(songs: Sequence[StoredEstimates], edges_hz: Sequence[float] = ()) -> Lin
     solved = np.linalg.solve(heard_by_heard + (RIDGE * energy + 1e-12) * np.eye(width), heard_by_truth)
     shaped = solved.swapaxes(2, 3).reshape(count, len(STEMS), 2, width // 2, 2).astype(np.float32)
     return LinearMixer(np.ascontiguousarray(shaped), songs[0].names, tuple(edges_hz))
+
+
+def edges_hz(recipe: str, songs: Sequence[StoredEstimates]) -> list[float]:
+    """Where the bands of a recipe meet: where models end. More bands were no better on other songs."""
+    return sorted({edge for song in songs for edge in song.up_to_hz.values()}) if recipe == "bands" else []
 
 
 def _products(song: StoredEstimates, width: int, edges_hz: Sequence[float]) -> tuple[Sums, Sums, Sums]:

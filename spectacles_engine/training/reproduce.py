@@ -38,7 +38,7 @@ class Bench:
         """Stores what all base models say of every example."""
         # the average listens to every model that there is
         ensemble = load_ensemble(self.spec, self.store, blend="average", device=self.device)
-        estimates.write_estimates(ensemble, examples, out, self.made_by())
+        estimates.write_estimates(ensemble, examples, out, self.made_by(), self.spec.up_to_hz)
 
     def evaluate(
         self,

@@ -87,7 +87,8 @@ class Trainer:
         bar = tqdm(total=100, desc=self.kind, unit="%", initial=int(100 * self._done()), mininterval=5)
         while self._done() < 1:
             started = time.monotonic()
-            loss = self._train_step(torch.from_numpy(np.stack([source.draw() for _ in range(self.schedule.batch)])))
+            drawn = [source.draw().references for _ in range(self.schedule.batch)]
+            loss = self._train_step(torch.from_numpy(np.stack(drawn)))
             self.elapsed_s += time.monotonic() - started
             bar.update(int(100 * self._done()) - bar.n)
             bar.set_postfix(step=self.step, loss=f"{loss:.4f}")

@@ -68,7 +68,7 @@ SHARES = (
 
 def _source(seed: int) -> MixtureSource:
     noise = np.random.default_rng(0).integers(-3000, 3000, (2, 10 * SAMPLE_RATE_HZ)).astype(np.int16)
-    song = dict.fromkeys(STEMS, Recording(noise, np.arange(10)))
+    song = dict.fromkeys(STEMS, Recording(noise, np.arange(10), "noise"))
     return MixtureSource([song], {}, SAMPLE_RATE_HZ, seed)
 
 
@@ -78,8 +78,8 @@ def test_with_every_change_mixtures_are_whole_and_the_same_for_the_same_seed(mon
     monkeypatch.setattr(augment, "STRETCH_SHARE", dict.fromkeys(STEMS, 1.0))
     first, again = _source(3), _source(3)
     for _ in range(6):
-        drawn = first.draw()
-        np.testing.assert_array_equal(drawn, again.draw())
+        drawn = first.draw().references
+        np.testing.assert_array_equal(drawn, again.draw().references)
         assert drawn.shape == (len(STEMS), 2, SAMPLE_RATE_HZ)
         assert np.isfinite(drawn).all()
         np.testing.assert_allclose(drawn[:, 0], drawn[:, 1], atol=1e-6)  # mono
@@ -95,7 +95,7 @@ def test_a_made_up_kick_sounds_low_and_what_ducks_is_softer_under_it(monkeypatch
     followed = []
     for ducking in (0.0, 1.0):
         monkeypatch.setattr(augment, "DUCKING_SHARE", ducking)
-        drawn = [_source(seed).draw().mean(axis=1) for seed in range(8)]
+        drawn = [_source(seed).draw().references.mean(axis=1) for seed in range(8)]
         drums, bass = (np.stack([each[STEMS.index(stem)] for each in drawn]) for stem in ("drums", "bass"))
         energy = np.abs(np.fft.rfft(drums)) ** 2
         low.append(energy[:, :200].sum() / energy.sum())  # a second: a bin is one hertz

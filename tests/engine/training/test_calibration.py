@@ -13,7 +13,7 @@ from spectacles_engine.ensemble import Ensemble
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.mixers import FixedShares
 from spectacles_engine.quality import FEATURES, Calibration
-from spectacles_engine.training.calibration import Observations, Sample, blended, coverage, fit, observe, separated
+from spectacles_engine.training.calibration import Observation, Observations, blended, coverage, fit, observe, separated
 from spectacles_engine.training.estimates import Example, read_estimates, write_estimates
 from spectacles_engine.training.plots import plot_calibration
 from tests.engine.fakes import FakeSeparator
@@ -67,8 +67,8 @@ def test_of_a_stem_that_does_not_beat_the_constant_guess_nothing_is_said(
     observations: Observations, tmp_path: Path
 ) -> None:
     random = np.random.default_rng(1)
-    guesswork: list[Sample] = [
-        {**dict(zip(FEATURES, random.standard_normal(len(FEATURES)), strict=True)), "usdr_db": random.uniform(0, 9)}
+    guesswork = [
+        Observation(dict(zip(FEATURES, random.standard_normal(len(FEATURES)), strict=True)), random.uniform(0, 9))
         for _ in range(100)
     ]
     fitted = fit({**observations, "bass": guesswork, "drums": observations["drums"][:3]}, tmp_path / "quality.json")
@@ -76,7 +76,24 @@ def test_of_a_stem_that_does_not_beat_the_constant_guess_nothing_is_said(
     assert "drums" not in fitted
     calibration = Calibration.load(tmp_path / "quality.json")
     assert set(calibration.stems) == {"vocals", "other"}
-    assert calibration.judge("bass", guesswork[0]).grade == "unknown"
+    assert calibration.judge("bass", guesswork[0].features).grade == "unknown"
+
+
+def test_errors_are_those_on_songs_that_share_nothing_with_what_was_fitted(tmp_path: Path) -> None:
+    """What can be seen of a mixture tells which song it is from, and nothing of how good it will be in another."""
+    random = np.random.default_rng(2)
+    rows = []
+    for song in range(6):
+        tells, truth = random.standard_normal(len(FEATURES)), random.uniform(0, 9)
+        for _ in range(12):
+            seen = dict(zip(FEATURES, tells + 0.05 * random.standard_normal(len(FEATURES)), strict=True))
+            rows.append(Observation(seen, truth + random.normal(0, 0.2), frozenset({f"song-{song}"})))
+    nameless = [Observation(row.features, row.usdr_db) for row in rows]
+    alone = [Observation(row.features, row.usdr_db, frozenset({"song"})) for row in rows]
+    fitted = fit({"drums": rows, "bass": nameless, "other": alone}, tmp_path / "quality.json")
+    assert fitted["bass"].stored["mae_db"] < 0.5 * fitted["drums"].stored["mae_db"]
+    assert (fitted["bass"].useful, fitted["drums"].useful) == (True, False)
+    assert "other" not in fitted
 
 
 def test_stored_estimates_are_observed_as_the_separation_is(tmp_path: Path) -> None:
@@ -84,4 +101,5 @@ def test_stored_estimates_are_observed_as_the_separation_is(tmp_path: Path) -> N
     write_estimates(ensemble, [example], tmp_path)
     stored, anew = observe(blended(AVERAGE, read_estimates(tmp_path))), observe(separated(ensemble, [example]))
     for stem in STEMS:
-        assert stored[stem][0] == pytest.approx(anew[stem][0], abs=0.05)
+        assert stored[stem][0].features == pytest.approx(anew[stem][0].features, abs=0.05)
+        assert stored[stem][0].usdr_db == pytest.approx(anew[stem][0].usdr_db, abs=0.05)

@@ -124,10 +124,10 @@ def test_musdb18_7s_is_fetched_once_and_then_read(
 
 def test_a_file_is_decoded_once_and_then_mapped(folder: Path, tmp_path: Path) -> None:
     path = SoundFile(folder / "loose" / "bass" / "line_01.wav")
-    first = decode(path, tmp_path / "cache")
+    first = decode(path, tmp_path / "cache", "line_01")
     (cached,) = (tmp_path / "cache").iterdir()
     written = cached.stat().st_mtime_ns
-    second = decode(path, tmp_path / "cache")
+    second = decode(path, tmp_path / "cache", "line_01")
     assert cached.stat().st_mtime_ns == written
     np.testing.assert_array_equal(first.samples, second.samples)
     assert abs(first.samples.shape[1] - 6 * SAMPLE_RATE_HZ) <= 1
@@ -141,18 +141,29 @@ def _source(folder: Path, cache: Path, seed: int) -> MixtureSource:
 
 def test_the_same_seed_draws_the_same_mixtures_and_another_seed_others(folder: Path, tmp_path: Path) -> None:
     first, again, other = (_source(folder, tmp_path / "cache", seed) for seed in (0, 0, 1))
-    drawn = [first.draw() for _ in range(4)]
-    for one, two in zip(drawn, [again.draw() for _ in range(4)], strict=True):
+    drawn = [first.draw().references for _ in range(4)]
+    for one, two in zip(drawn, [again.draw().references for _ in range(4)], strict=True):
         np.testing.assert_array_equal(one, two)
-    assert not np.array_equal(drawn[0], other.draw())
+    assert not np.array_equal(drawn[0], other.draw().references)
 
 
 def test_mixtures_are_four_stereo_stems_that_do_not_clip_and_every_stem_turns_up(folder: Path, tmp_path: Path) -> None:
     source = _source(folder, tmp_path / "cache", 2)
-    drawn = np.stack([source.draw() for _ in range(40)])
+    drawn = np.stack([source.draw().references for _ in range(40)])
     assert drawn.shape == (40, len(STEMS), 2, 44_100)
     assert np.isfinite(drawn).all()
     assert np.abs(drawn.sum(axis=1)).max() <= 1 + 1e-5
     sounding = drawn.any(axis=(2, 3))
     assert sounding.any(axis=0).all()
     assert not sounding.all()  # silence is drawn too
+
+
+def test_a_mixture_says_what_can_be_heard_in_it(folder: Path, tmp_path: Path) -> None:
+    source = _source(folder, tmp_path / "cache", 3)
+    for _ in range(20):
+        drawn = source.draw()
+        assert set(drawn.sources) == set(STEMS)
+        assert set(drawn.sources["vocals"]) <= {"singer"}
+        assert set(drawn.sources["drums"]) <= {"first", "second"}
+        for stem, reference in zip(STEMS, drawn.references, strict=True):
+            assert reference.any() or not drawn.sources[stem]

@@ -18,7 +18,7 @@ from spectacles_engine.mixers import FixedShares, LinearMixer, Mixer, load_mixer
 from spectacles_engine.quality import usdr
 from spectacles_engine.stem_mixer import Design, StemMixer
 from spectacles_engine.training import linear, mixer
-from spectacles_engine.training.estimates import Example, StoredEstimates, read_estimates, write_estimates
+from spectacles_engine.training.estimates import FORMAT, Example, StoredEstimates, read_estimates, write_estimates
 from spectacles_engine.training.mixer import RECIPES, Recipe, train
 from spectacles_engine.training.scoring import Row
 from tests.engine.fakes import FakeSeparator, share
@@ -50,7 +50,9 @@ def _stored_songs(folder: Path, count: int) -> list[StoredEstimates]:
         }.items():
             np.save(song / f"{name}.npy", samples.astype(np.float16))
         names = [(stem, model) for stem in STEMS for model in ("demucs", "mdx")]
-        (song / "estimates.json").write_text(json.dumps({"names": names, "made_by": []}))
+        (song / "estimates.json").write_text(
+            json.dumps({"format": FORMAT, "names": names, "sources": {}, "up_to_hz": {}})
+        )
     return read_estimates(folder)
 
 
@@ -129,6 +131,7 @@ def test_the_linear_mixer_finds_what_leaks_from_one_stem_into_another(tmp_path: 
         noise = np.random.default_rng(1).standard_normal(said.shape).astype(np.float32)
         songs.append(replace(song, estimates=said + np.float32(1e-3) * noise))
     mixer = linear.fit(songs[:2])
+    assert linear.edges_hz("bands", songs) == []
     assert mixer.weights.shape == (1, 4, 2, 9, 2)
     assert min(_gains(mixer, songs[2])[1:3]) > 10
     mixer.save(tmp_path / "linear.safetensors")
@@ -145,7 +148,9 @@ def test_a_linear_mixer_by_band_trusts_each_model_where_it_is_right(tmp_path: Pa
         low = np.arange(spectra.shape[-1]) < round(5000 / 44_100 * SAMPLES)
         halves = [np.fft.irfft(spectra * half, SAMPLES) + 0.3 * song.references[:, ::-1] for half in (low, ~low)]
         songs.append(replace(song, estimates=np.stack(halves, axis=1).reshape(8, 2, SAMPLES)))
-    by_band, one = linear.fit(songs[:2], [5000.0]), linear.fit(songs[:2])
+    told = [replace(song, up_to_hz={"demucs": 5000.0}) for song in songs]
+    assert linear.edges_hz("linear", told) == []
+    by_band, one = (linear.fit(songs[:2], linear.edges_hz(recipe, told)) for recipe in ("bands", "linear"))
     better = np.array(_gains(by_band, songs[2])) - _gains(one, songs[2])
     assert min(better) > 10
     np.testing.assert_allclose(by_band.weights, by_band.weights[:, :, ::-1, :, ::-1], atol=1e-4)
@@ -196,5 +201,10 @@ def test_estimates_are_what_the_base_models_said_and_are_not_computed_twice(tmp_
     model.asked.clear()
     write_estimates(ensemble, [example], tmp_path)
     assert model.asked == set()
-    write_estimates(ensemble, [example], tmp_path, made_by=["a later training"])
+    write_estimates(ensemble, [example], tmp_path, ["a later training"], {"demucs": 5000.0})
     assert model.asked == set(STEMS)
+    assert read_estimates(tmp_path)[0].up_to_hz == {"demucs": 5000.0}
+    told = tmp_path / "song" / "estimates.json"
+    told.write_text(told.read_text().replace(f'"format": {FORMAT}', '"format": 1'))
+    with pytest.raises(ModelError, match="another version"):
+        read_estimates(tmp_path)

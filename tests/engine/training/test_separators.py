@@ -27,7 +27,7 @@ def front() -> SpleeterSeparator:
 
 def _source() -> MixtureSource:
     noise = np.random.default_rng(0).integers(-3000, 3000, (2, 10 * SAMPLES)).astype(np.int16)
-    recording = Recording(noise, np.arange(10))
+    recording = Recording(noise, np.arange(10), "noise")
     return MixtureSource([dict.fromkeys(STEMS, recording)], {}, SAMPLES, seed=0)
 
 
