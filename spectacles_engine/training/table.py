@@ -181,10 +181,8 @@ def _gain(pairs: np.ndarray[Any, Any], middle: Any) -> dict[str, float]:
 def _interval(gain: Mapping[str, Any] | None) -> str:
     if gain is None:
         return "–"
-    known = (
-        f" [{gain['low_db']:+.2f}, {gain['high_db']:+.2f}]" if "low_db" in gain else f" (only {gain['songs']} songs)"
-    )
-    return f"{gain['gain_db']:+.2f}{known}"
+    known = f"[{gain['low_db']:+.2f}, {gain['high_db']:+.2f}]" if "low_db" in gain else f"(songs: {gain['songs']})"
+    return f"{gain['gain_db']:+.2f} {known}"
 
 
 def _row(name: str, values: Row, form: str) -> str:

@@ -181,7 +181,7 @@ def test_gains_come_with_an_interval_that_pairs_the_songs_and_shares_are_of_the_
 def test_of_a_few_songs_no_interval_is_claimed() -> None:
     gain = _report(5).as_json()[USDR]["mean"]["gains"]["stemmixer − average"]["drums"]
     assert "low_db" not in gain
-    assert "(only 5 songs)" in _report(5).text()
+    assert "(songs: 5)" in _report(5).text()
 
 
 def test_the_summary_is_the_mean_and_the_median_over_songs_that_have_the_stem(tmp_path: Path) -> None:
