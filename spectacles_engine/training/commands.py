@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -43,6 +44,8 @@ def main() -> None:
     """Reads the command line and runs one command."""
     arguments = _parser().parse_args()
     torch.set_float32_matmul_precision("high")
+    # what `kill` and a cluster send; a training then saves what it has, as it does after Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         arguments.run(arguments)
     except SpecTaclesError as error:
