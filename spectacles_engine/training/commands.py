@@ -74,7 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_estimates)
 
     command = commands.add_parser("mixer", help="train the StemMixers on estimates")
-    command.add_argument("--estimates", type=Path, nargs="+", required=True)
+    command.add_argument(
+        "--estimates", type=Path, nargs="+", required=True, help="folders; a linear recipe listens to each alike"
+    )
     command.add_argument("--out", type=Path, required=True)
     command.add_argument("--recipe", choices=(*mixer.RECIPES, *linear.RECIPES), default="paper")
     command.add_argument("--law", choices=tuple(LAWS), help="what is blended, other than in the recipe")
@@ -169,9 +171,12 @@ def _estimates(arguments: argparse.Namespace) -> None:
 
 
 def _mixer(arguments: argparse.Namespace) -> None:
-    songs = estimates.read_estimates(*arguments.estimates)
+    folders = [estimates.read_estimates(folder) for folder in arguments.estimates]
+    songs = [song for folder in folders for song in folder]
     if arguments.recipe in linear.RECIPES:
-        linear.fit(songs, linear.edges_hz(arguments.recipe, songs)).save(arguments.out)
+        # many random mixtures must not outvote a few songs, whose stems belong together
+        worth = [1 / len(folder) for folder in folders for _ in folder]
+        linear.fit(songs, linear.edges_hz(arguments.recipe, songs), worth).save(arguments.out)
     else:
         recipe = mixer.RECIPES[arguments.recipe]
         given = {key: getattr(arguments, key) for key in ("epochs", "every_frame", "bins", "seed")}

@@ -175,7 +175,10 @@ def test_the_linear_mixer_weighs_errors_against_the_energy_of_the_stem(tmp_path:
             total += float((error / energy).sum())
         return total
 
+    twice, weighed = linear.fit([songs[0], *songs]).weights, linear.fit(songs, worth=[2.0, 1.0]).weights
+    np.testing.assert_allclose(weighed, twice, atol=1e-5)
     fitted = linear.fit(songs).weights
+    assert np.abs(weighed - fitted).max() > 1e-3
     least = relative_error(fitted)
     for factor in (0.9, 0.95, 1.05, 1.1):
         assert relative_error(fitted * np.float32(factor)) > 0.999 * least
