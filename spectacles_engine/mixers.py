@@ -54,6 +54,11 @@ class FixedShares:
 
     def blend(self, heard: Array, stems: Sequence[str]) -> Array:
         """See ``Mixer``."""
+        edges_hz, weights = self.by_band(stems)
+        return _in_bands(heard[:, 1:], weights, edges_hz)
+
+    def by_band(self, stems: Sequence[str]) -> tuple[list[float], Array]:
+        """Where the bands meet, and the weights of the estimates in each, (band, stem, 2, estimate, 2)."""
         names = self.names(stems)
         edges_hz = sorted({self.up_to_hz[model] for _, model in names if model in self.up_to_hz})
         weights = np.zeros((len(edges_hz) + 1, len(stems), len(names)), np.float32)
@@ -63,8 +68,7 @@ class FixedShares:
                 whole = sum(self.shares[stem][other] for owner, other in known if owner == stem)
                 if whole:
                     weights[band, stems.index(stem), names.index((stem, model))] = self.shares[stem][model] / whole
-        both_channels = np.einsum("ksm,cd->kscmd", weights, np.eye(2, dtype=np.float32))
-        return _in_bands(heard[:, 1:], both_channels, edges_hz)
+        return edges_hz, np.einsum("ksm,cd->kscmd", weights, np.eye(2, dtype=np.float32))
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         "--estimates", type=Path, nargs="+", required=True, help="folders; a linear recipe listens to each alike"
     )
     command.add_argument("--out", type=Path, required=True)
-    command.add_argument("--recipe", choices=(*mixer.RECIPES, *linear.RECIPES), default="paper")
+    command.add_argument("--recipe", choices=(*mixer.RECIPES, *linear.RIDGES), default="paper")
     command.add_argument("--law", choices=tuple(LAWS), help="what is blended, other than in the recipe")
     command.add_argument("--epochs", type=int, help="other than in the recipe")
     command.add_argument("--every-frame", type=int, default=1, help="learn from one frame in so many (a CPU is slow)")
@@ -173,10 +173,10 @@ def _estimates(arguments: argparse.Namespace) -> None:
 def _mixer(arguments: argparse.Namespace) -> None:
     folders = [estimates.read_estimates(folder) for folder in arguments.estimates]
     songs = [song for folder in folders for song in folder]
-    if arguments.recipe in linear.RECIPES:
+    if arguments.recipe in linear.RIDGES:
         # many random mixtures must not outvote a few songs, whose stems belong together
         worth = [1 / len(folder) for folder in folders for _ in folder]
-        linear.fit(songs, linear.edges_hz(arguments.recipe, songs), worth).save(arguments.out)
+        linear.fit(songs, arguments.recipe, worth).save(arguments.out)
     else:
         recipe = mixer.RECIPES[arguments.recipe]
         given = {key: getattr(arguments, key) for key in ("epochs", "every_frame", "bins", "seed")}
