@@ -171,12 +171,12 @@ class StartError(Exception):
     """A bot cannot start as it is set up; ``str()`` is one sentence that says why, and what to do."""
 
     @classmethod
-    def no_port(cls, who: str, host: str, port: int, setting: str, error: OSError) -> StartError:
-        """``who`` cannot listen there. ``setting``: where the port is set, e.g. ``web.port``."""
-        variable = f"SPECTACLES_{setting.upper().replace('.', '__')}"
+    def no_port(cls, who: str, host: str, port: int, setting: tuple[str, str], error: OSError) -> StartError:
+        """``who`` cannot listen there. ``setting``: section and name of the setting that says which port."""
+        variable = f"SPECTACLES_{'__'.join(setting).upper()}"
         return cls(
             f"{who} cannot listen on {host}:{port} ({(error.strerror or str(error)).lower()}); "
-            f"another program may use the port: set {setting} ({variable}) to a free one"
+            f"another program may use the port: set {'.'.join(setting)} ({variable}) to a free one"
         )
 
 

@@ -138,7 +138,7 @@ class TelegramApp:
                 bootstrap_retries=2,
             )
         except OSError as error:
-            raise StartError.no_port("Telegram's webhook", host, port, "telegram.webhook_port", error) from error
+            raise StartError.no_port("Telegram's webhook", host, port, ("telegram", "webhook_port"), error) from error
 
 
 def _log_polling(error: TelegramError) -> None:

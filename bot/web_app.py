@@ -78,7 +78,7 @@ class WebApp:
             await site.start()
         except OSError as error:
             await self.stop()
-            raise StartError.no_port("the web chat", host, port, "web.port", error) from error
+            raise StartError.no_port("the web chat", host, port, ("web", "port"), error) from error
         self._address = _address(self._runner.addresses[0], host)
 
     async def stop(self) -> None:
