@@ -93,7 +93,7 @@ class TelegramApp:
                 await self._listen()
         except InvalidToken:
             raise StartError("Telegram does not know the token in TELEGRAM_BOT_TOKEN") from None
-        except (TelegramError, TimeoutError) as error:
+        except (TelegramError, TimeoutError, OSError) as error:
             # Its own text may hold the address, and that the token.
             raise StartError(f"Telegram cannot be reached ({type(error).__name__})") from None
 

@@ -68,13 +68,12 @@ class MixtureSource:
         self._odds = {stem: _odds([len(r.active_s) for r in pool]) for stem, pool in self._pools.items()}
         self._samples = samples
         self._random = np.random.default_rng(seed)
-        self._sources: dict[str, set[str]] = {}
 
     def draw(self) -> RandomMixture:
         """One mixture."""
-        self._sources = {stem: set() for stem in STEMS}
+        used: dict[str, set[str]] = {stem: set() for stem in STEMS}
         coherent = bool(self._songs) and self._random.random() < COHERENT_SHARE
-        stems = self._from_one_song() if coherent else self._across_songs()
+        stems = self._from_one_song(used) if coherent else self._across_songs(used)
         if self._random.random() < DUCKING_SHARE:
             stems[[STEMS.index("bass"), STEMS.index("other")]] *= self._pumping(stems[STEMS.index("drums")])
         if self._random.random() < PUMPING_SHARE:
@@ -85,9 +84,9 @@ class MixtureSource:
             stems = coded(stems, self._random.uniform(8_000, 16_000), self._random.uniform(25, 45))
         peak = np.abs(stems.sum(axis=0)).max()
         stems = stems / max(1.0, peak) if peak > 0 else stems
-        return RandomMixture(stems.astype(np.float32), {stem: sorted(used) for stem, used in self._sources.items()})
+        return RandomMixture(stems.astype(np.float32), {stem: sorted(names) for stem, names in used.items()})
 
-    def _from_one_song(self) -> Audio:
+    def _from_one_song(self, used: dict[str, set[str]]) -> Audio:
         song = self._songs[self._random.integers(len(self._songs))]
         lead = song[list(song)[self._random.integers(len(song))]]
         start, speed = self._instant(lead), self._speed()
@@ -96,28 +95,29 @@ class MixtureSource:
         for i, stem in enumerate(STEMS):
             if stem in song:
                 part = _at_speed(song[stem], start, self._samples, speed) * _gain(self._random.normal(0, 2))
-                self._sources[stem].add(song[stem].source)
+                used[stem].add(song[stem].source)
                 stems[i] = part[::-1] if swap else part
             elif self._random.random() > ABSENT_SHARE[stem] + 0.2:
-                stems[i] = self._loose_stem(stem)
+                stems[i] = self._loose_stem(stem, used[stem])
         return stems
 
-    def _across_songs(self) -> Audio:
+    def _across_songs(self, used: dict[str, set[str]]) -> Audio:
         stems = np.zeros((len(STEMS), 2, self._samples), np.float32)
         for i, stem in enumerate(STEMS):
             if self._random.random() > ABSENT_SHARE[stem]:
-                stems[i] = self._loose_stem(stem)
+                stems[i] = self._loose_stem(stem, used[stem])
                 if stem in ("vocals", "other") and self._random.random() < 0.25:
-                    stems[i] += self._loose_stem(stem)
+                    stems[i] += self._loose_stem(stem, used[stem])
         return stems
 
-    def _loose_stem(self, stem: str) -> Audio:
+    def _loose_stem(self, stem: str, used: set[str]) -> Audio:
+        """A part of a recording, whose source is noted in ``used``; or something made up, which has none."""
         if not self._pools[stem]:
             return np.zeros((2, self._samples), np.float32)
         if stem == "bass" and self._random.random() < SYNTHESISED_BASS_SHARE:
             return self._loudness(self._colour(self._synthesised_bass(), stem), stem)
         recording = self._pools[stem][self._random.choice(len(self._pools[stem]), p=self._odds[stem])]
-        self._sources[stem].add(recording.source)
+        used.add(recording.source)
         start, speed = self._instant(recording), self._speed()
         if self._random.random() < STRETCH_SHARE[stem]:
             longer = self._random.uniform(0.85, 1.15)

@@ -130,7 +130,7 @@ class Fitted:
 def fit(observations: Observations, out: Path) -> dict[str, Fitted]:
     """Writes the calibration to ``out``; returns per stem what was fitted and how well it does."""
     fits = {stem: _fit_stem(rows) for stem, rows in observations.items() if len(rows) > 2 * len(FEATURES)}
-    fitted = {stem: fit for stem, fit in fits.items() if fit}
+    fitted = {stem: result for stem, result in fits.items() if result}
     useful = {stem: result.stored for stem, result in fitted.items() if result.useful}
     out.write_text(json.dumps({"features": FEATURES, "stems": useful}, indent=1) + "\n")
     return fitted
