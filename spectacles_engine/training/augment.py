@@ -6,13 +6,16 @@ data augmentation and network blending", ICASSP 2017; some mixtures stay coheren
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import multiprocessing
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn import functional
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.spectrogram import Stft
@@ -30,10 +33,10 @@ COHERENT_SHARE = 0.4
 """Share of mixtures whose stems play together in one song."""
 ABSENT_SHARE = {"vocals": 0.3, "drums": 0.12, "bass": 0.15, "other": 0.08}
 """How often a stem is silent in a random mixture: a model must also learn to answer nothing."""
-SYNTHESISED_BASS_SHARE = 0.2
-"""How often the bass is a synthesiser's that is made up on the spot: recorded ones are few."""
-SYNTHESISED_KICK_SHARE = 0.2
-"""How often a drum machine's kick, made up on the spot, is struck among loose drums: it is easily taken for a bass."""
+SYNTHESISED_SHARE = {"bass": 0.15, "drums": 0.12}
+"""How often the bass, or a kick among loose drums, is a machine's, made up on the spot: recorded ones are few."""
+ELECTRONIC_SHARE = 0.1
+"""How often both are in a random mixture: a kick that rings is easily taken for a bass, and a held note for a kick."""
 DUCKING_SHARE = 0.15
 """How often bass and other make room for the drums: a compressor that listens to these alone (side-chain)."""
 PUMPING_SHARE = 0.2
@@ -67,7 +70,12 @@ class MixtureSource:
         # long recordings hold more than short ones, but not in proportion: variety counts too
         self._odds = {stem: _odds([len(r.active_s) for r in pool]) for stem, pool in self._pools.items()}
         self._samples = samples
+        self._seed = seed
         self._random = np.random.default_rng(seed)
+
+    def reseed(self, number: int) -> None:
+        """Makes this one of several supplies of the same material that draw apart."""
+        self._random = np.random.default_rng(np.append(self._seed, number))
 
     def draw(self) -> RandomMixture:
         """One mixture."""
@@ -103,18 +111,22 @@ class MixtureSource:
 
     def _across_songs(self, used: dict[str, set[str]]) -> Audio:
         stems = np.zeros((len(STEMS), 2, self._samples), np.float32)
+        electronic = self._random.random() < ELECTRONIC_SHARE
         for i, stem in enumerate(STEMS):
-            if self._random.random() > ABSENT_SHARE[stem]:
+            if electronic and stem in SYNTHESISED_SHARE:
+                stems[i] = self._loose_stem(stem, used[stem], made_up=True)
+            elif self._random.random() > ABSENT_SHARE[stem]:
                 stems[i] = self._loose_stem(stem, used[stem])
                 if stem in ("vocals", "other") and self._random.random() < 0.25:
                     stems[i] += self._loose_stem(stem, used[stem])
         return stems
 
-    def _loose_stem(self, stem: str, used: set[str]) -> Audio:
+    def _loose_stem(self, stem: str, used: set[str], *, made_up: bool = False) -> Audio:
         """A part of a recording, whose source is noted in ``used``; or something made up, which has none."""
         if not self._pools[stem]:
             return np.zeros((2, self._samples), np.float32)
-        if stem == "bass" and self._random.random() < SYNTHESISED_BASS_SHARE:
+        made_up = made_up or self._random.random() < SYNTHESISED_SHARE.get(stem, 0)
+        if stem == "bass" and made_up:
             return self._loudness(self._colour(self._synthesised_bass(), stem), stem)
         recording = self._pools[stem][self._random.choice(len(self._pools[stem]), p=self._odds[stem])]
         used.add(recording.source)
@@ -124,7 +136,7 @@ class MixtureSource:
             part = stretched(_at_speed(recording, start, int(self._samples / longer) + 1, speed), self._samples)
         else:
             part = _at_speed(recording, start, self._samples, speed)
-        if stem == "drums" and self._random.random() < SYNTHESISED_KICK_SHARE:
+        if stem == "drums" and made_up:
             part = self._loudness(part, stem) + self._loudness(self._synthesised_kicks(), stem)
         return self._loudness(self._colour(part, stem), stem)
 
@@ -133,7 +145,7 @@ class MixtureSource:
         beat = int(60 / self._random.uniform(70, 170) * SAMPLE_RATE_HZ)
         time_s = np.arange(min(beat, self._samples)) / SAMPLE_RATE_HZ
         low_hz, above_hz = self._random.uniform(38, 65), self._random.uniform(60, 400)
-        falling_s, decay_s = self._random.uniform(0.01, 0.06), self._random.uniform(0.05, 0.4)
+        falling_s, decay_s = self._random.uniform(0.01, 0.06), self._random.uniform(0.04, 0.25)
         phase = 2 * np.pi * (low_hz * time_s + above_hz * falling_s * (1 - np.exp(-time_s / falling_s)))
         click = self._random.standard_normal(len(time_s)) * np.exp(-time_s / 0.003) * self._random.uniform(0, 0.3)
         stroke = np.sin(phase) * np.exp(-time_s / decay_s) + click
@@ -142,8 +154,7 @@ class MixtureSource:
         on_beat = True
         for start in range(-int(self._random.integers(beat)), self._samples, beat // 2):
             if self._random.random() < (0.9 if on_beat else 0.15):
-                part = stroke[max(-start, 0) : self._samples - start]
-                line[max(start, 0) : max(start, 0) + len(part)] = part
+                _place(stroke, line, start)
             on_beat = not on_beat
         return np.stack([line, line])
 
@@ -159,11 +170,11 @@ class MixtureSource:
             length = beat * int(self._random.integers(1, 5))
             if self._random.random() < 0.85:
                 pitch_hz = root_hz * 2 ** (self._random.choice([0, 0, 0, 3, 5, 7, 10, 12]) / 12)
-                time_s = np.arange(max(start, 0) - start, min(start + length, self._samples) - start) / SAMPLE_RATE_HZ
+                time_s = np.arange(length) / SAMPLE_RATE_HZ
                 phases = 2 * np.pi * pitch_hz * time_s[None] * harmonics[:, None]
                 edge = np.minimum(1, np.minimum(time_s, length / SAMPLE_RATE_HZ - time_s) / 0.008)
                 note = (np.sin(phases) * (harmonics**-slope)[:, None]).sum(axis=0) * np.exp(-time_s / decay_s) * edge
-                line[max(start, 0) : max(start, 0) + len(note)] = note
+                _place(note, line, start)
             start += length
         return np.stack([line, line])
 
@@ -222,8 +233,9 @@ class MixtureSource:
         """Decaying stereo noise as the room, 5–25 % of the energy."""
         length = int(self._random.uniform(0.15, 1.2) * SAMPLE_RATE_HZ)
         decay = np.exp(-6.9 * np.arange(length) / length)
-        room = self._random.standard_normal((2, length)) * decay
-        total = part.shape[1] + length
+        room = (self._random.standard_normal((2, length)) * decay).astype(np.float32)
+        # with large prime factors in its length it takes ten times as long
+        total = 1 << (part.shape[1] + length - 1).bit_length()
         wet = np.fft.irfft(np.fft.rfft(part, total) * np.fft.rfft(room, total), total)[:, : part.shape[1]]
         share = self._random.uniform(0.05, 0.25)
         wet *= np.sqrt(share * (part**2).sum() / ((wet**2).sum() + 1e-9))
@@ -237,6 +249,33 @@ class MixtureSource:
             return part
         wanted_db = LEVEL_DB[stem] + self._random.normal(0, 4.5)
         return part * _gain(wanted_db - 10 * np.log10(sounding.mean()))
+
+
+def batches(source: MixtureSource, size: int, workers: int = 0) -> Iterator[Tensor]:
+    """References (size, stem, 2, samples) without end, drawn by so many processes; the same for the same ``workers``.
+
+    Where processes cannot be forked, which alone shares what is decoded, they are drawn in this one.
+    """
+    forks = "fork" in multiprocessing.get_all_start_methods()
+    loader = DataLoader(
+        _Draws(source),
+        size,
+        num_workers=workers if forks else 0,
+        multiprocessing_context="fork" if workers and forks else None,
+        pin_memory=torch.cuda.is_available(),
+    )
+    return iter(loader)
+
+
+class _Draws(IterableDataset[Tensor]):
+    def __init__(self, source: MixtureSource) -> None:
+        self._source = source
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if (worker := get_worker_info()) is not None:
+            self._source.reseed(worker.id)
+        while True:
+            yield torch.from_numpy(self._source.draw().references)
 
 
 def stretched(part: Audio, samples: int) -> Audio:
@@ -271,6 +310,12 @@ def coded(stems: Audio, bandwidth_hz: float, depth_db: float) -> Audio:
     heard[..., kept:, :] = False
     left: Audio = CODING.inverse(spectrograms * heard, stems.shape[-1]).numpy()
     return left
+
+
+def _place(note: NDArray[np.float64], line: NDArray[np.float32], start: int) -> None:
+    """Writes a note over a line, which it may begin before and end after."""
+    part = note[max(-start, 0) : len(line) - start]
+    line[max(start, 0) : max(start, 0) + len(part)] = part
 
 
 def _at_speed(recording: Recording, start: int, length: int, speed: float) -> Audio:

@@ -32,7 +32,7 @@ from spectacles_engine.training import (
     separators,
     spleeter_weights,
 )
-from spectacles_engine.training.augment import MixtureSource
+from spectacles_engine.training.augment import MixtureSource, batches
 from spectacles_engine.training.data import SongFiles, decoded_song, find_loose, find_songs, recordings
 from spectacles_engine.training.networks import NETWORKS, segment_samples
 from spectacles_engine.training.reproduce import Bench
@@ -44,6 +44,7 @@ def main() -> None:
     """Reads the command line and runs one command."""
     arguments = _parser().parse_args()
     torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = True  # the same shapes again and again
     # what `kill` and a cluster send; a training then saves what it has, as it does after Ctrl-C
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -65,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--steps", type=int, default=20_000)
     command.add_argument("--minutes", type=float, default=float("inf"), help="end earlier, with the schedule scaled")
     command.add_argument("--batch", type=int, default=3)
+    command.add_argument("--workers", type=int, help="processes that draw mixtures; default: none without a GPU")
     command.add_argument("--rate", type=float, default=1.0, help="highest learning rate against the usual one")
     command.add_argument("--start-from", type=Path, help="folder of exported networks to go on from, as weights/ is")
     command.set_defaults(run=_separators)
@@ -151,19 +153,22 @@ def _with_preset(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 def _separators(arguments: argparse.Namespace) -> None:
     device = pick_device("auto")
+    kinds = list(NETWORKS) if arguments.model == "all" else [arguments.model]
     front = SpleeterSeparator.load({"vocals": ModelStore(_data_dir() / "models").path(EMBEDDED_FRONT)}, device)
     validation = separators.validation_excerpts(find_songs(arguments.valid))
-    schedule = separators.Schedule(arguments.steps, arguments.minutes, arguments.batch, arguments.seed, arguments.rate)
-    for kind in NETWORKS if arguments.model == "all" else (arguments.model,):
-        trainer = separators.Trainer(kind, front, arguments.out / kind, schedule, device, arguments.start_from)
-        # a resumed training draws other mixtures than those that it has had
-        source = _source(arguments, arguments.out / "cache", segment_samples(), [arguments.seed, trainer.step])
-        try:
-            trainer.run(source, validation)
-        except KeyboardInterrupt:
-            trainer.save()
-            raise
-        print(trainer.export())
+    schedule = separators.Schedule(arguments.steps, arguments.minutes, arguments.rate)
+    folder = arguments.out / arguments.model
+    trainer = separators.Trainer(
+        kinds, front, folder, schedule, device, seed=arguments.seed, start_from=arguments.start_from
+    )
+    # a resumed training draws other mixtures than those that it has had
+    source = _source(arguments, arguments.out / "cache", segment_samples(), [arguments.seed, trainer.step])
+    workers = arguments.workers if arguments.workers is not None else (os.cpu_count() or 1) * (device == "cuda")
+    try:
+        trainer.run(batches(source, arguments.batch, workers), validation)
+    finally:
+        trainer.save()
+        print(*trainer.export(arguments.out), sep="\n")
 
 
 def _estimates(arguments: argparse.Namespace) -> None:

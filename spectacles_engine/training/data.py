@@ -110,7 +110,7 @@ def decode(file: SoundFile, cache: Path, source: str) -> Recording:
         partial.replace(cached)
     samples = np.load(cached, mmap_mode="r")
     seconds = samples[:, : samples.shape[1] // SAMPLE_RATE_HZ * SAMPLE_RATE_HZ].reshape(2, -1, SAMPLE_RATE_HZ)
-    loudness = np.array([np.sqrt(np.mean((seconds[:, i] / 32768.0) ** 2)) for i in range(seconds.shape[1])])
+    loudness = np.array([np.sqrt(np.mean((s.astype(np.float32) / 32768) ** 2)) for s in seconds.transpose(1, 0, 2)])
     return Recording(samples, np.flatnonzero(loudness > ACTIVE_RMS), source)
 
 

@@ -7,9 +7,10 @@ Loss: L1 on waveforms (Défossez et al. 2021) and on magnitudes at two resolutio
 
 from __future__ import annotations
 
+import copy
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,6 @@ from tqdm import tqdm
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.separators.devices import training_precision
 from spectacles_engine.separators.spleeter import SpleeterSeparator
-from spectacles_engine.training.augment import MixtureSource
 from spectacles_engine.training.data import SongFiles, read_song
 from spectacles_engine.training.networks import FILES, NETWORKS, export, load_weights, rate_of, segment_samples
 from spectacles_engine.training.plots import plot_curve
@@ -33,6 +33,7 @@ LEARNING_RATE = {"demucs": 8e-4, "mdx": 2e-3, "mdx-low": 2e-3}
 RESOLUTIONS = (1024, 4096)
 SPECTRAL_WEIGHT = 0.3
 VALIDATION_EXCERPTS = 6
+TELL_EVERY_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -41,127 +42,166 @@ class Schedule:
 
     steps: int
     minutes: float = float("inf")
-    batch: int = 3
-    seed: int = 0
     rate: float = 1.0
     """Highest learning rate, against ``LEARNING_RATE``: less where a training starts from trained weights."""
     checkpoint_every_s: float = 300.0
-    validate_every_s: float = 900.0
+    validations: int = 16
+    """How often the networks are measured on the way."""
 
     def done(self, step: int, elapsed_s: float) -> float:
         """Share of the training that lies behind, 0–1."""
         return min(1.0, max(step / self.steps, elapsed_s / 60 / self.minutes))
 
 
-class Trainer:
-    """One network, its optimiser and its averaged weights; resumes from ``folder/checkpoint.pt``."""
+class Learner:
+    """One network, its optimiser and its averaged weights."""
 
-    def __init__(
-        self,
-        kind: str,
-        front: SpleeterSeparator,
-        folder: Path,
-        schedule: Schedule,
-        device: str,
-        start_from: Path | None = None,
-    ) -> None:
-        """``start_from``: a folder of exported networks whose weights are the first, in place of random ones."""
-        torch.manual_seed(schedule.seed)
-        self.kind, self.front, self.folder, self.schedule, self.device = kind, front, folder, schedule, device
+    def __init__(self, kind: str, device: str, start_from: Path | None) -> None:
+        self.kind, self.device = kind, device
         self.network = NETWORKS[kind]()
         if start_from:
             load_weights(self.network, start_from / FILES[kind])
         self.network.to(device)
         self._at_its_rate = ResampleFrac(SAMPLE_RATE_HZ, rate_of(self.network)).to(device)
-        self.average = torch.optim.swa_utils.AveragedModel(self.network, avg_fn=moving_average, use_buffers=True)
-        self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=LEARNING_RATE[kind], weight_decay=1e-4)
-        self.step, self.elapsed_s = 0, 0.0
-        self.history: list[dict[str, Any]] = []
-        folder.mkdir(parents=True, exist_ok=True)
-        if (folder / "checkpoint.pt").exists():
-            self._load(torch.load(folder / "checkpoint.pt", map_location=device, weights_only=True))
+        self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(), lr=LEARNING_RATE[kind], weight_decay=1e-4, fused=device == "cuda"
+        )
 
-    def run(self, source: MixtureSource, validation: Sequence[Tensor]) -> None:
-        """Trains until the schedule ends; an interruption loses no more than the time since the last checkpoint."""
-        saved = validated = time.monotonic()
-        bar = tqdm(total=100, desc=self.kind, unit="%", initial=int(100 * self._done()), mininterval=5)
-        while self._done() < 1:
-            started = time.monotonic()
-            drawn = [source.draw().references for _ in range(self.schedule.batch)]
-            loss = self._train_step(torch.from_numpy(np.stack(drawn)))
-            self.elapsed_s += time.monotonic() - started
-            bar.update(int(100 * self._done()) - bar.n)
-            bar.set_postfix(step=self.step, loss=f"{loss:.4f}")
-            self.history.append({"step": self.step, "minutes": round(self.elapsed_s / 60, 2), "loss": loss})
-            if time.monotonic() - validated > self.schedule.validate_every_s:
-                self._validate(validation)
-                validated = time.monotonic()
-            if time.monotonic() - saved > self.schedule.checkpoint_every_s:
-                self.save()
-                saved = time.monotonic()
-        self.save()
-        self._validate(validation)
-
-    def export(self) -> Path:
-        """Writes the averaged weights in the format that the engine loads."""
-        path = self.folder / FILES[self.kind]
-        export(self.average.module.eval().cpu(), path)
-        return path
-
-    def _train_step(self, references: Tensor) -> float:
+    def learn(self, heard: Tensor, targets: Tensor, level: Tensor, rate: float, step: int) -> Tensor:
+        """Step number ``step``, at ``rate`` times the usual learning rate → the loss, which is not waited for."""
         self.network.train()
         for group in self.optimiser.param_groups:
-            group["lr"] = LEARNING_RATE[self.kind] * self.schedule.rate * self._rate()
-        references = references.to(self.device)
-        heard, targets = self._cascade(references)
-        # every example counts the same, however loud it was drawn; of what is heard, next to nothing may be left
-        level = references.sum(dim=1).square().mean(dim=(1, 2), keepdim=True).sqrt() + 1e-3
+            group["lr"] = LEARNING_RATE[self.kind] * rate
+        heard, targets = self._at_its_rate(heard / level), self._at_its_rate(targets / level[:, None])
         with training_precision(self.device):
-            estimates = self.network(heard / level)
-        loss = separation_loss(estimates.float(), targets / level[:, None])
+            estimates = self.network(heard)
+        loss = separation_loss(estimates.float(), targets)
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimiser.step()
-        self.average.update_parameters(self.network)
+        move_average(self.average, self.network, step)
+        return loss.detach()
+
+    @torch.inference_mode()
+    def usdr(self, references: Tensor, heard: Tensor, targets: Tensor) -> Tensor:
+        """uSDR of each stem in dB, over what the network can hear; NaN where the reference is silent."""
+        estimate = self.average(self._at_its_rate(heard))
+        error = (estimate - self._at_its_rate(targets)).square().sum(dim=(2, 3))[0]
+        energy = self._at_its_rate(references).square().sum(dim=(2, 3))[0]
+        return torch.where(energy > 1, 10 * torch.log10(energy / (error + 1e-9)), torch.nan).cpu()
+
+    def state(self) -> dict[str, Any]:
+        """All that a checkpoint needs."""
+        return {name: getattr(self, name).state_dict() for name in ("network", "average", "optimiser")}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """The inverse of ``state``."""
+        for name, stored in state.items():
+            getattr(self, name).load_state_dict(stored)
+
+
+class Trainer:
+    """Trains networks side by side on the same mixtures; resumes from ``folder/checkpoint.pt``.
+
+    To draw a mixture and to take Spleeter's vocals from it costs as much as a step: all networks share both.
+    """
+
+    def __init__(
+        self,
+        kinds: Sequence[str],
+        front: SpleeterSeparator,
+        folder: Path,
+        schedule: Schedule,
+        device: str,
+        *,
+        seed: int = 0,
+        start_from: Path | None = None,
+    ) -> None:
+        """``start_from``: a folder of exported networks whose weights are the first, in place of random ones."""
+        torch.manual_seed(seed)
+        self.front, self.folder, self.schedule, self.device = front, folder, schedule, device
+        self.learners = [Learner(kind, device, start_from) for kind in kinds]
+        self.step, self.elapsed_s = 0, 0.0
+        self.history: list[dict[str, Any]] = []
+        self._losses: list[tuple[dict[str, Any], Tensor]] = []
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / "checkpoint.pt").exists():
+            self._load(torch.load(folder / "checkpoint.pt", map_location=device, weights_only=True))
+
+    def run(self, batches: Iterator[Tensor], validation: Sequence[Tensor]) -> None:
+        """Trains until the schedule ends; an interruption loses no more than the time since the last checkpoint.
+
+        ``batches``: references (batch, stem, 2, samples).
+        """
+        saved = told = time.monotonic()
+        bar = tqdm(total=100, desc=self.folder.name, unit="%", initial=int(100 * self._done()), mininterval=5)
+        while (done := self._done()) < 1:
+            started = time.monotonic()
+            self._train_step(next(batches))
+            now = time.monotonic()
+            self.elapsed_s += now - started
+            if now - told > TELL_EVERY_S:
+                self._read_losses()
+                told = now
+                bar.update(int(100 * self._done()) - bar.n)
+                bar.set_postfix(step=self.step, loss=f"{self.history[-1]['loss']:.4f}")
+            if int(self._done() * self.schedule.validations) > int(done * self.schedule.validations):
+                self._validate(validation)
+            if now - saved > self.schedule.checkpoint_every_s:
+                self.save()
+                saved = now
+        self.save()
+
+    def export(self, folder: Path) -> list[Path]:
+        """Writes the averaged weights in the formats that the engine loads."""
+        paths = [folder / FILES[learner.kind] for learner in self.learners]
+        for learner, path in zip(self.learners, paths, strict=True):
+            export(copy.deepcopy(learner.average).cpu(), path)
+        return paths
+
+    def _train_step(self, references: Tensor) -> None:
+        references = references.to(self.device, non_blocking=True)
+        heard, targets = self._cascade(references)
+        # every example counts the same, however loud it was drawn; of what is heard, next to nothing may be left
+        level = references.sum(dim=1).square().mean(dim=(1, 2), keepdim=True).sqrt() + 1e-3
+        rate = self.schedule.rate * self._rate()
         self.step += 1
-        return round(float(loss.detach()), 5)
+        for learner in self.learners:
+            row = {"step": self.step, "minutes": round(self.elapsed_s / 60, 2), "network": learner.kind}
+            self._losses.append((row, learner.learn(heard, targets, level, rate, self.step)))
+
+    def _read_losses(self) -> None:
+        # a GPU works on while more is asked of it: its answers are read now and then
+        self.history += [row | {"loss": round(float(loss), 5)} for row, loss in self._losses]
+        self._losses.clear()
 
     def _cascade(self, references: Tensor) -> tuple[Tensor, Tensor]:
-        """What the network hears (batch, 2, samples), and what it is to answer: of vocals what is left there.
-
-        Both at the network's own sample rate.
-        """
+        """What the networks hear (batch, 2, samples), and what they are to answer: of vocals what is left there."""
         mixture = references.sum(dim=1)
+        batch, channels, samples = mixture.shape
+        # excerpts stand side by side in one patch of the front, as many as fit: it costs the same as one
+        side = min(batch, max(1, self.front.chunk_samples // samples))
+        patches = nn.functional.pad(mixture, (0, 0, 0, 0, 0, -batch % side)).reshape(-1, side, channels, samples)
         with torch.inference_mode():
-            # excerpts stand side by side in one patch of the front, as many as fit: it costs the same as one
-            patches = torch.split(mixture, max(1, self.front.chunk_samples // mixture.shape[-1]))
-            rows = [self.front.vocals(patch.transpose(0, 1).flatten(1)[None])[0] for patch in patches]
-            vocals = torch.cat([row.reshape(2, -1, mixture.shape[-1]).transpose(0, 1) for row in rows])
-        vocals = vocals.clone()
+            vocals = self.front.vocals(patches.transpose(1, 2).flatten(2))
+        vocals = vocals.reshape(-1, channels, side, samples).transpose(1, 2).flatten(0, 1)[:batch].clone()
         targets = references.clone()
         targets[:, STEMS.index("vocals")] -= vocals
-        return self._at_its_rate(mixture - vocals), self._at_its_rate(targets)
+        return mixture - vocals, targets
 
     def _validate(self, songs: Sequence[Tensor]) -> None:
-        network = self.average.module.eval()
-        scores = []
-        for references in songs:
-            references = references[None].to(self.device)
-            heard, targets = self._cascade(references)
-            with torch.inference_mode():
-                estimate = network(heard)
-            error = (estimate - targets).square().sum(dim=(2, 3))[0]
-            energy = self._at_its_rate(references).square().sum(dim=(2, 3))[0]
-            scores.append(torch.where(energy > 1, 10 * torch.log10(energy / (error + 1e-9)), torch.nan).cpu())
-        if not scores:
-            return
-        means = torch.stack(scores).nanmean(dim=0)
-        row = {"step": self.step, "minutes": round(self.elapsed_s / 60, 2)}
-        row |= {stem: round(float(value), 2) for stem, value in zip(STEMS, means, strict=True)}
-        self.history.append(row)
-        tqdm.write(f"{self.kind} uSDR on excerpts for validation: {row}")
-        plot_curve(self.history, self.folder / "curve.png", title=self.kind)
+        self._read_losses()
+        heard = [(references, *self._cascade(references)) for references in (s[None].to(self.device) for s in songs)]
+        for learner in self.learners if songs else []:
+            means = torch.stack([learner.usdr(*example) for example in heard]).nanmean(dim=0)
+            row = {"step": self.step, "minutes": round(self.elapsed_s / 60, 2), "network": learner.kind}
+            row |= {stem: round(float(value), 2) for stem, value in zip(STEMS, means, strict=True)}
+            self.history.append(row)
+            tqdm.write(f"uSDR on excerpts for validation: {row}")
+            rows = [row for row in self.history if row["network"] == learner.kind]
+            plot_curve(rows, self.folder / f"{learner.kind}.png", title=learner.kind)
 
     def _done(self) -> float:
         return self.schedule.done(self.step, self.elapsed_s)
@@ -172,10 +212,9 @@ class Trainer:
 
     def save(self) -> None:
         """Writes the checkpoint and the history, each under its final name only when it is whole."""
+        self._read_losses()
         state = {
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "learners": {learner.kind: learner.state() for learner in self.learners},
             "step": self.step,
             "elapsed_s": self.elapsed_s,
             "history": self.history,
@@ -185,16 +224,18 @@ class Trainer:
         (self.folder / "history.json").write_text("\n".join(json.dumps(row) for row in self.history) + "\n")
 
     def _load(self, state: dict[str, Any]) -> None:
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        for learner in self.learners:
+            learner.load(state["learners"][learner.kind])
         self.step, self.elapsed_s, self.history = state["step"], state["elapsed_s"], state["history"]
 
 
-def moving_average(average: Tensor, current: Tensor, steps: int | Tensor) -> Tensor:
+@torch.no_grad()
+def move_average(average: nn.Module, network: nn.Module, step: int) -> None:
     """Exponential, over the last tenth of the steps at first: the beginning must not be remembered for long."""
-    decay = min(0.999, (1.0 + float(steps)) / (10.0 + float(steps)))
-    return average + (current - average) * (1 - decay) if average.is_floating_point() else current
+    decay = min(0.999, (1 + step) / (10 + step))
+    for mean, value in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(value, 1 - decay)
 
 
 def separation_loss(estimates: Tensor, targets: Tensor) -> Tensor:

@@ -61,8 +61,7 @@ SHARES = (
     "PUMPING_SHARE",
     "MONO_SHARE",
     "CODEC_SHARE",
-    "SYNTHESISED_BASS_SHARE",
-    "SYNTHESISED_KICK_SHARE",
+    "ELECTRONIC_SHARE",
 )
 
 
@@ -87,10 +86,10 @@ def test_with_every_change_mixtures_are_whole_and_the_same_for_the_same_seed(mon
 
 
 def test_a_made_up_kick_sounds_low_and_what_ducks_is_softer_under_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    for share in ("COHERENT_SHARE", "PUMPING_SHARE", "MONO_SHARE", "CODEC_SHARE", "SYNTHESISED_BASS_SHARE"):
+    for share in ("COHERENT_SHARE", "PUMPING_SHARE", "MONO_SHARE", "CODEC_SHARE", "ELECTRONIC_SHARE"):
         monkeypatch.setattr(augment, share, 0.0)
     monkeypatch.setattr(augment, "ABSENT_SHARE", dict.fromkeys(STEMS, 0.0))
-    monkeypatch.setattr(augment, "SYNTHESISED_KICK_SHARE", 1.0)
+    monkeypatch.setattr(augment, "SYNTHESISED_SHARE", {"drums": 1.0})
     low = []
     followed = []
     for ducking in (0.0, 1.0):

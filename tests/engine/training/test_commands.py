@@ -74,10 +74,10 @@ def test_a_training_that_is_told_to_end_keeps_what_it_has(
     _write_songs(tmp_path / "songs", 1)
     step = separators.Trainer._train_step
 
-    def told_at_the_second(self: separators.Trainer, *args: object) -> float:
+    def told_at_the_second(self: separators.Trainer, *args: object) -> None:
         if self.step == 1:
             os.kill(os.getpid(), kind)
-        return step(self, *args)  # type: ignore[arg-type]
+        step(self, *args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(separators.Trainer, "_train_step", told_at_the_second)
     with pytest.raises(SystemExit, match="goes on where this one was"):
