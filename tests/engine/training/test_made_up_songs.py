@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import struct
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from spectacles_engine.errors import InputError
+from spectacles_engine.messages import SAMPLE_RATE_HZ
+from spectacles_engine.training import made_up_patterns as tables
+from spectacles_engine.training.data import find_songs, read_song
+from spectacles_engine.training.made_up_notes import BASS_RANGE, Arrangement, Note, Part, arrange
+from spectacles_engine.training.made_up_songs import LEVEL_DB, Band, render, write_songs
+
+SONGS = 12
+UNWANTED_PROGRAMS = {52, 53, 54, 85, *range(120, 128)}
+"""Voices, which would be in the wrong stem, and noises."""
+
+
+def _chunk(name: bytes, content: bytes) -> bytes:
+    return name + struct.pack("<I", len(content)) + content
+
+
+@pytest.fixture(scope="module")
+def soundfont(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sine of 441 Hz as all 128 programs and as the drum kit."""
+    pytest.importorskip("tinysoundfont")
+    presets = [(0, program) for program in range(128)] + [(128, 0), (0, 0)]  # the last ends the list
+    wave = (np.sin(2 * np.pi * np.arange(2000) / 100) * 16_000).astype("<i2").tobytes()
+    ends = len(presets) - 1
+    lists = {
+        b"phdr": b"".join(struct.pack("<20s3H3I", b"p", p, bank, i, 0, 0, 0) for i, (bank, p) in enumerate(presets)),
+        b"pbag": b"".join(struct.pack("<2H", i, 0) for i in range(ends + 1)),
+        b"pmod": bytes(10),
+        b"pgen": struct.pack("<2H", 41, 0) * ends + bytes(4),
+        b"inst": struct.pack("<20sH", b"i", 0) + struct.pack("<20sH", b"EOI", 1),
+        b"ibag": struct.pack("<4H", 0, 0, 2, 0),
+        b"imod": bytes(10),
+        b"igen": struct.pack("<4H", 54, 1, 53, 0) + bytes(4),
+        b"shdr": struct.pack("<20s5IBb2H", b"sine", 0, 2000, 100, 1900, SAMPLE_RATE_HZ, 69, 0, 0, 1) + bytes(46),
+    }
+    content = b"sfbk"
+    content += _chunk(b"LIST", b"INFO" + _chunk(b"ifil", struct.pack("<2H", 2, 1)))
+    content += _chunk(b"LIST", b"sdta" + _chunk(b"smpl", wave + bytes(92)))
+    content += _chunk(b"LIST", b"pdta" + b"".join(_chunk(name, items) for name, items in lists.items()))
+    path = tmp_path_factory.mktemp("fonts") / "Sine_GM.sf2"
+    path.write_bytes(_chunk(b"RIFF", content))
+    return path
+
+
+def test_a_song_depends_on_its_seed_and_number_alone() -> None:
+    assert arrange(3, 1, 20.0) == arrange(3, 1, 20.0)
+    assert arrange(3, 1, 20.0) != arrange(3, 2, 20.0)
+    assert arrange(3, 1, 20.0) != arrange(4, 1, 20.0)
+
+
+@pytest.fixture(scope="module")
+def songs() -> list[Arrangement]:
+    return [arrange(0, number, 40.0) for number in range(SONGS)]
+
+
+@pytest.mark.parametrize("number", range(SONGS))
+def test_parts_stay_in_their_range_and_play_in_every_section(songs: list[Arrangement], number: int) -> None:
+    song = songs[number]
+    bounds = [*song.sections_s, song.seconds]
+    assert bounds == sorted(bounds)
+    percussion = {pitch for pitches in tables.VOICES.values() for pitch in pitches}
+    assert percussion <= set(range(35, 82))
+    assert {note.pitch for note in song.drums.notes} <= percussion
+    assert all(BASS_RANGE[0] <= note.pitch <= BASS_RANGE[1] for note in song.bass.notes)
+    assert 32 <= song.bass.program < 40
+    assert not {part.program for part in song.others} & UNWANTED_PROGRAMS
+    assert all(28 <= note.pitch <= 96 for part in song.others for note in part.notes)
+    for notes in (song.drums.notes, song.bass.notes, [note for part in song.others for note in part.notes]):
+        assert all(0 <= note.start_s < song.seconds and note.length_s > 0 and 0 < note.velocity < 128 for note in notes)
+        for begins, ends in zip(bounds, bounds[1:], strict=False):
+            # what is left of a section at the end of a song may be too short for a note
+            assert ends - begins < 2 or any(begins - 0.1 <= note.start_s < ends for note in notes)
+
+
+def test_low_notes_are_often_held_under_a_kick_drum(songs: list[Arrangement]) -> None:
+    """There the models fail most."""
+    held_s = sum(
+        note.length_s
+        for song in songs
+        for note in song.bass.notes
+        if note.pitch <= 40 and any(0 <= kick_s - note.start_s < note.length_s for kick_s in song.kicks_s)
+    )
+    assert held_s > 0.25 * sum(song.seconds for song in songs)
+
+
+@pytest.mark.parametrize("table", ["BASSES", "RIFFS", "CHUGS", "STRUMS", "COMPING", "STABS", "HELD", "MELODIES"])
+def test_patterns_are_a_bar_long(table: str) -> None:
+    assert {len(pattern) for pattern in getattr(tables, table) if pattern != "kick"} == {16}
+
+
+def test_patterns_of_drums_are_a_bar_long_and_use_what_there_is() -> None:
+    grooves = [lines for groove in tables.GROOVES.values() for lines in groove.lines]
+    for lines in (*grooves, *tables.KEEPERS.values(), *tables.EXTRAS):
+        assert set(lines) <= set(tables.VOICES)
+        assert all(len(line) == 16 and set(line) <= {".", *tables.STRENGTH} for line in lines.values())
+    assert all(len(line) == 8 for lines in tables.FILLS for line in lines.values())
+    assert {keeper for groove in tables.GROOVES.values() for keeper in groove.keepers} <= set(tables.KEEPERS)
+
+
+def test_a_note_sounds_when_and_as_high_as_it_is_written(soundfont: Path) -> None:
+    part = Part(0, (Note(0.5, 0.5, 69, 100), Note(1.25, 0.5, 57, 100, slide=12)))
+    sound = Band(soundfont).play(part, 2.0, 0.0)
+    assert sound.shape == (2, 2 * SAMPLE_RATE_HZ)
+    loud = np.flatnonzero(np.abs(sound[0]) > 1e-3) / SAMPLE_RATE_HZ
+    assert loud[0] == pytest.approx(0.5, abs=0.002)
+    assert not np.any((loud > 1.1) & (loud < 1.25))
+    for start_s, hz in ((0.6, 441), (1.25, 430), (1.5, 220.5)):
+        window = sound[0, int(start_s * SAMPLE_RATE_HZ) :][: SAMPLE_RATE_HZ // 50]
+        peak_hz = np.abs(np.fft.rfft(window, SAMPLE_RATE_HZ)).argmax()
+        assert peak_hz == pytest.approx(hz, rel=0.15)
+
+
+def test_a_band_forgets_the_part_before(soundfont: Path) -> None:
+    band, part = Band(soundfont), Part(0, (Note(0.0, 0.2, 60, 100),))
+    first = band.play(part, 0.5, 0.0)
+    band.play(Part(1, (Note(0.0, 9.0, 72, 100, slide=-5),)), 0.5, 0.3)
+    np.testing.assert_array_equal(band.play(part, 0.5, 0.0), first)
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_stems_are_levelled_and_their_sum_does_not_clip(soundfont: Path, number: int) -> None:
+    stems = render(Band(soundfont), arrange(0, number, 6.0), np.random.default_rng(number))
+    assert {stem: len(sound) for stem, sound in stems.items()} == {"drums": 2, "bass": 1, "other": 2}
+    assert np.abs(stems["drums"] + stems["bass"] + stems["other"]).max() < 1
+    levels_db = {stem: 20 * np.log10(np.sqrt(np.mean(sound**2))) - LEVEL_DB[stem] for stem, sound in stems.items()}
+    assert max(levels_db.values()) - min(levels_db.values()) <= 8.01
+
+
+def test_songs_are_written_where_training_finds_them_and_only_once(soundfont: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "songs" / "made_up_7_000_sine"
+    kept.mkdir(parents=True)
+    assert write_songs([soundfont], 2, 3.0, 7, tmp_path) == [kept, tmp_path / "songs" / "made_up_7_001_sine"]
+    assert not list(kept.iterdir())
+    (song,) = find_songs([tmp_path])
+    assert sorted(song.stems) == ["bass", "drums", "other"]
+    assert soundfile.info(song.stems["bass"].path).channels == 1
+    references, _ = read_song(song)
+    assert references.shape[-1] == 3 * SAMPLE_RATE_HZ
+    assert list(np.abs(references).max(axis=(1, 2)) > 0.01) == [False, True, True, True]
+
+
+def test_what_is_no_soundfont_is_told(tmp_path: Path) -> None:
+    pytest.importorskip("tinysoundfont")
+    with pytest.raises(InputError, match="cannot be read as a soundfont"):
+        Band(tmp_path / "missing.sf2")
+
+
+def test_a_missing_player_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "tinysoundfont", None)
+    with pytest.raises(InputError, match="pip install"):
+        Band(tmp_path / "any.sf2")
