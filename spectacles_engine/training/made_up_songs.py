@@ -44,7 +44,7 @@ class Band:
 
     def __init__(self, soundfont: Path) -> None:
         try:
-            # it asks for PyAudio, which not every machine can build, but does without: the rest works where it is absent
+            # it asks for PyAudio, which not every machine can build: the rest of training works without
             import tinysoundfont
         except ModuleNotFoundError:
             raise InputError("this needs: pip install --no-deps tinysoundfont==0.3.7") from None
