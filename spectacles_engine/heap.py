@@ -8,17 +8,23 @@ the system. Other C libraries are left alone.
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 
 _M_MMAP_THRESHOLD = -3
 """From glibc's ``malloc.h``."""
-LARGE_BYTES = 24 << 20
-"""glibc raises this by itself up to 32 MiB. Less costs time, for each such block is mapped and cleared anew: with 4 MiB
-a song takes half as long again."""
+LARGE_BYTES = 8 << 20
+"""With 24 MiB the holes grew for as long as a song lasted: half an hour took 1.14 times the memory of three minutes.
+Less than 8 costs time, for each such block is mapped and cleared anew: with 2 MiB a song takes a quarter longer."""
 
 
 def give_large_blocks_back() -> None:
-    """Has blocks of memory from 24 MiB on returned to the system as soon as they are freed."""
+    """Has blocks of memory from 8 MiB on returned to the system as soon as they are freed.
+
+    To be called before torch makes its first tensor: it looks then whether it is to ask for huge pages.
+    """
+    # clearing 2 MiB at once costs far less than 512 page faults, and pays for the smaller threshold
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     _glibc("mallopt", _M_MMAP_THRESHOLD, LARGE_BYTES)
 
 
