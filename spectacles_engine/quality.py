@@ -31,6 +31,7 @@ from spectacles_engine.errors import ModelError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS, QualityNote, StemQuality, WeakSpot
 
 FEATURES = ("agreement_db", "share_db", "residual_db", "gain_db", "likeness")
+FITTED = ("intercept", "least_db", "most_db", "low_db", "high_db")
 SILENT_DB = -50.0
 """A stem this far below the mixture, or 10 dB more below full scale, is called silent."""
 GRADES = ((5.0, "good"), (2.0, "fair"), (-np.inf, "poor"))
@@ -131,8 +132,9 @@ class Meter:
 class Calibration:
     """Per stem: the weights of a ridge regression on ``FEATURES`` and the errors that bound the 80 % range.
 
-    ``stems``: stem → {"intercept", "weights": {feature: weight}, "low_db", "high_db"}, the last two added to the
-    estimate. A stem that the estimator cannot judge better than the constant guess is absent.
+    ``stems``: stem → {"weights": {feature: weight}} and the numbers ``FITTED``: the estimate is held within what was
+    seen, ``least_db`` to ``most_db``, and ``low_db`` and ``high_db`` are added to it. A stem that the estimator cannot
+    judge better than the constant guess is absent.
     """
 
     stems: Mapping[str, Mapping[str, object]]
@@ -144,8 +146,10 @@ class Calibration:
             read = json.loads(path.read_text(encoding="utf-8"))
             if tuple(read["features"]) != FEATURES:
                 raise ValueError("made for other features")
+            if not all({"weights", *FITTED} <= fitted.keys() for fitted in read["stems"].values()):
+                raise ValueError("made by another version")
             return cls(read["stems"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"{path.name} could not be read as the calibration of the quality note") from error
 
     def judge(self, stem: str, features: Mapping[str, float]) -> StemQuality:
@@ -154,8 +158,9 @@ class Calibration:
         if fitted is None:
             return StemQuality("unknown")
         weights: Mapping[str, float] = fitted["weights"]  # type: ignore[assignment]
-        intercept, low_db, high_db = (float(fitted[key]) for key in ("intercept", "low_db", "high_db"))  # type: ignore[arg-type]
+        intercept, least_db, most_db, low_db, high_db = (float(fitted[key]) for key in FITTED)  # type: ignore[arg-type]
         estimated_db = intercept + sum(weights[name] * features[name] for name in FEATURES)
+        estimated_db = min(max(estimated_db, least_db), most_db)
         return _graded(estimated_db, estimated_db + low_db, estimated_db + high_db)
 
 

@@ -1,9 +1,8 @@
-"""What no stem took is handed back: bin by bin, to each stem but the vocals in proportion to its magnitude there.
+"""What no stem took is handed back: bin by bin, to each stem in proportion to its magnitude there and its ``CLAIM``.
 
-Decided by measuring, on songs that no base model had seen: with an average of two models the mean uSDR rose by 0.36 dB
-for drums, 0.25 for other and 0.06 for bass, and with the linear mixer of now by 0.15 for other, 0.00 for bass and −0.05
-for drums; equal shares, shares by energy, and all of it to `other` gave less. Vocals lost by it, up to 0.1 dB: what is
-left over is hardly ever sung.
+Decided by measuring, on whole songs that no base model had seen: there, with the linear mixer of now, the mean uSDR
+rises by 0.33 dB for other and 0.01 for drums, and falls by 0.02 for bass; without claims, by energy, or half of it
+gives less. Of random mixtures, whose stems have nothing to do with each other, it takes 0.1 dB from bass and other.
 """
 
 from __future__ import annotations
@@ -17,6 +16,8 @@ from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.spectrogram import Stft
 
 STFT = Stft(n_fft=4096, stft_hop=1024)
+CLAIM = {"vocals": 0.0, "drums": 0.3, "bass": 1.0, "other": 1.0}
+"""What is left over is hardly ever sung, and drums are the stem that takes too much rather than too little."""
 
 
 def hand_back(blocks: Iterable[Array]) -> Iterator[Array]:
@@ -28,8 +29,7 @@ def hand_back(blocks: Iterable[Array]) -> Iterator[Array]:
 def _shared_out(chunks: Array) -> Array:
     spectrograms = STFT.forward(torch.tensor(chunks))
     mixture, stems = spectrograms[:, :1], spectrograms[:, 1:]
-    magnitudes = stems.abs() + 1e-8
-    magnitudes[:, STEMS.index("vocals")] = 0
-    shares = magnitudes / magnitudes.sum(dim=1, keepdim=True)
+    claims = (stems.abs() + 1e-8) * torch.tensor([CLAIM[stem] for stem in STEMS])[:, None, None, None]
+    shares = claims / claims.sum(dim=1, keepdim=True)
     whole: Array = STFT.inverse(stems + shares * (mixture - stems.sum(dim=1, keepdim=True)), chunks.shape[-1]).numpy()
     return whole

@@ -208,7 +208,7 @@ class MixtureSource:
     def _colour(self, part: Audio, stem: str) -> Audio:
         draw = self._random.random
         if stem in ("other", "bass") and draw() < 0.2:
-            part = _drive(part, self._random.uniform(3, 20 if stem == "other" else 8))
+            part = driven(part, self._random.uniform(3, 20 if stem == "other" else 8))
         if draw() < 0.5:
             part = self._equalised(part)
         if stem != "bass" and draw() < 0.15:
@@ -312,6 +312,13 @@ def coded(stems: Audio, bandwidth_hz: float, depth_db: float) -> Audio:
     return left
 
 
+def driven(part: Audio, amount: float) -> Audio:
+    """Through an amplifier that is turned up ``amount`` times and bends what is loud, at most to the peak that it had."""
+    peak = np.abs(part).max() + 1e-6
+    driven: Audio = (np.tanh(part / peak * amount) * peak).astype(np.float32)
+    return driven
+
+
 def _place(note: NDArray[np.float64], line: NDArray[np.float32], start: int) -> None:
     """Writes a note over a line, which it may begin before and end after."""
     part = note[max(-start, 0) : len(line) - start]
@@ -327,12 +334,6 @@ def _at_speed(recording: Recording, start: int, length: int, speed: float) -> Au
     share = (at - index).astype(np.float32)
     between: Audio = source[:, index] * (1 - share) + source[:, index + 1] * share
     return between
-
-
-def _drive(part: Audio, amount: float) -> Audio:
-    peak = np.abs(part).max() + 1e-6
-    driven: Audio = (np.tanh(part / peak * amount) * peak).astype(np.float32)
-    return driven
 
 
 def _gain(level_db: float) -> np.float32:

@@ -148,13 +148,21 @@ def _fit_stem(rows: list[Observation]) -> Fitted | None:
     if not strangers:
         return None
     known = truth[list(strangers)]
-    guesses = np.array([_predict(_ridge(features[rest], truth[rest]), features[i]) for i, rest in strangers.items()])
+    guesses = np.array(
+        [
+            np.clip(_predict(_ridge(features[rest], truth[rest]), features[i]), *_seen(truth[rest]))
+            for i, rest in strangers.items()
+        ]
+    )
     constants = np.array([truth[rest].mean() for rest in strangers.values()])
     errors = known - guesses
     intercept, weights = _ridge(features, truth)
+    least_db, most_db = _seen(truth)
     stored = {
         "intercept": round(float(intercept), 4),
         "weights": {name: round(float(w), 5) for name, w in zip(FEATURES, weights, strict=True)},
+        "least_db": round(least_db, 2),
+        "most_db": round(most_db, 2),
         "low_db": round(float(np.quantile(errors, RANGE[0], method="lower")), 2),
         "high_db": round(float(np.quantile(errors, RANGE[1], method="higher")), 2),
         "songs": len(rows),
@@ -163,6 +171,12 @@ def _fit_stem(rows: list[Observation]) -> Fitted | None:
         "mae_of_constant_db": round(float(np.abs(known - constants).mean()), 2),
     }
     return Fitted(stored, list(zip(guesses.tolist(), known.tolist(), strict=True)))
+
+
+def _seen(truth: Floats) -> tuple[float, float]:
+    """Between what all but a few uSDRs lie: what a straight line says of a song beyond them is worth nothing."""
+    least_db, most_db = np.quantile(truth, (0.02, 0.98))
+    return float(least_db), float(most_db)
 
 
 def _ridge(features: Floats, truth: Floats) -> tuple[float, Floats]:

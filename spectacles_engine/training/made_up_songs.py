@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from spectacles_engine.errors import InputError
 from spectacles_engine.messages import SAMPLE_RATE_HZ
+from spectacles_engine.training.augment import driven
 from spectacles_engine.training.made_up_notes import Arrangement, Part, arrange
 
 Audio = NDArray[np.float32]
@@ -130,7 +131,7 @@ def _layer(sound: Audio, part: Part, random: Generator) -> Audio:
 
 def _amplified(sound: Audio, random: Generator) -> Audio:
     """Driven, and through a loudspeaker that gives nothing below 80 Hz or above 4–6 kHz; both channels the same."""
-    mono = _driven(sound.mean(axis=0, keepdims=True), random.uniform(5, 40))
+    mono = driven(sound.mean(axis=0, keepdims=True), random.uniform(5, 40))
     cabinet = signal.butter(3, (80, random.uniform(4_000, 6_000)), "bandpass", fs=SAMPLE_RATE_HZ, output="sos")
     return np.repeat(signal.sosfilt(cabinet, mono), 2, axis=0)
 
@@ -139,14 +140,14 @@ def _drum_bus(sound: Audio, random: Generator) -> Audio:
     if random.random() < 0.4:
         sound = _in_a_room(sound, random)
     if random.random() < 0.75:
-        sound = _driven(sound, random.uniform(1, 5))
+        sound = driven(sound, random.uniform(1, 5))
     return sound
 
 
 def _bass_bus(sound: Audio, arrangement: Arrangement, random: Generator) -> Audio:
     synthetic = arrangement.bass.program in SYNTH_BASSES
     if random.random() < 0.35:
-        sound = _driven(sound, random.uniform(1.5, 6))
+        sound = driven(sound, random.uniform(1.5, 6))
     if random.random() < (0.6 if synthetic else 0.35):
         edge_hz = random.uniform(120, 500) if synthetic else random.uniform(400, 2_000)
         sound = signal.sosfilt(signal.butter(2, edge_hz, fs=SAMPLE_RATE_HZ, output="sos"), sound)
@@ -163,10 +164,6 @@ def _ducking(kicks_s: Sequence[float], samples: int, random: Generator) -> Audio
         start = round(kick_s * SAMPLE_RATE_HZ)
         since_s[start:] = np.arange(samples - start) / SAMPLE_RATE_HZ
     return (1 - deep * np.exp(-since_s / back_s) * np.minimum(1, since_s / 0.005)).astype(np.float32)
-
-
-def _driven(sound: Audio, amount: float) -> Audio:
-    return np.asarray(np.tanh(sound / (np.abs(sound).max() + 1e-9) * amount))
 
 
 def _in_a_room(sound: Audio, random: Generator) -> Audio:

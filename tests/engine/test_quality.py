@@ -8,6 +8,7 @@ import pytest
 
 from spectacles_engine.chunking import Array
 from spectacles_engine.ensemble import Block
+from spectacles_engine.errors import ModelError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS, StemQuality
 from spectacles_engine.quality import FEATURES, Calibration, Meter, note, quality_of_mix, usdr
 
@@ -98,6 +99,8 @@ def test_the_calibration_turns_features_into_figures_with_a_range_and_a_grade(tm
     fitted = {
         "intercept": 1.0,
         "weights": dict.fromkeys(FEATURES, 0.0) | {"agreement_db": 0.5},
+        "least_db": -3.0,
+        "most_db": 12.0,
         "low_db": -1.5,
         "high_db": 1.0,
     }
@@ -106,6 +109,16 @@ def test_the_calibration_turns_features_into_figures_with_a_range_and_a_grade(tm
     features = dict.fromkeys(FEATURES, 0.0) | {"agreement_db": 10.0}
     assert calibration.judge("vocals", features) == StemQuality("good", 6.0, 4.5, 7.0)
     assert calibration.judge("bass", features) == StemQuality("unknown")
+    # nothing like it was ever seen
+    assert calibration.judge("vocals", features | {"agreement_db": 60.0}) == StemQuality("good", 12.0, 10.5, 13.0)
+    assert calibration.judge("vocals", features | {"agreement_db": -60.0}) == StemQuality("poor", -3.0, -4.5, -2.0)
+
+
+def test_a_calibration_of_another_version_is_a_clear_error(tmp_path: Path) -> None:
+    stems = {"vocals": {"intercept": 1.0, "weights": dict.fromkeys(FEATURES, 0.0), "low_db": -1.5, "high_db": 1.0}}
+    (tmp_path / "quality.json").write_text(json.dumps({"features": FEATURES, "stems": stems}))
+    with pytest.raises(ModelError, match=r"quality\.json could not be read as the calibration"):
+        Calibration.load(tmp_path / "quality.json")
 
 
 def test_a_mix_of_all_but_one_has_that_ones_error() -> None:

@@ -18,14 +18,16 @@ def test_stems_sum_to_the_mixture_afterwards() -> None:
     np.testing.assert_allclose(_handed_back(mixture, stems).sum(axis=0), mixture, atol=1e-5)
 
 
-def test_what_is_missing_at_a_frequency_goes_to_the_stem_that_is_heard_there_unless_it_is_sung() -> None:
+def test_what_is_missing_at_a_frequency_goes_to_the_stems_that_are_heard_there_unless_they_are_sung() -> None:
     at_s = np.arange(200_000) / 44_100
     low, high = (np.sin(2 * np.pi * hertz * np.stack([at_s, at_s])).astype(np.float32) for hertz in (100, 5000))
-    stems = np.stack([low * 0.1, low * 0.4, low * 0, high])
+    stems = np.stack([low * 0.1, low * 0.4, low * 0.12, high])
     whole = _handed_back(low + high, stems)
     np.testing.assert_allclose(whole[0], stems[0], atol=1e-5)
     inside = slice(5000, -5000)  # at the ends a tone is no tone
-    np.testing.assert_allclose(whole[1, :, inside], 0.9 * low[:, inside], atol=2e-3)
+    # 0.38 of it is missing; three tenths of 0.4 claim as much as 0.12
+    np.testing.assert_allclose(whole[1, :, inside], 0.59 * low[:, inside], atol=2e-3)
+    np.testing.assert_allclose(whole[2, :, inside], 0.31 * low[:, inside], atol=2e-3)
     np.testing.assert_allclose(whole[3, :, inside], high[:, inside], atol=2e-3)
 
 
