@@ -313,7 +313,7 @@ def coded(stems: Audio, bandwidth_hz: float, depth_db: float) -> Audio:
 
 
 def driven(part: Audio, amount: float) -> Audio:
-    """Through an amplifier that is turned up ``amount`` times and bends what is loud, at most to the peak that it had."""
+    """Through an amplifier that is turned up ``amount`` times and bends what is loud; no peak is higher than before."""
     peak = np.abs(part).max() + 1e-6
     driven: Audio = (np.tanh(part / peak * amount) * peak).astype(np.float32)
     return driven
