@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.random import Generator
 from numpy.typing import NDArray
+from scipy import signal
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
@@ -212,7 +214,8 @@ class MixtureSource:
         if draw() < 0.5:
             part = self._equalised(part)
         if stem != "bass" and draw() < 0.15:
-            part = self._reverberated(part)
+            room = decaying_noise(self._random.uniform(0.15, 1.2), self._random)
+            part = in_a_room(part, room, self._random.uniform(0.05, 0.25))
         if draw() < 0.5:
             part = part[::-1]
         if draw() < 0.1:
@@ -229,18 +232,6 @@ class MixtureSource:
         curve = np.interp(octave, np.linspace(0, 9.6, 6), self._random.uniform(-6, 6, 6))
         return np.fft.irfft(spectrum * 10 ** (curve / 20), part.shape[1]).astype(np.float32)
 
-    def _reverberated(self, part: Audio) -> Audio:
-        """Decaying stereo noise as the room, 5–25 % of the energy."""
-        length = int(self._random.uniform(0.15, 1.2) * SAMPLE_RATE_HZ)
-        decay = np.exp(-6.9 * np.arange(length) / length)
-        room = (self._random.standard_normal((2, length)) * decay).astype(np.float32)
-        # with large prime factors in its length it takes ten times as long
-        total = 1 << (part.shape[1] + length - 1).bit_length()
-        wet = np.fft.irfft(np.fft.rfft(part, total) * np.fft.rfft(room, total), total)[:, : part.shape[1]]
-        share = self._random.uniform(0.05, 0.25)
-        wet *= np.sqrt(share * (part**2).sum() / ((wet**2).sum() + 1e-9))
-        return (part + wet).astype(np.float32)
-
     def _loudness(self, part: Audio, stem: str) -> Audio:
         tenths = part[:, : part.shape[1] // TENTH_SAMPLES * TENTH_SAMPLES].reshape(2, -1, TENTH_SAMPLES)
         energies = (tenths**2).mean(axis=(0, 2))
@@ -256,12 +247,13 @@ def batches(source: MixtureSource, size: int, workers: int = 0) -> Iterator[Tens
 
     Where processes cannot be forked, which alone shares what is decoded, they are drawn in this one.
     """
-    forks = "fork" in multiprocessing.get_all_start_methods()
+    if "fork" not in multiprocessing.get_all_start_methods():
+        workers = 0
     loader = DataLoader(
         _Draws(source),
         size,
-        num_workers=workers if forks else 0,
-        multiprocessing_context="fork" if workers and forks else None,
+        num_workers=workers,
+        multiprocessing_context="fork" if workers else None,
         pin_memory=torch.cuda.is_available(),
     )
     return iter(loader)
@@ -310,6 +302,19 @@ def coded(stems: Audio, bandwidth_hz: float, depth_db: float) -> Audio:
     heard[..., kept:, :] = False
     left: Audio = CODING.inverse(spectrograms * heard, stems.shape[-1]).numpy()
     return left
+
+
+def decaying_noise(seconds: float, random: Generator) -> Audio:
+    """A room as it answers to a clap: stereo noise (2, samples) that falls by 60 dB."""
+    length = int(seconds * SAMPLE_RATE_HZ)
+    return (random.standard_normal((2, length)) * np.exp(-6.9 * np.arange(length) / length)).astype(np.float32)
+
+
+def in_a_room(part: Audio, room: Audio, share: float) -> Audio:
+    """With what comes back from a ``room`` (2, samples), which has that ``share`` of the energy of ``part``."""
+    wet = signal.oaconvolve(part, room, axes=1)[:, : part.shape[1]]
+    wet *= np.sqrt(share * (part**2).sum() / ((wet**2).sum() + 1e-9))
+    return np.asarray(part + wet, np.float32)
 
 
 def driven(part: Audio, amount: float) -> Audio:

@@ -176,11 +176,12 @@ def _separators(arguments: argparse.Namespace) -> None:
     )
     # a resumed training draws other mixtures than those that it has had
     source = _source(arguments, arguments.out / "cache", segment_samples(), [arguments.seed, trainer.step])
-    workers = arguments.workers if arguments.workers is not None else (os.cpu_count() or 1) * (device == "cuda")
+    workers = arguments.workers
+    if workers is None:
+        workers = os.cpu_count() or 1 if device == "cuda" else 0
     try:
         trainer.run(batches(source, arguments.batch, workers), validation)
     finally:
-        trainer.save()
         print(*trainer.export(arguments.out), sep="\n")
 
 

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from spectacles_engine.errors import InputError
 from spectacles_engine.messages import SAMPLE_RATE_HZ
-from spectacles_engine.training.augment import driven
+from spectacles_engine.training.augment import decaying_noise, driven, in_a_room
 from spectacles_engine.training.made_up_notes import Arrangement, Part, arrange
 
 Audio = NDArray[np.float32]
@@ -123,7 +123,7 @@ def _layer(sound: Audio, part: Part, random: Generator) -> Audio:
     if part.amp:
         sound = _amplified(sound, random)
     if random.random() < 0.5:
-        sound = _in_a_room(sound, random)
+        sound = _in_a_dark_room(sound, random)
     angle = (part.pan + 1) * np.pi / 4
     sound = sound * np.sqrt(2) * np.array([[np.cos(angle)], [np.sin(angle)]])
     return _at_level(sound, part.level_db)
@@ -138,7 +138,7 @@ def _amplified(sound: Audio, random: Generator) -> Audio:
 
 def _drum_bus(sound: Audio, random: Generator) -> Audio:
     if random.random() < 0.4:
-        sound = _in_a_room(sound, random)
+        sound = _in_a_dark_room(sound, random)
     if random.random() < 0.75:
         sound = driven(sound, random.uniform(1, 5))
     return sound
@@ -166,13 +166,11 @@ def _ducking(kicks_s: Sequence[float], samples: int, random: Generator) -> Audio
     return (1 - deep * np.exp(-since_s / back_s) * np.minimum(1, since_s / 0.005)).astype(np.float32)
 
 
-def _in_a_room(sound: Audio, random: Generator) -> Audio:
-    """Decaying stereo noise as the room, 3–20 % of the energy, darker than the sound."""
-    length = int(random.uniform(0.15, 1.5) * SAMPLE_RATE_HZ)
-    room = random.standard_normal((2, length)) * np.exp(-6.9 * np.arange(length) / length)
+def _in_a_dark_room(sound: Audio, random: Generator) -> Audio:
+    """3–20 % of the energy come back, darker than the sound."""
+    room = decaying_noise(random.uniform(0.15, 1.5), random)
     dark = signal.butter(1, (200, random.uniform(3_000, 9_000)), "bandpass", fs=SAMPLE_RATE_HZ, output="sos")
-    wet = signal.oaconvolve(sound, signal.sosfilt(dark, room), axes=1)[:, : sound.shape[1]]
-    return np.asarray(sound + wet * np.sqrt(random.uniform(0.03, 0.2) * np.sum(sound**2) / (np.sum(wet**2) + 1e-9)))
+    return in_a_room(sound, signal.sosfilt(dark, room), random.uniform(0.03, 0.2))
 
 
 def _tilted(sound: Audio, db_per_octave: float) -> Audio:

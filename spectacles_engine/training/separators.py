@@ -105,7 +105,7 @@ class Learner:
 class Trainer:
     """Trains networks side by side on the same mixtures; resumes from ``folder/checkpoint.pt``.
 
-    To draw a mixture and to take Spleeter's vocals from it costs as much as a step: all networks share both.
+    A mixture is drawn, and freed of Spleeter's vocals, once for all networks.
     """
 
     def __init__(
@@ -131,10 +131,16 @@ class Trainer:
             self._load(torch.load(folder / "checkpoint.pt", map_location=device, weights_only=True))
 
     def run(self, batches: Iterator[Tensor], validation: Sequence[Tensor]) -> None:
-        """Trains until the schedule ends; an interruption loses no more than the time since the last checkpoint.
+        """Trains until the schedule ends, and saves what it has, however it ends.
 
-        ``batches``: references (batch, stem, 2, samples).
+        ``batches``: references (batch, stem, 2, samples). ``validation``: references (stem, 2, samples).
         """
+        try:
+            self._run(batches, [(x, *self._cascade(x)) for x in (y[None].to(self.device) for y in validation)])
+        finally:
+            self.save()
+
+    def _run(self, batches: Iterator[Tensor], validation: Sequence[tuple[Tensor, Tensor, Tensor]]) -> None:
         saved = told = time.monotonic()
         bar = tqdm(total=100, desc=self.folder.name, unit="%", initial=int(100 * self._done()), mininterval=5)
         while (done := self._done()) < 1:
@@ -152,7 +158,6 @@ class Trainer:
             if now - saved > self.schedule.checkpoint_every_s:
                 self.save()
                 saved = now
-        self.save()
 
     def export(self, folder: Path) -> list[Path]:
         """Writes the averaged weights in the formats that the engine loads."""
@@ -191,11 +196,12 @@ class Trainer:
         targets[:, STEMS.index("vocals")] -= vocals
         return mixture - vocals, targets
 
-    def _validate(self, songs: Sequence[Tensor]) -> None:
+    def _validate(self, examples: Sequence[tuple[Tensor, Tensor, Tensor]]) -> None:
         self._read_losses()
-        heard = [(references, *self._cascade(references)) for references in (s[None].to(self.device) for s in songs)]
-        for learner in self.learners if songs else []:
-            means = torch.stack([learner.usdr(*example) for example in heard]).nanmean(dim=0)
+        if not examples:
+            return
+        for learner in self.learners:
+            means = torch.stack([learner.usdr(*example) for example in examples]).nanmean(dim=0)
             row = {"step": self.step, "minutes": round(self.elapsed_s / 60, 2), "network": learner.kind}
             row |= {stem: round(float(value), 2) for stem, value in zip(STEMS, means, strict=True)}
             self.history.append(row)
