@@ -17,7 +17,6 @@ import numpy as np
 import onnxruntime
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from spectacles_engine.chunking import Array, in_chunks
 from spectacles_engine.errors import ModelError, ModelMissingError
@@ -141,8 +140,7 @@ class _Net:
         """(b, 2, chunk_samples) -> (b, stems, 2, chunk_samples). The STFT stays on the CPU, where the mixture is."""
         spectrogram = self.stft.forward(torch.tensor(mixture))[..., : self.bins, :]
         answer = self._answer(_to_channels(spectrogram).numpy())
-        separated = _from_channels(torch.tensor(answer), len(self.stems))
-        separated = functional.pad(separated, (0, 0, 0, self.stft.bins - self.bins))
+        separated = _from_channels(torch.from_numpy(answer), len(self.stems))
         waveform: Array = self.stft.inverse(separated, mixture.shape[-1]).numpy()
         return waveform
 
@@ -189,5 +187,5 @@ def _to_channels(spectrogram: Tensor) -> Tensor:
 
 def _from_channels(channels: Tensor, stems: int) -> Tensor:
     """(b, 4 S, bins, frames) -> complex (b, S, 2, bins, frames)."""
-    parts = channels.reshape(len(channels), stems, 2, 2, *channels.shape[2:]).permute(0, 1, 2, 4, 5, 3)
-    return torch.view_as_complex(parts.contiguous())
+    parts = channels.reshape(len(channels), stems, 2, 2, *channels.shape[2:]).permute(0, 1, 2, 5, 4, 3)
+    return torch.view_as_complex(parts.contiguous()).transpose(-1, -2)  # so the inverse finds its frames in one piece

@@ -137,9 +137,8 @@ class SmallMdx(nn.Module):
         frames = spectrum.shape[-1]
         parts = torch.view_as_real(spectrum[:, :, : self.net.bins]).permute(0, 1, 4, 2, 3).flatten(1, 2)
         masked = self.net(nn.functional.pad(parts, (0, -frames % 8)))[..., :frames].float()  # three halvings
-        masked = masked.unflatten(1, (len(STEMS), 2, 2)).permute(0, 1, 2, 4, 5, 3).contiguous()
-        full = nn.functional.pad(torch.view_as_complex(masked), (0, 0, 0, self.stft.bins - self.net.bins))
-        return self.stft.inverse(full, samples)
+        masked = masked.unflatten(1, (len(STEMS), 2, 2)).permute(0, 1, 2, 5, 4, 3).contiguous()
+        return self.stft.inverse(torch.view_as_complex(masked).transpose(-1, -2), samples)
 
     def export(self, path: Path, frames: int = 256) -> None:
         """Writes the network as ONNX, input (1, 4, bins, frames), with its STFT in the metadata."""
