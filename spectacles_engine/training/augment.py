@@ -35,7 +35,7 @@ COHERENT_SHARE = 0.4
 """Share of mixtures whose stems play together in one song."""
 ABSENT_SHARE = {"vocals": 0.3, "drums": 0.12, "bass": 0.15, "other": 0.08}
 """How often a stem is silent in a random mixture: a model must also learn to answer nothing."""
-SYNTHESISED_SHARE = {"bass": 0.15, "drums": 0.12}
+SYNTHESISED_SHARE = {"bass": 0.2, "drums": 0.12}
 """How often the bass, or a kick among loose drums, is a machine's, made up on the spot: recorded ones are few."""
 ELECTRONIC_SHARE = 0.1
 """How often both are in a random mixture: a kick that rings is easily taken for a bass, and a held note for a kick."""
@@ -49,6 +49,10 @@ CODEC_SHARE = 0.12
 """How often a mixture sounds as behind a lossy codec of a low rate."""
 STRETCH_SHARE = {"vocals": 0.25, "drums": 0.0, "bass": 0.15, "other": 0.2}
 """How often the pitch of a loose stem is moved apart from its tempo; it would smear the strokes of drums."""
+DRIVE_SHARE = {"vocals": 0.0, "drums": 0.0, "bass": 0.35, "other": 0.2}
+"""How often an amplifier is turned up: a driven bass has as much above 200 Hz as below, where guitars play too."""
+EQUALISED_DB = {"vocals": 6.0, "drums": 6.0, "bass": 10.0, "other": 6.0}
+"""How far the tone of a stem is bent up or down."""
 LEVEL_DB = {"vocals": -19.0, "drums": -19.0, "bass": -20.0, "other": -20.0}
 """Middle of the drawn loudness (RMS of what sounds), where stems of real songs lie."""
 
@@ -84,6 +88,8 @@ class MixtureSource:
         used: dict[str, set[str]] = {stem: set() for stem in STEMS}
         coherent = bool(self._songs) and self._random.random() < COHERENT_SHARE
         stems = self._from_one_song(used) if coherent else self._across_songs(used)
+        signs = np.array([-1, 1], np.float32)  # upside down it sounds the same
+        stems *= self._random.choice(signs, (len(STEMS), 1, 1))
         if self._random.random() < DUCKING_SHARE:
             stems[[STEMS.index("bass"), STEMS.index("other")]] *= self._pumping(stems[STEMS.index("drums")])
         if self._random.random() < PUMPING_SHARE:
@@ -104,7 +110,8 @@ class MixtureSource:
         swap = self._random.random() < 0.5
         for i, stem in enumerate(STEMS):
             if stem in song:
-                part = _at_speed(song[stem], start, self._samples, speed) * _gain(self._random.normal(0, 2))
+                part = self._toned(_at_speed(song[stem], start, self._samples, speed), stem)
+                part = part * _gain(self._random.normal(0, 2))
                 used[stem].add(song[stem].source)
                 stems[i] = part[::-1] if swap else part
             elif self._random.random() > ABSENT_SHARE[stem] + 0.2:
@@ -161,23 +168,28 @@ class MixtureSource:
         return np.stack([line, line])
 
     def _synthesised_bass(self) -> Audio:
-        """A line of held notes, 33–130 Hz: a sine with some harmonics that fall off, as sub and synth basses have."""
-        beat = int(self._random.uniform(0.12, 0.8) * SAMPLE_RATE_HZ)
-        harmonics = np.arange(1, 1 + self._random.integers(1, 16))
-        slope, decay_s = self._random.uniform(1, 3), self._random.choice([0.15, 0.5, 3.0])
-        root_hz = 33 * 2 ** self._random.uniform(0, 1)
+        """A line of notes of 33–130 Hz, as sub and synth basses have them: held or cut short, dull or bright.
+
+        A tone with harmonics that fall off, the higher ones faster, as a filter closes.
+        """
+        random = self._random
+        beat_s = random.uniform(0.12, 0.8)
+        harmonics = np.arange(1, 1 + random.integers(1, 24))[:, None]
+        slope, decay_s, closing_s = random.uniform(0.7, 3), random.choice([0.15, 0.5, 3.0]), random.uniform(0.1, 4)
+        sounding, release_s = random.uniform(0.3, 1), random.uniform(0.008, 0.06)
+        steps = [0] if random.random() < 0.3 else [0, 0, 0, 3, 5, 7, 10, 12]
+        root_hz = 33 * 2 ** random.uniform(0, 1)
         line = np.zeros(self._samples, np.float32)
-        start = -int(self._random.integers(beat))
+        start = -int(random.integers(int(beat_s * SAMPLE_RATE_HZ)))
         while start < self._samples:
-            length = beat * int(self._random.integers(1, 5))
-            if self._random.random() < 0.85:
-                pitch_hz = root_hz * 2 ** (self._random.choice([0, 0, 0, 3, 5, 7, 10, 12]) / 12)
-                time_s = np.arange(length) / SAMPLE_RATE_HZ
-                phases = 2 * np.pi * pitch_hz * time_s[None] * harmonics[:, None]
-                edge = np.minimum(1, np.minimum(time_s, length / SAMPLE_RATE_HZ - time_s) / 0.008)
-                note = (np.sin(phases) * (harmonics**-slope)[:, None]).sum(axis=0) * np.exp(-time_s / decay_s) * edge
-                _place(note, line, start)
-            start += length
+            length_s = beat_s * int(random.integers(1, 5))
+            if random.random() < 0.85:
+                time_s = np.arange(int(length_s * sounding * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
+                phases = 2 * np.pi * root_hz * 2 ** (random.choice(steps) / 12) * time_s * harmonics
+                levels = harmonics**-slope * np.exp(-(harmonics - 1) * time_s / closing_s)
+                edge = np.clip(np.minimum(time_s / 0.005, (time_s[-1] - time_s) / release_s), 0, 1)
+                _place((np.sin(phases) * levels).sum(axis=0) * np.exp(-time_s / decay_s) * edge, line, start)
+            start += int(length_s * SAMPLE_RATE_HZ)
         return np.stack([line, line])
 
     def _pumping(self, heard: Audio) -> Audio:
@@ -209,10 +221,7 @@ class MixtureSource:
 
     def _colour(self, part: Audio, stem: str) -> Audio:
         draw = self._random.random
-        if stem in ("other", "bass") and draw() < 0.2:
-            part = driven(part, self._random.uniform(3, 20 if stem == "other" else 8))
-        if draw() < 0.5:
-            part = self._equalised(part)
+        part = self._toned(part, stem)
         if stem != "bass" and draw() < 0.15:
             room = decaying_noise(self._random.uniform(0.15, 1.2), self._random)
             part = in_a_room(part, room, self._random.uniform(0.05, 0.25))
@@ -225,11 +234,20 @@ class MixtureSource:
             part = part * np.array([[np.cos(angle)], [np.sin(angle)]], np.float32) * np.float32(np.sqrt(2))
         return part
 
-    def _equalised(self, part: Audio) -> Audio:
-        """A smooth random curve of ±6 dB over the octaves."""
+    def _toned(self, part: Audio, stem: str) -> Audio:
+        """By an amplifier and an equaliser, as loud as before."""
+        energy = np.square(part).sum()
+        if self._random.random() < DRIVE_SHARE[stem]:
+            part = driven(part, self._random.uniform(3, 20))
+        if self._random.random() < 0.5:
+            part = self._equalised(part, EQUALISED_DB[stem])
+        return part * np.float32(np.sqrt(energy / (np.square(part).sum() + 1e-9)))
+
+    def _equalised(self, part: Audio, most_db: float) -> Audio:
+        """A smooth random curve over the octaves."""
         spectrum = np.fft.rfft(part)
         octave = np.log2(np.maximum(np.fft.rfftfreq(part.shape[1], 1 / SAMPLE_RATE_HZ), 30) / 30)
-        curve = np.interp(octave, np.linspace(0, 9.6, 6), self._random.uniform(-6, 6, 6))
+        curve = np.interp(octave, np.linspace(0, 9.6, 6), self._random.uniform(-most_db, most_db, 6))
         return np.fft.irfft(spectrum * 10 ** (curve / 20), part.shape[1]).astype(np.float32)
 
     def _loudness(self, part: Audio, stem: str) -> Audio:

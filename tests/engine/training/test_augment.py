@@ -102,3 +102,32 @@ def test_a_made_up_kick_sounds_low_and_what_ducks_is_softer_under_it(monkeypatch
         followed.append(np.mean([np.corrcoef(d, b)[0, 1] for d, b in zip(*levels, strict=True)]))
     assert min(low) > 0.3  # of the noise it is struck among, a hundredth is as low
     assert followed[1] < followed[0] - 0.3
+
+
+def test_an_amplifier_gives_a_bass_harmonics_and_leaves_it_as_loud(monkeypatch: pytest.MonkeyPatch) -> None:
+    tone = (_tone(10, 55) * 32768).astype(np.int16)
+    song = {"bass": Recording(tone, np.arange(10), "tone")}
+    for share in SHARES:
+        monkeypatch.setattr(augment, share, 0.0)
+    monkeypatch.setattr(augment, "COHERENT_SHARE", 1.0)
+    monkeypatch.setattr(augment, "_gain", lambda level_db: np.float32(1))
+    high, loud = {}, {}
+    for driven in (0.0, 1.0):
+        monkeypatch.setattr(augment, "DRIVE_SHARE", dict.fromkeys(STEMS, driven))
+        source = MixtureSource([song], {}, SAMPLE_RATE_HZ, 4)
+        drawn = np.stack([source.draw().references[STEMS.index("bass")] for _ in range(6)])
+        energy = np.abs(np.fft.rfft(drawn)) ** 2
+        high[driven] = energy[..., 100:].sum() / energy.sum()
+        loud[driven] = np.square(drawn).mean()
+    assert high[0.0] < 0.01
+    assert high[1.0] > 0.03
+    assert loud[1.0] == pytest.approx(loud[0.0], rel=0.05)
+
+
+def test_a_made_up_bass_is_low_and_each_draw_another() -> None:
+    lines = [MixtureSource([], {}, 4 * SAMPLE_RATE_HZ, seed)._synthesised_bass() for seed in range(8)]
+    energy = np.abs(np.fft.rfft(np.stack(lines)[:, 0])) ** 2
+    low = energy[:, : 4 * 300].sum(axis=1) / energy.sum(axis=1)
+    assert low.mean() > 0.7
+    sounding = [np.mean(np.abs(line) > 0.02 * np.abs(line).max()) for line in lines]
+    assert max(sounding) - min(sounding) > 0.3  # some are cut short, some are held
