@@ -18,6 +18,7 @@ from spectacles_engine.spectrogram import Stft
 STFT = Stft(n_fft=4096, stft_hop=1024)
 CLAIM = {"vocals": 0.0, "drums": 0.3, "bass": 1.0, "other": 1.0}
 """What is left over is hardly ever sung, and drums are the stem that takes too much rather than too little."""
+CLAIMANTS = [number for number, stem in enumerate(STEMS) if CLAIM[stem]]
 
 
 def hand_back(blocks: Iterable[Array]) -> Iterator[Array]:
@@ -27,9 +28,12 @@ def hand_back(blocks: Iterable[Array]) -> Iterator[Array]:
 
 @torch.inference_mode()
 def _shared_out(chunks: Array) -> Array:
-    spectrograms = STFT.forward(torch.tensor(chunks))
-    mixture, stems = spectrograms[:, :1], spectrograms[:, 1:]
-    claims = (stems.abs() + 1e-8) * torch.tensor([CLAIM[stem] for stem in STEMS])[:, None, None, None]
+    heard = torch.tensor(chunks)
+    mixture, stems = heard[:, 0], heard[:, 1:]
+    left_over = STFT.forward(mixture - stems.sum(dim=1))
+    claims = STFT.forward(stems[:, CLAIMANTS]).abs() + 1e-8
+    claims *= torch.tensor([CLAIM[STEMS[number]] for number in CLAIMANTS])[:, None, None, None]
     shares = claims / claims.sum(dim=1, keepdim=True)
-    whole: Array = STFT.inverse(stems + shares * (mixture - stems.sum(dim=1, keepdim=True)), chunks.shape[-1]).numpy()
+    stems[:, CLAIMANTS] += STFT.inverse(shares * left_over[:, None], chunks.shape[-1])
+    whole: Array = stems.numpy()
     return whole
