@@ -16,9 +16,9 @@ from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.spectrogram import Stft
 
 STFT = Stft(n_fft=4096, stft_hop=1024)
-CLAIM = {"vocals": 0.0, "drums": 0.3, "bass": 1.0, "other": 1.0}
+CLAIM = {"drums": 0.3, "bass": 1.0, "other": 1.0}
 """What is left over is hardly ever sung, and drums are the stem that takes too much rather than too little."""
-CLAIMANTS = [number for number, stem in enumerate(STEMS) if CLAIM[stem]]
+CLAIMANTS = [STEMS.index(stem) for stem in CLAIM]
 
 
 def hand_back(blocks: Iterable[Array]) -> Iterator[Array]:
@@ -32,7 +32,7 @@ def _shared_out(chunks: Array) -> Array:
     mixture, stems = heard[:, 0], heard[:, 1:]
     left_over = STFT.forward(mixture - stems.sum(dim=1))
     claims = STFT.forward(stems[:, CLAIMANTS]).abs() + 1e-8
-    claims *= torch.tensor([CLAIM[STEMS[number]] for number in CLAIMANTS])[:, None, None, None]
+    claims *= torch.tensor(list(CLAIM.values()))[:, None, None, None]
     shares = claims / claims.sum(dim=1, keepdim=True)
     stems[:, CLAIMANTS] += STFT.inverse(shares * left_over[:, None], chunks.shape[-1])
     whole: Array = stems.numpy()

@@ -139,8 +139,8 @@ class _Net:
     def estimate(self, mixture: Array) -> Array:
         """(b, 2, chunk_samples) -> (b, stems, 2, chunk_samples). The STFT stays on the CPU, where the mixture is."""
         spectrogram = self.stft.forward(torch.tensor(mixture))[..., : self.bins, :]
-        answer = self._answer(_to_channels(spectrogram).numpy())
-        separated = _from_channels(torch.from_numpy(answer), len(self.stems))
+        answer = self._answer(to_channels(spectrogram).numpy())
+        separated = from_channels(torch.from_numpy(answer), len(self.stems))
         waveform: Array = self.stft.inverse(separated, mixture.shape[-1]).numpy()
         return waveform
 
@@ -180,12 +180,12 @@ def _shape(path: Path, values: list[Any]) -> list[int | None]:
     return [length if isinstance(length, int) else None for length in values[0].shape]
 
 
-def _to_channels(spectrogram: Tensor) -> Tensor:
+def to_channels(spectrogram: Tensor) -> Tensor:
     """Complex (b, 2, bins, frames) -> (b, 4, bins, frames): left real, left imaginary, right real, right imaginary."""
     return torch.view_as_real(spectrogram).permute(0, 1, 4, 2, 3).flatten(1, 2).contiguous()
 
 
-def _from_channels(channels: Tensor, stems: int) -> Tensor:
+def from_channels(channels: Tensor, stems: int) -> Tensor:
     """(b, 4 S, bins, frames) -> complex (b, S, 2, bins, frames)."""
     parts = channels.reshape(len(channels), stems, 2, 2, *channels.shape[2:]).permute(0, 1, 2, 5, 4, 3)
     return torch.view_as_complex(parts.contiguous()).transpose(-1, -2)  # so the inverse finds its frames in one piece

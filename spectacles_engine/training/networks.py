@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from spectacles_engine.errors import ModelError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.separators.demucs import load_demucs, save_demucs
+from spectacles_engine.separators.mdx import from_channels, to_channels
 from spectacles_engine.spectrogram import Stft
 
 SEGMENT_S = 3.9
@@ -135,10 +136,9 @@ class SmallMdx(nn.Module):
         with torch.autocast(mixture.device.type, enabled=False):
             spectrum = self.stft.forward(mixture)
         frames = spectrum.shape[-1]
-        parts = torch.view_as_real(spectrum[:, :, : self.net.bins]).permute(0, 1, 4, 2, 3).flatten(1, 2)
+        parts = to_channels(spectrum[:, :, : self.net.bins])
         masked = self.net(nn.functional.pad(parts, (0, -frames % 8)))[..., :frames].float()  # three halvings
-        masked = masked.unflatten(1, (len(STEMS), 2, 2)).permute(0, 1, 2, 5, 4, 3).contiguous()
-        return self.stft.inverse(torch.view_as_complex(masked).transpose(-1, -2), samples)
+        return self.stft.inverse(from_channels(masked, len(STEMS)), samples)
 
     def export(self, path: Path, frames: int = 256) -> None:
         """Writes the network as ONNX, input (1, 4, bins, frames), with its STFT in the metadata."""
