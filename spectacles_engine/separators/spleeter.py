@@ -1,7 +1,8 @@
-"""Spleeter's vocals: a U-Net on stereo magnitudes whose sigmoid mask is laid over the complex spectrogram.
+"""Spleeter's vocals: two U-Nets on stereo magnitudes, each with a sigmoid mask for the complex spectrogram.
 
 Hennequin et al., "Spleeter: a fast and efficient music source separation tool with pre-trained models", JOSS 2020.
-Only the vocals network is kept: mixture − vocals measures better than Spleeter's own accompaniment, at half the cost.
+One network answers the vocals, the other the accompaniment. What is written is the mean of the first, and of what the
+second leaves of the mixture: on six real songs 0.1 to 0.9 dB above the first alone, and no worse than a ratio of both.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, pad
 
@@ -27,8 +28,14 @@ BINS = 1024
 FRAMES = 512
 CHANNELS = (2, 16, 32, 64, 128, 256, 512)
 
+LEVEL = 0.13
+"""RMS at which the networks hear every chunk. On six real songs half of it costs 0.4 dB, nearly three times it 1 dB."""
+PARTS = ("vocals", "accompaniment")
+
 _STFT = Stft(n_fft=4096, stft_hop=STFT_HOP)
 _GPU_BATCH = 4
+_SCALE = ".scale"
+_LARGE = 200_000
 
 
 class SpleeterUNet(nn.Module):
@@ -58,9 +65,13 @@ class SpleeterUNet(nn.Module):
             x = norm(convolution(x)[:, :, 1:-2, 1:-2].relu())
         return torch.sigmoid(self.mask(x))
 
+    def weights(self) -> dict[str, Tensor]:
+        """All that was learned."""
+        return {name: value for name, value in self.state_dict().items() if not name.endswith("num_batches_tracked")}
+
 
 class SpleeterSeparator:
-    """The front of a cascade: answers ``vocals`` alone."""
+    """The front of a cascade: two networks, and ``vocals`` alone as the answer."""
 
     name = "spleeter"
     stems = ("vocals",)
@@ -68,20 +79,19 @@ class SpleeterSeparator:
     margin_samples = 0
     overlap = 0.1
 
-    def __init__(self, network: nn.Module, placement: Placement) -> None:
-        self._network = network.eval().requires_grad_(False)
+    def __init__(self, vocals: nn.Module, accompaniment: nn.Module, placement: Placement) -> None:
+        self._vocals, self._accompaniment = (part.eval().requires_grad_(False) for part in (vocals, accompaniment))
         self.placement = placement
 
     @classmethod
     def load(cls, files: Mapping[str, Path], device: str) -> SpleeterSeparator:
-        """Reads the vocals network, ``{"vocals": file}``, from safetensors (any float type)."""
-        network = SpleeterUNet()
+        """Reads ``{"all": file}``, which ``save_networks`` wrote; raises ModelError."""
         try:
-            weights = {key: value.float() for key, value in load_file(files["vocals"]).items()}
-            network.load_state_dict(network.state_dict() | weights)
-        except (SafetensorError, OSError, RuntimeError) as error:
-            raise ModelError(f"{files['vocals'].name} could not be read as Spleeter's vocals") from error
-        return cls(network, Placement(device, batch=_GPU_BATCH if device == "cuda" else 1))
+            stored = load_file(files["all"])
+            vocals, accompaniment = (_load_network(stored, part) for part in PARTS)
+        except (SafetensorError, OSError, RuntimeError, KeyError) as error:
+            raise ModelError(f"{files['all'].name} could not be read as Spleeter's networks") from error
+        return cls(vocals, accompaniment, Placement(device, batch=_GPU_BATCH if device == "cuda" else 1))
 
     def estimate(self, mixture: Array, stems: Collection[str]) -> dict[str, Array]:
         """See ``Separator``: (b, 2, chunk_samples) -> {"vocals": (b, 2, chunk_samples)}."""
@@ -96,8 +106,42 @@ class SpleeterSeparator:
         """Mixture (batch, 2, samples) -> its vocals, of the same shape; no longer than ``chunk_samples``."""
         spectrogram = _STFT.forward(mixture)
         frames = spectrogram.shape[-1]
-        magnitude = pad(spectrogram[:, :, :BINS].abs(), (0, FRAMES - frames)).transpose(2, 3)
+        gain = (LEVEL / _level(mixture))[:, None, None, None]
+        magnitude = pad(spectrogram[:, :, :BINS].abs() * gain, (0, FRAMES - frames)).transpose(2, 3)
         # in float32 on a GPU too: it is cheap, and its magnitudes can pass what half precision holds
-        mask = self._network.to(mixture.device)(magnitude).transpose(2, 3)[..., :frames]
+        sung, played = (part.to(mixture.device)(magnitude) for part in (self._vocals, self._accompaniment))
+        mask = ((sung + 1 - played) / 2).transpose(2, 3)[..., :frames]
         masked = pad(spectrogram[:, :, :BINS] * mask, (0, 0, 0, _STFT.bins - BINS))
         return _STFT.inverse(masked, mixture.shape[-1])
+
+
+def save_networks(networks: Mapping[str, Mapping[str, Tensor]], path: Path) -> None:
+    """Writes the weights of ``PARTS``: large layers in 8 bits, a scale for each 5×5 kernel beside them, the rest in 16.
+
+    What comes of it is 42 dB and more above the difference that it makes.
+    """
+    stored = {}
+    for part, state in networks.items():
+        for name, values in state.items():
+            if values.numel() >= _LARGE:
+                scale = (values.abs().amax(dim=(2, 3), keepdim=True) / 127).clamp(min=1e-7).half()
+                stored[f"{part}.{name}{_SCALE}"] = scale
+                stored[f"{part}.{name}"] = (values / scale.float()).round().clamp(-127, 127).to(torch.int8)
+            else:
+                stored[f"{part}.{name}"] = values.half()
+    save_file(stored, path)
+
+
+def _level(mixture: Tensor) -> Tensor:
+    """RMS of each example, (batch), over what is not silent: what fills the last chunk of a song up does not count."""
+    sounding = (mixture != 0).any(dim=1).sum(dim=1).clamp(min=1)
+    return (mixture.square().mean(dim=1).sum(dim=1) / sounding).sqrt().clamp(min=1e-6)
+
+
+def _load_network(stored: Mapping[str, Tensor], part: str) -> SpleeterUNet:
+    network = SpleeterUNet()
+    weights = {
+        name: stored[f"{part}.{name}"].float() * stored.get(f"{part}.{name}{_SCALE}", 1) for name in network.weights()
+    }
+    network.load_state_dict(network.state_dict() | weights)
+    return network

