@@ -7,8 +7,8 @@ data augmentation and network blending", ICASSP 2017; some mixtures stay coheren
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -58,6 +58,18 @@ LEVEL_DB = {"vocals": -19.0, "drums": -19.0, "bass": -20.0, "other": -20.0}
 
 
 @dataclass(frozen=True)
+class Collection:
+    """Songs and loose recordings of one kind: a folder of data."""
+
+    songs: Sequence[Song]
+    loose: Mapping[str, Sequence[Recording]] = field(default_factory=dict)
+
+    def recordings(self, stem: str) -> list[Recording]:
+        """All in which the stem can be heard."""
+        return [song[stem] for song in self.songs if stem in song] + list(self.loose.get(stem, ()))
+
+
+@dataclass(frozen=True)
 class RandomMixture:
     """References (stem, 2, samples), the peak of their sum at most 1, and what they were made of."""
 
@@ -68,13 +80,14 @@ class RandomMixture:
 class MixtureSource:
     """An endless, seeded supply of training examples."""
 
-    def __init__(
-        self, songs: Sequence[Song], loose: Mapping[str, Sequence[Recording]], samples: int, seed: int | list[int]
-    ) -> None:
-        self._songs = [song for song in songs if song]
-        self._pools = {stem: [s[stem] for s in songs if stem in s] + list(loose.get(stem, ())) for stem in STEMS}
+    def __init__(self, collections: Sequence[Collection], samples: int, seed: int | list[int]) -> None:
+        songs = [[song for song in collection.songs if song] for collection in collections]
+        self._songs = [song for found in songs for song in found]
+        self._song_odds = _odds([[_seconds(song.values()) for song in found] for found in songs], power=0)
+        pools = {stem: [collection.recordings(stem) for collection in collections] for stem in STEMS}
+        self._pools = {stem: [recording for found in pools[stem] for recording in found] for stem in STEMS}
         # long recordings hold more than short ones, but not in proportion: variety counts too
-        self._odds = {stem: _odds([len(r.active_s) for r in pool]) for stem, pool in self._pools.items()}
+        self._odds = {stem: _odds([[_seconds([r]) for r in found] for found in pools[stem]], 0.5) for stem in STEMS}
         self._samples = samples
         self._seed = seed
         self._random = np.random.default_rng(seed)
@@ -103,7 +116,7 @@ class MixtureSource:
         return RandomMixture(stems.astype(np.float32), {stem: sorted(names) for stem, names in used.items()})
 
     def _from_one_song(self, used: dict[str, set[str]]) -> Audio:
-        song = self._songs[self._random.integers(len(self._songs))]
+        song = self._songs[self._random.choice(len(self._songs), p=self._song_odds)]
         lead = song[list(song)[self._random.integers(len(song))]]
         start, speed = self._instant(lead), self._speed()
         stems = np.zeros((len(STEMS), 2, self._samples), np.float32)
@@ -363,6 +376,19 @@ def _gain(level_db: float) -> np.float32:
     return np.float32(10 ** (level_db / 20))
 
 
-def _odds(seconds: Sequence[int]) -> NDArray[np.float64]:
-    weights = np.sqrt(np.maximum(np.asarray(seconds, float), 1))
-    return np.asarray(weights / weights.sum())
+def _seconds(recordings: Iterable[Recording]) -> int:
+    return max(1, *(len(recording.active_s) for recording in recordings))
+
+
+def _odds(collections: Sequence[Sequence[int]], power: float) -> NDArray[np.float64]:
+    """Odds of all items in turn, given the seconds of those of each collection, to ``power`` within one collection.
+
+    A collection counts by the root of its seconds: hours of made-up songs must not drown a few real ones.
+    """
+    odds = [
+        item**power / sum(other**power for other in seconds) * sum(seconds) ** 0.5
+        for seconds in collections
+        for item in seconds
+    ]
+    shares: NDArray[np.float64] = np.array(odds) / sum(odds)
+    return shares

@@ -33,7 +33,7 @@ from spectacles_engine.training import (
     separators,
     spleeter_weights,
 )
-from spectacles_engine.training.augment import MixtureSource, batches
+from spectacles_engine.training.augment import Collection, MixtureSource, batches
 from spectacles_engine.training.data import SongFiles, decoded_song, find_loose, find_songs, recordings
 from spectacles_engine.training.networks import NETWORKS, segment_samples
 from spectacles_engine.training.reproduce import Bench
@@ -126,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--soundfonts", type=Path, nargs="+", required=True, help="General MIDI, .sf2 or .sf3; in turn"
     )
+    command.add_argument("--instruments", type=Path, help="recorded notes: tonejs-instrument-<name>-mp3/<note>.mp3")
     command.add_argument("--songs", type=int, default=70)
     command.add_argument("--seconds", type=float, default=45.0, help="length of a song")
     command.add_argument("--seed", type=int, default=0)
@@ -178,6 +179,9 @@ def _separators(arguments: argparse.Namespace) -> None:
     workers = arguments.workers
     if workers is None:
         workers = os.cpu_count() or 1 if device == "cuda" else 0
+    if workers:
+        # threads that copy batches would take cores from the processes that draw them: 3 steps a second in place of 5
+        torch.set_num_threads(1)
     try:
         trainer.run(batches(source, arguments.batch, workers), validation)
     finally:
@@ -259,7 +263,8 @@ def _picture(arguments: argparse.Namespace) -> None:
 
 def _made_up_songs(arguments: argparse.Namespace) -> None:
     given = (arguments.soundfonts, arguments.songs, arguments.seconds, arguments.seed, arguments.out)
-    print(f"{len(made_up_songs.write_songs(*given))} songs in {arguments.out / 'songs'}")
+    written = made_up_songs.write_songs(*given, arguments.instruments)
+    print(f"{len(written)} songs in {arguments.out / 'songs'}")
 
 
 def _examples(arguments: argparse.Namespace) -> estimates.Examples:
@@ -286,9 +291,12 @@ def _folders(named: Sequence[Path]) -> list[Path]:
 
 
 def _source(arguments: argparse.Namespace, cache: Path, samples: int, seed: list[int]) -> MixtureSource:
-    songs = [decoded_song(song, cache) for song in _songs(arguments)]
-    loose = recordings(find_loose(_folders(arguments.data), skip=arguments.skip, only=arguments.only), cache)
-    return MixtureSource(songs, loose, samples, seed)
+    collections = []
+    for folder in _folders(arguments.data):
+        songs = find_songs([folder], skip=arguments.skip, only=arguments.only)
+        loose = find_loose([folder], skip=arguments.skip, only=arguments.only)
+        collections.append(Collection([decoded_song(song, cache) for song in songs], recordings(loose, cache)))
+    return MixtureSource(collections, samples, seed)
 
 
 def _data_dir() -> Path:

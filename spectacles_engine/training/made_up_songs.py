@@ -25,6 +25,7 @@ from spectacles_engine.errors import InputError
 from spectacles_engine.messages import SAMPLE_RATE_HZ
 from spectacles_engine.training.augment import decaying_noise, driven, in_a_room
 from spectacles_engine.training.made_up_notes import Arrangement, Part, arrange
+from spectacles_engine.training.recorded_notes import find_instruments
 
 Audio = NDArray[np.float32]
 LEVEL_DB = {"drums": -19.0, "bass": -20.0, "other": -19.0}
@@ -38,12 +39,18 @@ TILT_DB = {"drums": 0.0, "bass": -1.3, "other": 0.0}
 BEND_SEMITONES, BEND_CENTRE = 12.0, 8192
 DRUM_BANK = 128
 SYNTH_BASSES = (38, 39)
+BENT_GUITARS = (29, 30)
+RECORDED_SHARE = 0.7
+"""How often a part is played by recorded notes, where the band has them."""
 
 
 class Band:
-    """A soundfont that plays parts, one at a time; raises InputError if it cannot be read, or there is no player."""
+    """A soundfont that plays parts, one at a time, and recorded instruments in place of some of its own.
 
-    def __init__(self, soundfont: Path) -> None:
+    Raises InputError for what cannot be read, and if there is no player.
+    """
+
+    def __init__(self, soundfont: Path, instruments: Path | None = None) -> None:
         try:
             # it asks for PyAudio, which not every machine can build: the rest of training works without
             import tinysoundfont
@@ -54,6 +61,7 @@ class Band:
             self._font = self._synth.sfload(str(soundfont))
         except RuntimeError as error:
             raise InputError(f"{soundfont} cannot be read as a soundfont") from error
+        self.recorded = find_instruments(instruments) if instruments else {}
 
     def play(self, part: Part, seconds: float, tuning: float, *, drums: bool = False) -> Audio:
         """A part as (2, samples), ``tuning`` semitones too high; a drum kit that isn't there is played on the first."""
@@ -102,11 +110,10 @@ def _events(part: Part) -> list[tuple[float, int, int, int]]:
 
 def render(band: Band, arrangement: Arrangement, random: Generator) -> dict[str, Audio]:
     """Stem → (channels, samples) at mix level, as a mixing engineer may have them; bass is mono."""
-    seconds, detune = arrangement.seconds, arrangement.detune
     # kits are tuned apart from the instruments, and differ the more for it
-    drums = band.play(arrangement.drums, seconds, random.normal(0, 0.8), drums=True)
-    bass = band.play(arrangement.bass, seconds, detune).mean(axis=0, keepdims=True)
-    other = np.sum([_layer(band.play(p, seconds, detune), p, random) for p in arrangement.others], axis=0)
+    drums = band.play(arrangement.drums, arrangement.seconds, random.normal(0, 0.8), drums=True)
+    bass = _played(band, arrangement.bass, arrangement, random).mean(axis=0, keepdims=True)
+    other = np.sum([_layer(band, part, arrangement, random) for part in arrangement.others], axis=0)
     stems = {"drums": _drum_bus(drums, random), "bass": _bass_bus(bass, arrangement, random), "other": other}
     edge = np.minimum(1, np.arange(drums.shape[1])[::-1] / (0.03 * SAMPLE_RATE_HZ))
     stems = {
@@ -119,7 +126,15 @@ def render(band: Band, arrangement: Arrangement, random: Generator) -> dict[str,
     return {stem: (sound * min(1, HIGHEST_PEAK / peak)).astype(np.float32) for stem, sound in stems.items()}
 
 
-def _layer(sound: Audio, part: Part, random: Generator) -> Audio:
+def _played(band: Band, part: Part, arrangement: Arrangement, random: Generator) -> Audio:
+    if part.program in band.recorded and random.random() < RECORDED_SHARE:
+        sound = band.recorded[part.program].play(part, arrangement.seconds, arrangement.detune)
+        return _amplified(sound, random) if part.program in BENT_GUITARS else sound
+    return band.play(part, arrangement.seconds, arrangement.detune)
+
+
+def _layer(band: Band, part: Part, arrangement: Arrangement, random: Generator) -> Audio:
+    sound = _played(band, part, arrangement, random)
     if part.amp:
         sound = _amplified(sound, random)
     if random.random() < 0.5:
@@ -189,6 +204,7 @@ class _Task:
     number: int
     seconds: float
     soundfont: Path
+    instruments: Path | None
     out: Path
 
     @property
@@ -197,12 +213,15 @@ class _Task:
         return self.out / "songs" / f"made_up_{self.seed}_{self.number:03d}_{font}"
 
 
-def write_songs(soundfonts: Sequence[Path], songs: int, seconds: float, seed: int, out: Path) -> list[Path]:
+def write_songs(
+    soundfonts: Sequence[Path], songs: int, seconds: float, seed: int, out: Path, instruments: Path | None = None
+) -> list[Path]:
     """Writes ``songs/<name>/{drums,bass,other}.ogg`` below ``out``, each font in turn; what is there is left as it is.
 
-    A song depends on its seed, number and soundfont alone. Raises InputError for a soundfont that cannot be read.
+    ``instruments``: a folder of recorded notes (see ``recorded_notes.py``). A song depends on its seed, number and
+    sounds alone. Raises InputError for what cannot be read.
     """
-    tasks = [_Task(seed, i, seconds, soundfonts[i % len(soundfonts)], out) for i in range(songs)]
+    tasks = [_Task(seed, i, seconds, soundfonts[i % len(soundfonts)], instruments, out) for i in range(songs)]
     missing = [task for task in tasks if not task.folder.exists()]
     if missing:
         # a fork would take over the locks of torch's threads, without the threads
@@ -214,7 +233,9 @@ def write_songs(soundfonts: Sequence[Path], songs: int, seconds: float, seed: in
 
 def _write_song(task: _Task) -> None:
     arrangement = arrange(task.seed, task.number, task.seconds)
-    stems = render(_band(task.soundfont), arrangement, np.random.default_rng([task.seed, task.number, 1]))
+    stems = render(
+        _band(task.soundfont, task.instruments), arrangement, np.random.default_rng([task.seed, task.number, 1])
+    )
     # whole songs only ever lie in songs/, however a run ends
     partial = task.out / "partial" / task.folder.name
     shutil.rmtree(partial, ignore_errors=True)

@@ -8,7 +8,7 @@ import pytest
 from spectacles_engine.chunking import Array
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.training import augment
-from spectacles_engine.training.augment import MixtureSource, coded, stretched
+from spectacles_engine.training.augment import Collection, MixtureSource, coded, stretched
 from spectacles_engine.training.data import Recording
 
 
@@ -68,7 +68,7 @@ SHARES = (
 def _source(seed: int) -> MixtureSource:
     noise = np.random.default_rng(0).integers(-3000, 3000, (2, 10 * SAMPLE_RATE_HZ)).astype(np.int16)
     song = dict.fromkeys(STEMS, Recording(noise, np.arange(10), "noise"))
-    return MixtureSource([song], {}, SAMPLE_RATE_HZ, seed)
+    return MixtureSource([Collection([song])], SAMPLE_RATE_HZ, seed)
 
 
 def test_with_every_change_mixtures_are_whole_and_the_same_for_the_same_seed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,8 +114,8 @@ def test_an_amplifier_gives_a_bass_harmonics_and_leaves_it_as_loud(monkeypatch: 
     high, loud = {}, {}
     for driven in (0.0, 1.0):
         monkeypatch.setattr(augment, "DRIVE_SHARE", dict.fromkeys(STEMS, driven))
-        source = MixtureSource([song], {}, SAMPLE_RATE_HZ, 4)
-        drawn = np.stack([source.draw().references[STEMS.index("bass")] for _ in range(6)])
+        source = MixtureSource([Collection([song])], SAMPLE_RATE_HZ, 4)
+        drawn = np.stack([source.draw().references[STEMS.index("bass")] for _ in range(12)])
         energy = np.abs(np.fft.rfft(drawn)) ** 2
         high[driven] = energy[..., 100:].sum() / energy.sum()
         loud[driven] = np.square(drawn).mean()
@@ -124,8 +124,20 @@ def test_an_amplifier_gives_a_bass_harmonics_and_leaves_it_as_loud(monkeypatch: 
     assert loud[1.0] == pytest.approx(loud[0.0], rel=0.05)
 
 
+@pytest.mark.parametrize("coherent", [0.0, 1.0])
+def test_many_made_up_songs_do_not_drown_a_few_real_ones(coherent: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(augment, "COHERENT_SHARE", coherent)
+    monkeypatch.setattr(augment, "ABSENT_SHARE", dict.fromkeys(STEMS, 0.0))
+    sound = np.full((2, 10 * SAMPLE_RATE_HZ), 1000, np.int16)
+    real = Collection([{"drums": Recording(sound, np.arange(10), "real")}])
+    made_up = Collection([{"drums": Recording(sound, np.arange(10), f"made up {i}")} for i in range(64)])
+    source = MixtureSource([real, made_up], SAMPLE_RATE_HZ // 10, 0)
+    drawn = [source.draw().sources["drums"] for _ in range(400)]
+    assert np.mean([names == ["real"] for names in drawn]) == pytest.approx(1 / 9, abs=0.05)  # 1 to √64
+
+
 def test_a_made_up_bass_is_low_and_each_draw_another() -> None:
-    lines = [MixtureSource([], {}, 4 * SAMPLE_RATE_HZ, seed)._synthesised_bass() for seed in range(8)]
+    lines = [MixtureSource([], 4 * SAMPLE_RATE_HZ, seed)._synthesised_bass() for seed in range(8)]
     energy = np.abs(np.fft.rfft(np.stack(lines)[:, 0])) ** 2
     low = energy[:, : 4 * 300].sum(axis=1) / energy.sum(axis=1)
     assert low.mean() > 0.7

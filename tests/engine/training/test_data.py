@@ -11,7 +11,7 @@ from spectacles_engine import demo
 from spectacles_engine.errors import InputError, NoNetworkError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.training import musdb18
-from spectacles_engine.training.augment import MixtureSource
+from spectacles_engine.training.augment import Collection, MixtureSource
 from spectacles_engine.training.data import (
     SoundFile,
     decode,
@@ -136,7 +136,7 @@ def test_a_file_is_decoded_once_and_then_mapped(folder: Path, tmp_path: Path) ->
 
 def _source(folder: Path, cache: Path, seed: int) -> MixtureSource:
     songs = [decoded_song(song, cache) for song in find_songs([folder])]
-    return MixtureSource(songs, recordings(find_loose([folder]), cache), 44_100, seed)
+    return MixtureSource([Collection(songs, recordings(find_loose([folder]), cache))], 44_100, seed)
 
 
 def test_the_same_seed_draws_the_same_mixtures_and_another_seed_others(folder: Path, tmp_path: Path) -> None:

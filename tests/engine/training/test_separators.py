@@ -12,7 +12,7 @@ from spectacles_engine.messages import STEMS
 from spectacles_engine.separators.devices import Placement
 from spectacles_engine.separators.mdx import MdxSeparator
 from spectacles_engine.separators.spleeter import SpleeterSeparator, SpleeterUNet
-from spectacles_engine.training.augment import MixtureSource, batches
+from spectacles_engine.training.augment import Collection, MixtureSource, batches
 from spectacles_engine.training.data import Recording
 from spectacles_engine.training.separators import Schedule, Trainer, move_average
 
@@ -28,7 +28,7 @@ def front() -> SpleeterSeparator:
 def _source() -> MixtureSource:
     noise = np.random.default_rng(0).integers(-3000, 3000, (2, 10 * SAMPLES)).astype(np.int16)
     recording = Recording(noise, np.arange(10), "noise")
-    return MixtureSource([dict.fromkeys(STEMS, recording)], {}, SAMPLES, seed=0)
+    return MixtureSource([Collection([dict.fromkeys(STEMS, recording)])], SAMPLES, seed=0)
 
 
 def test_an_interrupted_training_goes_on_and_exports_what_the_engine_loads(
