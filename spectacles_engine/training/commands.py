@@ -50,6 +50,9 @@ def main() -> None:
         arguments.run(arguments)
     except SpecTaclesError as error:
         raise SystemExit(f"{error}") from None
+    except OSError as error:
+        reason = error.strerror or f"{error}; is the disk full?"  # numpy says only how much it could not write
+        raise SystemExit(f"{error.filename or 'a file'} cannot be read or written ({reason})") from None
     except KeyboardInterrupt:
         raise SystemExit("stopped; the same command goes on where this one was") from None
 

