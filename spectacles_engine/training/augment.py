@@ -385,10 +385,9 @@ def _odds(collections: Sequence[Sequence[int]], power: float) -> NDArray[np.floa
 
     A collection counts by the root of its seconds: hours of made-up songs must not drown a few real ones.
     """
-    odds = [
-        item**power / sum(other**power for other in seconds) * sum(seconds) ** 0.5
-        for seconds in collections
-        for item in seconds
-    ]
-    shares: NDArray[np.float64] = np.array(odds) / sum(odds)
-    return shares
+    odds: NDArray[np.float64] = np.empty(0)
+    for seconds in collections:
+        weights = np.array(seconds, float) ** power
+        odds = np.append(odds, weights / weights.sum() * sum(seconds) ** 0.5)
+    odds /= odds.sum()
+    return odds
