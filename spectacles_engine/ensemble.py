@@ -42,13 +42,13 @@ class Block:
 class Ensemble:
     """Frozen base models and a mixer, loaded once and used for every song.
 
-    ``models``: by name. With a ``front``, the name of one of them, the others hear ``mixture − vocals of the front``,
-    and what they still find of vocals there is added to it (a cascade).
+    ``models``: by name. With ``fronts``, the names of some of them, the others hear ``mixture − vocals``, the mean of
+    what the fronts answer, and what they still find of vocals there is added to it (a cascade).
     """
 
     models: Mapping[str, Separator]
     mixer: Mixer
-    front: str | None = None
+    fronts: tuple[str, ...] = ()
 
     def names(self, stems: Collection[str] = STEMS) -> tuple[tuple[str, str], ...]:
         """(stem, model) of every estimate that the mixer listens to for these stems, in its order."""
@@ -70,15 +70,19 @@ class Ensemble:
         return self._estimates(self._heard(rebatch(blocks, BLOCK_SAMPLES), between_chunks), stems, between_chunks)
 
     def _heard(self, mixture: Iterable[Array], between_chunks: Callable[[], None]) -> Iterator[Array]:
-        """What the models are given, (2, 2, n): the mixture without the front's vocals, and these vocals."""
-        if self.front is None:
-            yield from (np.stack([block, np.zeros_like(block)]) for block in mixture)
-            return
-        mixture, source = shared(mixture)
-        alone = (np.stack([block, np.zeros_like(block)]) for block in source)
-        vocals = _one_model(self.models[self.front], alone, ("vocals",), between_chunks)
-        for block, (front,) in zip(mixture, vocals, strict=True):
-            yield np.stack([block - front, front])
+        """What the models are given, the mixture without vocals, and these vocals; then those of each front.
+
+        (2 + front, 2, n)
+        """
+        plain, *copies = shared((np.stack([block, np.zeros_like(block)]) for block in mixture), 1 + len(self.fronts))
+        answers = [
+            _one_model(self.models[name], copy, ("vocals",), between_chunks)
+            for name, copy in zip(self.fronts, copies, strict=True)
+        ]
+        for (block, nothing), *parts in zip(plain, *answers, strict=True):
+            fronts = [vocals for (vocals,) in parts]
+            known = np.mean(fronts, axis=0) if fronts else nothing
+            yield np.stack([block - known, known, *fronts])
 
     def _estimates(
         self, heard: Iterable[Array], stems: Collection[str], between_chunks: Callable[[], None]
@@ -86,14 +90,14 @@ class Ensemble:
         """All estimates, (estimate, 2, n)."""
         names = self.names(stems)
         asked = {name: tuple(stem for stem, model in names if model == name) for name in self.models}
-        asked = {name: wanted for name, wanted in asked.items() if wanted and name != self.front}
-        front, *copies = shared(heard, len(asked) + 1)
+        asked = {name: wanted for name, wanted in asked.items() if wanted and name not in self.fronts}
+        plain, *copies = shared(heard, len(asked) + 1)
         answers = [
-            _one_model(self.models[name], copy, wanted, between_chunks)
+            _one_model(self.models[name], (block[:2] for block in copy), wanted, between_chunks)
             for (name, wanted), copy in zip(asked.items(), copies, strict=True)
         ]
-        for (_, front_vocals), *blocks in zip(front, *answers, strict=True):
-            known = {("vocals", self.front): front_vocals}
+        for (_, _, *fronts), *blocks in zip(plain, *answers, strict=True):
+            known = {("vocals", name): vocals for name, vocals in zip(self.fronts, fronts, strict=True)}
             for (name, wanted), block in zip(asked.items(), blocks, strict=True):
                 known |= {(stem, name): part for stem, part in zip(wanted, block, strict=True)}
             yield np.stack([known[key] for key in names])

@@ -56,10 +56,10 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class BaseModelSpec:
-    """A base model. ``files`` and ``n_fft`` (samples) are keyed by stem or by ``all``.
+    """A base model. ``files`` and ``n_fft`` (samples) are keyed by stem, by ``accompaniment`` or by ``all``.
 
-    ``front``: the other models of the preset listen to the mixture minus this one's vocals. ``up_to_hz``: above that it
-    answers silence, and an average does without it.
+    ``front``: the other models of the preset listen to the mixture minus the mean of the vocals of its fronts.
+    ``up_to_hz``: above that it answers silence, and an average does without it.
     """
 
     name: str
@@ -158,7 +158,8 @@ def _model(preset: str, name: str, entry: Any) -> BaseModelSpec:
     _require(family in FAMILIES, f"{where}.family", f"must be one of {', '.join(FAMILIES)}")
     _require(known.get("role") in (None, "front"), f"{where}.role", "can only be `front`")
     files = _mapping(known["files"], f"{where}.files")
-    _require(files.keys() == {"all"} or _are_stems(files), f"{where}.files", "must name stems, or `all` alone")
+    alone = files.keys() in ({"all"}, {"accompaniment"})
+    _require(alone or _are_stems(files), f"{where}.files", "must name stems, or `all` or `accompaniment` alone")
     n_fft = _mapping(known.get("n_fft", {}), f"{where}.n_fft")
     _require(n_fft.keys() <= files.keys(), f"{where}.n_fft", "must have the keys of files")
     return BaseModelSpec(

@@ -34,7 +34,7 @@ def load_ensemble(
         if (model.front or model.name in heard) and (spec.name, model.name) not in loaded:
             loaded[spec.name, model.name] = _load(model, store, device)
     models = {model.name: loaded[spec.name, model.name] for model in spec.models if model.front or model.name in heard}
-    return Ensemble(models, mixer, next((model.name for model in spec.models if model.front), None))
+    return Ensemble(models, mixer, tuple(model.name for model in spec.models if model.front))
 
 
 def load_calibration(spec: PresetSpec, store: ModelStore) -> Calibration | None:
@@ -48,7 +48,7 @@ def blends(spec: PresetSpec) -> tuple[str, ...]:
 
 
 def average_shares(spec: PresetSpec) -> Mapping[str, Mapping[str, float]]:
-    """Every base model has the same share; a front has vocals only, and stands last: the phase is the first one's."""
+    """Every base model has the same share; a front has vocals only, and comes last: the phase is the first one's."""
     shares = {}
     for stem in STEMS:
         models = sorted(spec.models, key=lambda model: model.front)

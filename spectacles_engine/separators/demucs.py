@@ -29,7 +29,6 @@ from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.separators.devices import Placement, mixed_precision
 
 _CLASSES = {f"{kind.__module__}.{kind.__name__}" for kind in (Demucs, HDemucs, HTDemucs)}
-_GPU_BATCH = 4
 
 
 class DemucsSeparator:
@@ -71,7 +70,7 @@ class DemucsSeparator:
             if not stems:
                 raise ModelError(f"{path.name} does not separate {'any stem' if key == 'all' else key}")
             models |= dict.fromkeys(stems, model.to(device))
-        return cls(models, Placement(device, batch=_GPU_BATCH if device == "cuda" else 1))
+        return cls(models, Placement.on(device))
 
     @property
     def stems(self) -> tuple[str, ...]:

@@ -36,6 +36,10 @@ def training_precision(device: str) -> AbstractContextManager[None]:
     return torch.autocast(device, dtype=torch.bfloat16, enabled=able)
 
 
+GPU_BATCH = 4
+"""So many chunks at once keep a GPU busy; a CPU is by one."""
+
+
 @dataclass
 class Placement:
     """Where one separator runs (``cpu`` or ``cuda``), and how many chunks it is best given at once.
@@ -46,6 +50,11 @@ class Placement:
     device: str
     batch: int
     warnings: list[str] = field(default_factory=list)
+
+    @classmethod
+    def on(cls, device: str) -> Placement:
+        """Of a base model on ``device``."""
+        return cls(device, batch=GPU_BATCH if device == "cuda" else 1)
 
     def run(self, job: Callable[[Array, str], dict[str, Array]], mixture: Array) -> dict[str, Array]:
         """``job(chunks, device)`` over a batch of chunks (b, 2, samples), in parts that fit into memory.

@@ -27,7 +27,6 @@ from spectacles_engine.spectrogram import Stft
 _CUDA = "CUDAExecutionProvider"
 _STFT_HOP = 1024
 _FRAMES = 256  # for a network that takes any number of them
-_GPU_BATCH = 4
 
 
 class MdxSeparator:
@@ -58,7 +57,7 @@ class MdxSeparator:
             ModelError: it is not such a network.
         """
         nets = [_Net.load(path, key, (n_fft or {}).get(key), device) for key, path in files.items()]
-        placement = Placement(device, batch=_GPU_BATCH if device == "cuda" else 1)
+        placement = Placement.on(device)
         if device == "cuda" and not all(net.on_gpu for net in nets):
             placement = Placement("cpu", batch=1, warnings=["MDX-Net runs on the CPU: onnxruntime found no CUDA here"])
         return cls(nets, placement)

@@ -1,8 +1,9 @@
-"""Spleeter's vocals: two U-Nets on stereo magnitudes, each with a sigmoid mask for the complex spectrogram.
+"""Spleeter's vocals: a U-Net on stereo magnitudes, with a sigmoid mask for the complex spectrogram.
 
 Hennequin et al., "Spleeter: a fast and efficient music source separation tool with pre-trained models", JOSS 2020.
-One network answers the vocals, the other the accompaniment. What is written is the mean of the first, and of what the
-second leaves of the mixture: on six real songs 0.1 to 0.9 dB above the first alone, and no worse than a ratio of both.
+There are two: one answers the vocals, the other the accompaniment, and vocals are what it leaves of the mixture. Where
+the paper takes the ratio of both, here they are two base models, as they fail in different ways: on six real songs
+their mean is 0.1 to 0.9 dB above the first alone, and no worse than a ratio.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ CHANNELS = (2, 16, 32, 64, 128, 256, 512)
 LEVEL = 0.13
 """RMS at which the networks hear every chunk. On six real songs half of it costs 0.4 dB, nearly three times it 1 dB."""
 PARTS = ("vocals", "accompaniment")
+"""What there is a network for."""
 
 _STFT = Stft(n_fft=4096, stft_hop=STFT_HOP)
-_GPU_BATCH = 4
 _SCALE = ".scale"
 _LARGE = 200_000
 """A layer of so many values is stored in 8 bits: these few layers hold nearly all of them."""
@@ -72,7 +73,7 @@ class SpleeterUNet(nn.Module):
 
 
 class SpleeterSeparator:
-    """The front of a cascade: two networks, and ``vocals`` alone as the answer."""
+    """A front of a cascade: one of the networks, and ``vocals`` alone as the answer."""
 
     name = "spleeter"
     stems = ("vocals",)
@@ -80,19 +81,19 @@ class SpleeterSeparator:
     margin_samples = 0
     overlap = 0.1
 
-    def __init__(self, vocals: nn.Module, accompaniment: nn.Module, placement: Placement) -> None:
-        self._vocals, self._accompaniment = (part.eval().requires_grad_(False) for part in (vocals, accompaniment))
-        self.placement = placement
+    def __init__(self, network: nn.Module, part: str, placement: Placement) -> None:
+        """``part``: which of ``PARTS`` the network answers."""
+        self._network, self._part, self.placement = network.eval().requires_grad_(False), part, placement
 
     @classmethod
     def load(cls, files: Mapping[str, Path], device: str) -> SpleeterSeparator:
-        """Reads ``{"all": file}``, which ``save_networks`` wrote; raises ModelError."""
+        """Reads ``{part: file}``, one of the networks that ``save_networks`` wrote; raises ModelError."""
+        ((part, path),) = files.items()
         try:
-            stored = load_file(files["all"])
-            vocals, accompaniment = (_load_network(stored, part) for part in PARTS)
+            network = _load_network(load_file(path), part)
         except (SafetensorError, OSError, RuntimeError, KeyError) as error:
-            raise ModelError(f"{files['all'].name} could not be read as Spleeter's networks") from error
-        return cls(vocals, accompaniment, Placement(device, batch=_GPU_BATCH if device == "cuda" else 1))
+            raise ModelError(f"{path.name} could not be read as Spleeter's network for {part}") from error
+        return cls(network, part, Placement.on(device))
 
     def estimate(self, mixture: Array, stems: Collection[str]) -> dict[str, Array]:
         """See ``Separator``: (b, 2, chunk_samples) -> {"vocals": (b, 2, chunk_samples)}."""
@@ -110,8 +111,9 @@ class SpleeterSeparator:
         gain = (LEVEL / _level(mixture))[:, None, None, None]
         magnitude = pad(spectrogram[:, :, :BINS].abs() * gain, (0, FRAMES - frames)).transpose(2, 3)
         # in float32 on a GPU too: it is cheap, and its magnitudes can pass what half precision holds
-        sung, played = (part.to(mixture.device)(magnitude) for part in (self._vocals, self._accompaniment))
-        mask = ((sung + 1 - played) / 2).transpose(2, 3)[..., :frames]
+        mask = self._network.to(mixture.device)(magnitude).transpose(2, 3)[..., :frames]
+        if self._part == "accompaniment":
+            mask = 1 - mask
         masked = pad(spectrogram[:, :, :BINS] * mask, (0, 0, 0, _STFT.bins - BINS))
         return _STFT.inverse(masked, mixture.shape[-1])
 

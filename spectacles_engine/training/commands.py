@@ -19,7 +19,7 @@ from spectacles_engine.models import ModelStore
 from spectacles_engine.presets import load_calibration, load_ensemble, load_mixer
 from spectacles_engine.quality import Calibration
 from spectacles_engine.separators.devices import pick_device
-from spectacles_engine.separators.spleeter import SpleeterSeparator
+from spectacles_engine.separators.spleeter import PARTS, SpleeterSeparator
 from spectacles_engine.stem_mixer import LAWS
 from spectacles_engine.training import (
     calibration,
@@ -170,12 +170,12 @@ def _separators(arguments: argparse.Namespace) -> None:
     device = pick_device("auto")
     kinds = list(NETWORKS) if arguments.model == "all" else [arguments.model]
     store = ModelStore(_data_dir() / "models")
-    front = SpleeterSeparator.load({"all": store.path(spleeter_weights.FILE)}, device)
+    fronts = [SpleeterSeparator.load({part: store.path(spleeter_weights.FILE)}, device) for part in PARTS]
     validation = separators.validation_excerpts(find_songs(arguments.valid))
     schedule = separators.Schedule(arguments.steps, arguments.minutes, arguments.rate)
     folder = arguments.out / arguments.model
     trainer = separators.Trainer(
-        kinds, front, folder, schedule, device, seed=arguments.seed, start_from=arguments.start_from
+        kinds, fronts, folder, schedule, device, seed=arguments.seed, start_from=arguments.start_from
     )
     # a resumed training draws other mixtures than those that it has had
     source = _source(arguments, arguments.out / "cache", segment_samples(), [arguments.seed, trainer.step])
@@ -196,12 +196,9 @@ def _estimates(arguments: argparse.Namespace) -> None:
 
 
 def _mixer(arguments: argparse.Namespace) -> None:
-    folders = [estimates.read_estimates(folder) for folder in arguments.estimates]
-    songs = [song for folder in folders for song in folder]
+    songs = estimates.read_estimates(*arguments.estimates)
     if arguments.recipe in linear.RIDGES:
-        # many random mixtures must not outvote a few songs, whose stems belong together
-        worth = [1 / len(folder) for folder in folders for _ in folder]
-        linear.fit(songs, arguments.recipe, worth).save(arguments.out)
+        linear.fit(songs, arguments.recipe).save(arguments.out)
     else:
         recipe = mixer.RECIPES[arguments.recipe]
         given = {key: getattr(arguments, key) for key in ("epochs", "every_frame", "bins", "seed")}
@@ -275,7 +272,7 @@ def _examples(arguments: argparse.Namespace) -> estimates.Examples:
         return estimates.Songs(_songs(arguments))
     source = _source(arguments, arguments.cache, int(arguments.mixture_s * SAMPLE_RATE_HZ), [arguments.seed])
     told = [*map(str, arguments.data), *arguments.only, arguments.mixtures, arguments.mixture_s, arguments.seed]
-    return estimates.RandomMixtures(source, arguments.mixtures, told)
+    return estimates.RandomMixtures(source, arguments.mixtures, arguments.seed, told)
 
 
 def _bench(arguments: argparse.Namespace) -> Bench:

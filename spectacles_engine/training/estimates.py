@@ -64,10 +64,14 @@ class Songs:
 
 @dataclass(frozen=True)
 class RandomMixtures:
-    """Random mixtures in place of songs, for folders with few songs that have all stems."""
+    """Random mixtures in place of songs, for folders with few songs that have all stems.
+
+    ``seed`` is part of their names: what is drawn by several may lie in one folder.
+    """
 
     source: MixtureSource
     count: int
+    seed: int
     told: Sequence[object]
     """What tells them from others: what they are drawn from, and how."""
 
@@ -76,7 +80,9 @@ class RandomMixtures:
 
     def __iter__(self) -> Iterator[Example]:
         drawn = (self.source.draw() for _ in range(self.count))
-        return (Example.summed(f"mixture-{i:04d}", one.references, one.sources) for i, one in enumerate(drawn))
+        return (
+            Example.summed(f"mixture-{self.seed}-{i:04d}", one.references, one.sources) for i, one in enumerate(drawn)
+        )
 
 
 Examples = Songs | RandomMixtures
@@ -111,7 +117,10 @@ def write_estimates(
 
 @dataclass(frozen=True)
 class StoredEstimates:
-    """One folder of ``write_estimates``, mapped, not read; see there, and ``Example``."""
+    """One folder of ``write_estimates``, mapped, not read; see there, and ``Example``.
+
+    ``worth``: how much it counts, against the others, in what is fitted to all of them.
+    """
 
     name: str
     references: Array
@@ -120,6 +129,7 @@ class StoredEstimates:
     names: tuple[tuple[str, str], ...]
     sources: Sources = field(default_factory=dict)
     up_to_hz: Mapping[str, float] = field(default_factory=dict)
+    worth: float = 1.0
 
     def of_stem(self, stem: str) -> list[int]:
         """Indices of the estimates that belong to a stem."""
@@ -127,11 +137,15 @@ class StoredEstimates:
 
 
 def read_estimates(*folders: Path) -> list[StoredEstimates]:
-    """All songs in the ``folders``, sorted by name in each; raises ModelError for what an older version wrote."""
-    return [_read(path) for folder in folders for path in sorted(folder.glob("*/estimates.json"))]
+    """All songs in the ``folders``, sorted by name in each; raises ModelError for what an older version wrote.
+
+    Each folder counts alike: many random mixtures must not outvote a few songs, whose stems belong together.
+    """
+    found = [sorted(folder.glob("*/estimates.json")) for folder in folders]
+    return [_read(path, 1 / len(paths)) for paths in found for path in paths]
 
 
-def _read(path: Path) -> StoredEstimates:
+def _read(path: Path, worth: float) -> StoredEstimates:
     told = json.loads(path.read_text())
     if told["format"] != FORMAT:
         raise ModelError(f"the estimates in {path.parent} are of another version: run `estimates` again")
@@ -139,4 +153,5 @@ def _read(path: Path) -> StoredEstimates:
         np.load(path.parent / f"{name}.npy", mmap_mode="r") for name in ("references", "mixture", "estimates")
     )
     names = tuple((stem, model) for stem, model in told["names"])
-    return StoredEstimates(path.parent.name, references, mixture, estimates, names, told["sources"], told["up_to_hz"])
+    told_of = told["sources"], told["up_to_hz"]
+    return StoredEstimates(path.parent.name, references, mixture, estimates, names, *told_of, worth)

@@ -66,7 +66,7 @@ class Evaluation:
 
     def ways(self, example: Example) -> Iterator[dict[str, Stems]]:
         """Second after second: row → stem → what it says, (2, n)."""
-        names, front = self.ensemble.names(), self.ensemble.front
+        names, fronts = self.ensemble.names(), self.ensemble.fronts
         mixture, source = shared(rebatch([example.mixture], BLOCK_SAMPLES))
         estimates = self.ensemble.estimate(source)
         heard = (np.concatenate([block[None], said]) for block, said in zip(mixture, estimates, strict=True))
@@ -78,8 +78,8 @@ class Evaluation:
             self.ours + WRITTEN: _written(for_ours, ours),
             ORACLE: self._oracle(for_oracle, example.references),
         }
-        if front is not None:
-            streams = {"floor": _floor(for_floor, names.index(("vocals", front))), **streams}
+        if fronts:
+            streams = {"floor": _floor(for_floor, names.index(("vocals", fronts[0]))), **streams}
         for heard_block, *parts in zip(plain, *streams.values(), strict=True):
             ways: dict[str, Stems] = {"mixture": dict.fromkeys(STEMS, heard_block[0])}
             for (stem, model), estimate in zip(names, heard_block[1:], strict=True):

@@ -27,10 +27,10 @@ LEAST_ENERGY = 0.01
 """Of a stem that sounds, against its mixture's: what is hardly there must not count for more than all else."""
 
 
-def fit(songs: Sequence[StoredEstimates], recipe: str = "linear", worth: Sequence[float] | None = None) -> LinearMixer:
+def fit(songs: Sequence[StoredEstimates], recipe: str = "linear") -> LinearMixer:
     """The weights with the least mean square error, against the energy of the stem, as uSDR has it.
 
-    So every song counts alike (or by its ``worth``), for every stem, and so does its mirror image, left for right. Only
+    So every song counts by its ``worth``, for every stem, and so does its mirror image, left for right. Only
     products of what is heard are summed up, block by block: any number of songs fits into memory. The bands of
     ``recipe`` "bands" meet where models end: more were no better on other songs.
     """
@@ -40,12 +40,12 @@ def fit(songs: Sequence[StoredEstimates], recipe: str = "linear", worth: Sequenc
     width, count = 2 * (1 + len(songs[0].names)), len(edges_hz) + 1
     heard_by_heard = np.zeros((count, len(STEMS), width, width))
     heard_by_truth = np.zeros((count, len(STEMS), width, 2))
-    for song, its_worth in zip(tqdm(songs, desc="linear", unit="song"), worth or [1.0] * len(songs), strict=True):
+    for song in tqdm(songs, desc="linear", unit="song"):
         heard_by_itself, heard_by_stems, energies = _products(song, width, edges_hz)
         loudness = heard_by_itself.sum(axis=0)[:2, :2].trace() + 1e-3
         # where a stem is silent, what the mixer leaks into it counts against the mixture
         against = np.where(energies > 0, np.maximum(energies, LEAST_ENERGY * loudness), loudness)
-        weights = its_worth / against[:, None, None]
+        weights = song.worth / against[:, None, None]
         heard_by_heard += weights * heard_by_itself[:, None]
         heard_by_truth += weights * heard_by_stems
     mirror = np.arange(width).reshape(-1, 2)[:, ::-1].reshape(-1)

@@ -105,13 +105,13 @@ class Learner:
 class Trainer:
     """Trains networks side by side on the same mixtures; resumes from ``folder/checkpoint.pt``.
 
-    A mixture is drawn, and freed of Spleeter's vocals, once for all networks.
+    A mixture is drawn, and freed of the fronts' vocals, once for all networks.
     """
 
     def __init__(
         self,
         kinds: Sequence[str],
-        front: SpleeterSeparator,
+        fronts: Sequence[SpleeterSeparator],
         folder: Path,
         schedule: Schedule,
         device: str,
@@ -121,7 +121,7 @@ class Trainer:
     ) -> None:
         """``start_from``: a folder of exported networks whose weights are the first, in place of random ones."""
         torch.manual_seed(seed)
-        self.front, self.folder, self.schedule, self.device = front, folder, schedule, device
+        self.fronts, self.folder, self.schedule, self.device = fronts, folder, schedule, device
         self.learners = [Learner(kind, device, start_from) for kind in kinds]
         self.step, self.elapsed_s = 0, 0.0
         self.history: list[dict[str, Any]] = []
@@ -187,10 +187,11 @@ class Trainer:
         mixture = references.sum(dim=1)
         batch, channels, samples = mixture.shape
         # excerpts stand side by side in one patch of the front, as many as fit: it costs the same as one
-        side = min(batch, max(1, self.front.chunk_samples // samples))
+        side = min(batch, max(1, SpleeterSeparator.chunk_samples // samples))
         patches = nn.functional.pad(mixture, (0, 0, 0, 0, 0, -batch % side)).reshape(-1, side, channels, samples)
         with torch.inference_mode():
-            vocals = self.front.vocals(patches.transpose(1, 2).flatten(2))
+            heard = patches.transpose(1, 2).flatten(2)
+            vocals = torch.stack([front.vocals(heard) for front in self.fronts]).mean(dim=0)
         vocals = vocals.reshape(-1, channels, side, samples).transpose(1, 2).flatten(0, 1)[:batch].clone()
         targets = references.clone()
         targets[:, STEMS.index("vocals")] -= vocals

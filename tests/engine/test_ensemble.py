@@ -47,22 +47,27 @@ def test_models_with_different_chunks_stay_aligned() -> None:
     np.testing.assert_allclose(np.concatenate([b.stems for b in blocks], axis=-1).sum(axis=0), song, atol=1e-6)
 
 
-def test_behind_a_front_the_others_hear_what_it_left_and_their_vocals_are_added_to_its() -> None:
+FRONTS = {
+    "one": FakeSeparator("spleeter", {"vocals": share(0.6)}, 50_000),
+    "other": FakeSeparator("spleeter", {"vocals": share(0.4)}, 70_000),
+}
+
+
+def test_behind_fronts_the_others_hear_what_they_left_and_their_vocals_are_added_to_the_mean_of_theirs() -> None:
     song = _song(200_000)
-    front = FakeSeparator("spleeter", {"vocals": share(0.5)}, 50_000)
     mixer = FixedShares({"vocals": {"demucs": 1.0}} | {stem: {"demucs": 1.0} for stem in STEMS[1:]})
-    blocks = list(Ensemble({"spleeter": front, "demucs": _model()}, mixer, "spleeter").separate([song]))
+    blocks = list(Ensemble({**FRONTS, "demucs": _model()}, mixer, tuple(FRONTS)).separate([song]))
     vocals, drums, *_ = np.concatenate([b.stems for b in blocks], axis=-1)
     np.testing.assert_allclose(vocals, song * (0.5 + 0.5 * 0.4), atol=1e-6)
     np.testing.assert_allclose(drums, song * 0.5 * 0.3, atol=1e-6)
 
 
-def test_the_front_can_be_listened_to_itself() -> None:
+@pytest.mark.parametrize(("front", "heard"), [("one", 0.6), ("other", 0.4)])
+def test_each_front_can_be_listened_to_itself(front: str, heard: float) -> None:
     song = _song(100_000)
-    front = FakeSeparator("spleeter", {"vocals": share(0.5)}, 50_000)
-    mixer = FixedShares({"vocals": {"demucs": 0.0, "spleeter": 1.0}})
-    blocks, *_ = Ensemble({"spleeter": front, "demucs": _model()}, mixer, "spleeter").separate([song], ("vocals",))
-    np.testing.assert_allclose(blocks.stems[0], song[:, : blocks.mixture.shape[1]] * 0.5, atol=1e-6)
+    mixer = FixedShares({"vocals": {"demucs": 0.0, front: 1.0}})
+    block, *_ = Ensemble({**FRONTS, "demucs": _model()}, mixer, tuple(FRONTS)).separate([song], ("vocals",))
+    np.testing.assert_allclose(block.stems[0], song[:, : block.mixture.shape[1]] * heard, atol=1e-6)
 
 
 def test_only_what_is_asked_for_is_estimated() -> None:

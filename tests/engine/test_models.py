@@ -383,7 +383,8 @@ def test_the_manifest_of_the_package() -> None:
     assert tuple(manifest.presets) == PRESETS
     lite, studio = manifest.presets.values()
     assert [(model.name, model.front) for model in lite.models] == [
-        ("spleeter", True),
+        ("spleeter-vocals", True),
+        ("spleeter-accompaniment", True),
         ("demucs", False),
         ("mdx", False),
         ("mdx-low", False),
@@ -423,7 +424,7 @@ def test_the_embedded_files_of_the_package_that_are_recorded_are_intact(tmp_path
         ("family: mdx", "family: mdx, n_fft: {all: true}", r"n_fft\.all .* must be int"),
         ("family: mdx", "family: mdx, n_fft: {bass: 4096}", r"must have the keys of files"),
         ("family: mdx", "family: mdx, up_to_hz: low", r"up_to_hz .* must be int"),
-        ("{all: model.onnx}", "{kazoo: model.onnx}", r"must name stems, or `all` alone"),
+        ("{all: model.onnx}", "{kazoo: model.onnx}", r"must name stems, or `all` or `accompaniment` alone"),
         ("{all: model.onnx}", "{all: other.onnx}", r"presets differ in model\.onnx, other\.onnx"),
         ("    models:", "    shares: {mdx: {bass: 1.5}}\n    models:", r"give bass more than 1 in all"),
         ("    models:", "    shares: {mdx: {bass: half}}\n    models:", r"must be numbers from 0 to 1"),

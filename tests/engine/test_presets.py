@@ -97,9 +97,9 @@ def test_a_model_of_lite_answers_up_to_where_the_manifest_says(tmp_path: Path) -
 
 def test_a_blend_that_a_preset_does_not_have_is_a_sentence(store: ModelStore) -> None:
     with pytest.raises(
-        ModelError, match="the preset studio has no blend 'spleeter', only stemmixer, average, demucs, mdx"
+        ModelError, match="the preset studio has no blend 'spleeter-vocals', only stemmixer, average, demucs, mdx"
     ):
-        load_ensemble(store.preset("studio"), store, blend="spleeter", device="cpu")
+        load_ensemble(store.preset("studio"), store, blend="spleeter-vocals", device="cpu")
 
 
 @pytest.mark.parametrize("blend", BLENDS)

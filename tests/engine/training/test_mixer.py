@@ -180,7 +180,10 @@ def test_the_linear_mixer_weighs_errors_against_the_energy_of_the_stem(tmp_path:
             total += float((error / energy).sum())
         return total
 
-    twice, weighed = linear.fit([songs[0], *songs]).weights, linear.fit(songs, worth=[2.0, 1.0]).weights
+    twice, weighed = (
+        linear.fit([songs[0], *songs]).weights,
+        linear.fit([replace(songs[0], worth=2 * songs[0].worth), songs[1]]).weights,
+    )
     np.testing.assert_allclose(weighed, twice, atol=1e-5)
     fitted = linear.fit(songs).weights
     assert np.abs(weighed - fitted).max() > 1e-3
@@ -216,3 +219,14 @@ def test_estimates_are_what_the_base_models_said_and_are_not_computed_twice(tmp_
     told.write_text(told.read_text().replace(f'"format": {FORMAT}', '"format": 1'))
     with pytest.raises(ModelError, match="another version"):
         read_estimates(tmp_path)
+
+
+def test_each_folder_of_estimates_counts_alike(tmp_path: Path) -> None:
+    ensemble = Ensemble(
+        {"demucs": FakeSeparator("demucs", {stem: share(0.25) for stem in STEMS})},
+        FixedShares({stem: {"demucs": 1.0} for stem in STEMS}),
+    )
+    silence = np.zeros((len(STEMS), 2, 1000), np.float32)
+    for folder, count in (("songs", 1), ("mixtures", 4)):
+        write_estimates(ensemble, [Example.summed(str(i), silence) for i in range(count)], tmp_path / folder)
+    assert [song.worth for song in read_estimates(tmp_path / "songs", tmp_path / "mixtures")] == [1, *[1 / 4] * 4]

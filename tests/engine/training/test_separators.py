@@ -11,7 +11,7 @@ import torch
 from spectacles_engine.messages import STEMS
 from spectacles_engine.separators.devices import Placement
 from spectacles_engine.separators.mdx import MdxSeparator
-from spectacles_engine.separators.spleeter import SpleeterSeparator, SpleeterUNet
+from spectacles_engine.separators.spleeter import PARTS, SpleeterSeparator, SpleeterUNet
 from spectacles_engine.training.augment import Collection, MixtureSource, batches
 from spectacles_engine.training.data import Recording
 from spectacles_engine.training.separators import Schedule, Trainer, move_average
@@ -20,9 +20,9 @@ SAMPLES = 44_100
 
 
 @pytest.fixture
-def front() -> SpleeterSeparator:
+def fronts() -> list[SpleeterSeparator]:
     torch.manual_seed(0)
-    return SpleeterSeparator(SpleeterUNet(), SpleeterUNet(), Placement("cpu", batch=1))
+    return [SpleeterSeparator(SpleeterUNet(), part, Placement("cpu", batch=1)) for part in PARTS]
 
 
 def _source() -> MixtureSource:
@@ -32,12 +32,12 @@ def _source() -> MixtureSource:
 
 
 def test_an_interrupted_training_goes_on_and_exports_what_the_engine_loads(
-    front: SpleeterSeparator, tmp_path: Path
+    fronts: list[SpleeterSeparator], tmp_path: Path
 ) -> None:
-    first = Trainer(["mdx", "mdx-low"], front, tmp_path, Schedule(steps=2), "cpu")
+    first = Trainer(["mdx", "mdx-low"], fronts, tmp_path, Schedule(steps=2), "cpu")
     first.run(batches(_source(), 1), [])
     assert first.step == 2
-    resumed = Trainer(["mdx", "mdx-low"], front, tmp_path, Schedule(steps=3), "cpu")
+    resumed = Trainer(["mdx", "mdx-low"], fronts, tmp_path, Schedule(steps=3), "cpu")
     assert resumed.step == 2
     for one, two in zip(first.learners[0].network.parameters(), resumed.learners[0].network.parameters(), strict=True):
         torch.testing.assert_close(one, two)
@@ -47,20 +47,20 @@ def test_an_interrupted_training_goes_on_and_exports_what_the_engine_loads(
     assert rows == [(step, network) for step in (1, 2, 3) for network in ("mdx", "mdx-low")]
     file, _ = resumed.export(tmp_path)
     assert MdxSeparator.load({"all": file}, None, "cpu").stems == STEMS
-    tuned = Trainer(["mdx"], front, tmp_path / "tuned", Schedule(steps=1), "cpu", start_from=tmp_path)
+    tuned = Trainer(["mdx"], fronts, tmp_path / "tuned", Schedule(steps=1), "cpu", start_from=tmp_path)
     average, network = resumed.learners[0].average, tuned.learners[0].network
     for one, two in zip(average.parameters(), network.parameters(), strict=True):
         torch.testing.assert_close(one, two)
 
 
 def test_a_network_learns_the_same_beside_another_and_is_measured_on_the_way(
-    front: SpleeterSeparator, tmp_path: Path
+    fronts: list[SpleeterSeparator], tmp_path: Path
 ) -> None:
     """Noise in all stems alike: a quarter of the mixture each is the best answer, 1.25 dB."""
     excerpt = torch.from_numpy(_source().draw().references)
     losses = []
     for kinds in (["mdx-low"], ["mdx-low", "mdx"]):
-        trainer = Trainer(kinds, front, tmp_path / kinds[-1], Schedule(steps=2, validations=2), "cpu")
+        trainer = Trainer(kinds, fronts, tmp_path / kinds[-1], Schedule(steps=2, validations=2), "cpu")
         trainer.run(batches(_source(), 2), [excerpt])
         losses.append([row["loss"] for row in trainer.history if row["network"] == "mdx-low" and "loss" in row])
         measured = [row for row in trainer.history if "loss" not in row]
