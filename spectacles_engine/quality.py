@@ -1,19 +1,20 @@
 """How good are the stems of a song that nobody has the reference of? An estimate, with a range, that says so.
 
 No SDR can be measured without a reference. What can be measured is how far the base models, which fail in different
-ways, agree; and that predicts it. ``Meter`` gathers, second by second, the inner products of everything that was said
-about a stem; all features come from them:
+ways, agree; and that predicts it. ``Meter`` gathers, second by second, the inner products of everything that was said;
+all features come from them:
 
 * agreement: energy of the stem against the energy of what the models differ in (dB), a Σ over the song
 * share: energy of the stem against that of the mixture (dB)
-* residual: energy of mixture − Σ stems against the mixture (dB), before it is handed back
 * gain: the one with which the stem is found in the mixture by least squares (dB); it is 0 where the other stems have
   nothing in common with it, above where some of it was left to them, below where it took of theirs
-* likeness: the cosine between the stem and the mixture (0–1)
+* contested: what one model calls this stem and another one calls another stem, against the energy of the stem (dB)
 
-A ridge regression per stem turns them into a song's uSDR (10 log₁₀ Σ reference² / Σ error²); the 80 % range holds the
-middle four fifths of its errors on songs that it was not fitted to. ``training/calibration.py`` has the method, the
-model card its error.
+None of them depends on which other stems were asked for.
+
+A ridge regression per stem turns them, and their products in pairs, into a song's uSDR (10 log₁₀ Σ reference² / Σ
+error²); the 80 % range holds the middle four fifths of its errors on songs that it was not fitted to.
+``training/calibration.py`` has the method, the model card its error.
 """
 
 from __future__ import annotations
@@ -21,7 +22,11 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, reduce
+from itertools import combinations, combinations_with_replacement
+from operator import mul
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +35,13 @@ from spectacles_engine.ensemble import Block
 from spectacles_engine.errors import ModelError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS, QualityNote, StemQuality, WeakSpot
 
-FEATURES = ("agreement_db", "share_db", "residual_db", "gain_db", "likeness")
-FITTED = ("intercept", "least_db", "most_db", "low_db", "high_db")
+FEATURES = ("agreement_db", "share_db", "gain_db", "contested_db")
+TERMS = {
+    " * ".join(factors): factors
+    for factors in [*combinations(FEATURES, 1), *combinations_with_replacement(FEATURES, 2)]
+}
+"""What is weighted: the features, and all products of two of them; name → factors."""
+FITTED = {"intercept", "weights", "seen", "seen_db", "low_db", "high_db"}
 SILENT_DB = -50.0
 """A stem this far below the mixture, or 10 dB more below full scale, is called silent."""
 GRADES = ((5.0, "good"), (2.0, "fair"), (-np.inf, "poor"))
@@ -41,6 +51,7 @@ WEAK_WINDOW_S = 8
 WEAK_SPOTS = 3
 
 Floats = NDArray[np.float64]
+T = TypeVar("T", float, Floats)
 
 
 def usdr(reference: NDArray[np.float32], estimate: NDArray[np.float32]) -> float:
@@ -58,6 +69,18 @@ def ratio_db(energy: float, against: float) -> float:
     return float(np.clip(10 * np.log10((energy + 1e-12) / (against + 1e-12)), -100.0, 100.0))
 
 
+def terms(features: Mapping[str, T]) -> dict[str, T]:
+    """The value of each of ``TERMS``, of one song or of many."""
+    return {name: reduce(mul, [features[factor] for factor in factors]) for name, factors in TERMS.items()}
+
+
+def estimated_db(fitted: Mapping[str, Any], features: Mapping[str, float]) -> float:
+    """What is ``fitted`` to a stem says of a song, see ``Calibration``: its uSDR in dB."""
+    held = {name: float(np.clip(features[name], *fitted["seen"][name])) for name in FEATURES}
+    said = fitted["intercept"] + sum(fitted["weights"][name] * value for name, value in terms(held).items())
+    return float(np.clip(said, *fitted["seen_db"]))
+
+
 @dataclass
 class Meter:
     """Listens to a separation block by block (one second each), and keeps a few numbers of each.
@@ -67,56 +90,70 @@ class Meter:
 
     names: Sequence[tuple[str, str]]
     stems: Sequence[str]
-    _products: dict[str, list[Floats]] = field(default_factory=dict)
-    _in_mixture: dict[str, list[float]] = field(default_factory=dict)
-    _mixture: list[float] = field(default_factory=list)
-    _residual: list[float] = field(default_factory=list)
-    _left_over: list[float] = field(default_factory=list)
+    _products: list[Floats] = field(default_factory=list)
+    _residual: float = 0.0
     _samples: int = 0
 
     def add(self, block: Block) -> None:
         """Takes in one block."""
         self._samples += block.mixture.shape[1]
-        self._mixture.append(energy(block.mixture))
-        self._residual.append(energy(block.mixture - block.stems.sum(axis=0)))
-        self._left_over.append(energy(block.mixture - block.mixed.sum(axis=0)))
-        for stem, output in zip(self.stems, block.mixed, strict=True):
-            estimates = [block.estimates[i] for i, (owner, _) in enumerate(self.names) if owner == stem]
-            # in double precision: models that agree differ by far less than they say
-            rows = np.stack([*estimates, output]).reshape(len(estimates) + 1, -1).astype(np.float64)
-            self._products.setdefault(stem, []).append(rows @ rows.T)
-            self._in_mixture.setdefault(stem, []).append(float(rows[-1] @ block.mixture.reshape(-1)))
+        self._residual += energy(block.mixture - block.stems.sum(axis=0))
+        # in double precision: models that agree differ by far less than they say
+        heard = np.concatenate([block.mixture[None], block.estimates, block.mixed], dtype=np.float64)
+        rows = heard.reshape(len(heard), -1)
+        self._products.append(rows @ rows.T)
+
+    @cached_property
+    def _whole(self) -> Floats:
+        """Inner products over the whole song, once all of it was taken in: of the mixture, the estimates, the stems."""
+        whole: Floats = np.sum(self._products, axis=0)
+        return whole
+
+    def _row(self, stem: str) -> int:
+        return 1 + len(self.names) + list(self.stems).index(stem)
 
     @property
     def residual_db(self) -> float | None:
         """Energy of mixture − Σ stems against the mixture; None unless all four stems were separated."""
-        if len(self.stems) < len(STEMS) or not self._mixture:
+        if len(self.stems) < len(STEMS) or not self._products:
             return None
-        return round(ratio_db(sum(self._residual), sum(self._mixture)), 1)
+        return round(ratio_db(self._residual, self._whole[0, 0]), 1)
 
     def is_silent(self, stem: str) -> bool:
         """Whether there is next to nothing in a stem."""
-        heard = float(np.sum(self._products[stem], axis=0)[-1, -1])
-        loudness_db = ratio_db(heard, 2.0 * self._samples)
-        return loudness_db < SILENT_DB - 10 or ratio_db(heard, sum(self._mixture)) < SILENT_DB
+        heard, mixture = self._whole[self._row(stem), self._row(stem)], self._whole[0, 0]
+        return ratio_db(heard, 2.0 * self._samples) < SILENT_DB - 10 or ratio_db(heard, mixture) < SILENT_DB
 
     def features(self, stem: str) -> dict[str, float]:
         """The features of a whole song, named as in ``FEATURES``."""
-        products, mixture = np.sum(self._products[stem], axis=0), sum(self._mixture)
-        heard, in_mixture = float(products[-1, -1]), max(sum(self._in_mixture[stem]), 0.0)
+        row = self._row(stem)
+        heard, in_mixture, mixture = self._whole[row, row], max(self._whole[row, 0], 0.0), self._whole[0, 0]
         return {
-            "agreement_db": min(_agreement_db(products), 60.0),
+            "agreement_db": min(_agreement_db(self._said(stem, self._whole)), 60.0),
             "share_db": ratio_db(heard, mixture),
-            "residual_db": max(ratio_db(sum(self._left_over), mixture), -60.0),
             "gain_db": float(np.clip(2 * ratio_db(in_mixture, heard), -20.0, 10.0)),
-            "likeness": in_mixture / (np.sqrt(heard * mixture) + 1e-12),
+            "contested_db": max(ratio_db(self._contested(stem), heard), -60.0),
         }
+
+    def _said(self, stem: str, products: Floats) -> Floats:
+        """Of inner products those of a stem's estimates, and last of what came of them."""
+        rows = [1 + i for i, (owner, _) in enumerate(self.names) if owner == stem] + [self._row(stem)]
+        return products[..., rows, :][..., rows]
+
+    def _contested(self, stem: str) -> float:
+        """For each other stem the mean, over all pairs of models, of what they have in common; summed up."""
+        common: dict[str, list[float]] = {}
+        for i, (owner, model) in enumerate(self.names):
+            for k, (other, another) in enumerate(self.names):
+                if owner == stem != other and model != another:
+                    common.setdefault(other, []).append(max(self._whole[1 + i, 1 + k], 0.0))
+        return float(sum(np.mean(energies) for energies in common.values()))
 
     def weak_spots(self, stem: str) -> list[WeakSpot]:
         """Passages in which the models agree far less than in the rest of the song."""
-        if len(self._products[stem]) < 2 * WEAK_WINDOW_S or len(self._products[stem][0]) < 3:
+        products = self._said(stem, np.array(self._products))
+        if len(products) < 2 * WEAK_WINDOW_S or len(products[0]) < 3:
             return []
-        products = np.array(self._products[stem])
         window = np.ones(WEAK_WINDOW_S)
         smooth = np.apply_along_axis(lambda x: np.convolve(x, window, "same"), 0, products)
         heard = smooth[:, -1, -1] > products[:, -1, -1].mean() * WEAK_WINDOW_S * 0.05
@@ -130,23 +167,23 @@ class Meter:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Per stem: the weights of a ridge regression on ``FEATURES`` and the errors that bound the 80 % range.
+    """Per stem: the weights of a ridge regression on ``TERMS`` and the errors that bound the 80 % range.
 
-    ``stems``: stem → {"weights": {feature: weight}} and the numbers ``FITTED``: the estimate is held within what was
-    seen, ``least_db`` to ``most_db``, and ``low_db`` and ``high_db`` are added to it. A stem that the estimator cannot
-    judge better than the constant guess is absent.
+    ``stems``: stem → what is ``FITTED``: ``intercept`` and ``weights`` (term → weight); between which values features
+    were ``seen`` (feature → low, high) and uSDRs (``seen_db``), within which both are held; ``low_db`` and ``high_db``,
+    which are added to the estimate. A stem that the estimator cannot judge better than the constant guess is absent.
     """
 
-    stems: Mapping[str, Mapping[str, object]]
+    stems: Mapping[str, Mapping[str, Any]]
 
     @classmethod
     def load(cls, path: Path) -> Calibration:
         """Reads what ``training`` wrote; raises ModelError where it is none of ours."""
         try:
             read = json.loads(path.read_text(encoding="utf-8"))
-            if tuple(read["features"]) != FEATURES:
-                raise ValueError("made for other features")
-            if not all({"weights", *FITTED} <= fitted.keys() for fitted in read["stems"].values()):
+            if read["terms"] != list(TERMS):
+                raise ValueError("made for other terms")
+            if not all(fitted.keys() >= FITTED for fitted in read["stems"].values()):
                 raise ValueError("made by another version")
             return cls(read["stems"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -157,11 +194,8 @@ class Calibration:
         fitted = self.stems.get(stem)
         if fitted is None:
             return StemQuality("unknown")
-        weights: Mapping[str, float] = fitted["weights"]  # type: ignore[assignment]
-        intercept, least_db, most_db, low_db, high_db = (float(fitted[key]) for key in FITTED)  # type: ignore[arg-type]
-        estimated_db = intercept + sum(weights[name] * features[name] for name in FEATURES)
-        estimated_db = min(max(estimated_db, least_db), most_db)
-        return _graded(estimated_db, estimated_db + low_db, estimated_db + high_db)
+        middle_db = estimated_db(fitted, features)
+        return _graded(middle_db, middle_db + fitted["low_db"], middle_db + fitted["high_db"])
 
 
 def note(meter: Meter, calibration: Calibration | None, stems: Collection[str] = STEMS) -> QualityNote:

@@ -1,11 +1,12 @@
 """Fits the estimator behind the quality note: features of ``quality.Meter`` → uSDR of the song, and a range around it.
 
-Method: ridge regression on standardised features, one a stem. Its errors are measured on examples that it was not
-fitted to, nor to any other in which the same song or loose recording can be heard in that stem: random mixtures share
-their material, and a new song shares none. The range reaches from the error that a tenth lie below to the one that a
-tenth lie above, each rounded outwards to an observed error (the jackknife of conformal prediction, Barber et al. 2021).
-Where the mean absolute error does not beat that of the constant guess (the average example), nothing is said of the
-stem. ``coverage`` measures what the range is worth on other songs.
+Method: ridge regression on standardised terms, one a stem. Whole songs count for more than the many random mixtures
+(``StoredEstimates.worth``): of these the note would learn to be too kind to songs, whose stems belong together. Its
+errors are measured on examples that it was not fitted to, nor to any other in which the same song or loose recording
+can be heard in that stem: random mixtures share their material, and a new song shares none. The range reaches from the
+error that a tenth lie below to the one that a tenth lie above, each rounded outwards to an observed error (the
+jackknife of conformal prediction, Barber et al. 2021). Where the mean absolute error does not beat that of the constant
+guess (the average example), nothing is said of the stem. ``coverage`` measures what the range is worth on other songs.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tqdm import tqdm
 from spectacles_engine.ensemble import BLOCK_SAMPLES, Block, Ensemble, blend
 from spectacles_engine.messages import STEMS
 from spectacles_engine.mixers import Mixer, Names
-from spectacles_engine.quality import FEATURES, Calibration, Meter
+from spectacles_engine.quality import FEATURES, TERMS, Calibration, Meter, estimated_db, terms
 from spectacles_engine.training.augment import Sources
 from spectacles_engine.training.estimates import Example, StoredEstimates
 from spectacles_engine.training.scoring import USDR, SongScores
@@ -38,11 +39,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Observation:
-    """A stem of a song: the features of its ``Meter``, its true uSDR, and what can be heard in it."""
+    """A stem of a song: the features of its ``Meter``, its true uSDR, what is heard in it, and how much it counts."""
 
     features: Mapping[str, float]
     usdr_db: float
     sources: frozenset[str] = frozenset()
+    worth: float = 1.0
 
 
 Observations = dict[str, list[Observation]]
@@ -53,13 +55,14 @@ Observations = dict[str, list[Observation]]
 class Separation:
     """A song that is being separated: its estimates' names, its references (stem, 2, samples), and its blocks.
 
-    ``sources``: see ``Example``.
+    ``sources``: see ``Example``; ``worth``: see ``StoredEstimates``.
     """
 
     names: Names
     references: NDArray[np.floating[Any]]
     blocks: Iterable[Block]
     sources: Sources
+    worth: float = 1.0
 
 
 def observe(separations: Iterable[Separation]) -> Observations:
@@ -75,7 +78,7 @@ def observe(separations: Iterable[Separation]) -> Observations:
             start = end
         for stem, true_db in scores.rows(USDR)["stems"].items():
             heard = frozenset(separation.sources.get(stem, ()))
-            found[stem].append(Observation(meter.features(stem), true_db, heard))
+            found[stem].append(Observation(meter.features(stem), true_db, heard, separation.worth))
     return found
 
 
@@ -92,7 +95,8 @@ def blended(mixer: Mixer, songs: Sequence[StoredEstimates]) -> Iterator[Separati
             np.concatenate([song.mixture[None, :, second], song.estimates[..., second]]).astype(np.float32)
             for second in _seconds(song.mixture.shape[-1])
         )
-        yield Separation(mixer.names(STEMS), song.references, blend(heard, song.names, mixer), song.sources)
+        blocks = blend(heard, song.names, mixer)
+        yield Separation(mixer.names(STEMS), song.references, blocks, song.sources, song.worth)
 
 
 def coverage(observations: Observations, calibration: Calibration) -> dict[str, dict[str, float]]:
@@ -104,7 +108,7 @@ def coverage(observations: Observations, calibration: Calibration) -> dict[str, 
         kept = [(low, guess, high, true_db) for low, guess, high, true_db in known if None not in (low, guess, high)]
         if kept:
             low, guess, high, truth = np.array(kept, dtype=float).T
-            constant = float(calibration.stems[stem]["constant_db"])  # type: ignore[arg-type]
+            constant = float(calibration.stems[stem]["constant_db"])
             found[stem] = {
                 "songs": len(kept),
                 "covered": float(np.mean((low <= truth) & (truth <= high))),
@@ -132,64 +136,70 @@ def fit(observations: Observations, out: Path) -> dict[str, Fitted]:
     fits = {stem: _fit_stem(rows) for stem, rows in observations.items() if len(rows) > 2 * len(FEATURES)}
     fitted = {stem: result for stem, result in fits.items() if result}
     useful = {stem: result.stored for stem, result in fitted.items() if result.useful}
-    out.write_text(json.dumps({"features": FEATURES, "stems": useful}, indent=1) + "\n")
+    out.write_text(json.dumps({"terms": list(TERMS), "stems": useful}, indent=1) + "\n")
     return fitted
 
 
 def _fit_stem(rows: list[Observation]) -> Fitted | None:
     """None where all are of one song, or nearly: nobody knows then what is said of another one is worth."""
-    features = np.array([[row.features[name] for name in FEATURES] for row in rows])
-    truth = np.array([row.usdr_db for row in rows])
-    # each is guessed from the strangers to it; one that has too few tells nothing of the errors
-    strangers = {
-        i: [k for k, one in enumerate(rows) if k != i and not one.sources & rows[i].sources] for i in range(len(rows))
-    }
-    strangers = {i: rest for i, rest in strangers.items() if len(rest) > len(FEATURES)}
-    if not strangers:
+    guesses, constants, known = [], [], []
+    for i, row in enumerate(rows):
+        # each is guessed from the strangers to it; one that has too few tells nothing of the errors
+        strangers = [one for k, one in enumerate(rows) if k != i and not one.sources & row.sources]
+        if len(strangers) > len(FEATURES):
+            guesses.append(estimated_db(_line(strangers), row.features))
+            constants.append(np.mean([one.usdr_db for one in strangers]))
+            known.append(row.usdr_db)
+    if not known:
         return None
-    known = truth[list(strangers)]
-    guesses = np.array(
-        [
-            np.clip(_predict(_ridge(features[rest], truth[rest]), features[i]), *_seen(truth[rest]))
-            for i, rest in strangers.items()
-        ]
-    )
-    constants = np.array([truth[rest].mean() for rest in strangers.values()])
-    errors = known - guesses
-    intercept, weights = _ridge(features, truth)
-    least_db, most_db = _seen(truth)
+    errors = np.array(known) - guesses
     stored = {
-        "intercept": round(float(intercept), 4),
-        "weights": {name: round(float(w), 5) for name, w in zip(FEATURES, weights, strict=True)},
-        "least_db": round(least_db, 2),
-        "most_db": round(most_db, 2),
+        **_line(rows),
         "low_db": round(float(np.quantile(errors, RANGE[0], method="lower")), 2),
         "high_db": round(float(np.quantile(errors, RANGE[1], method="higher")), 2),
         "songs": len(rows),
-        "constant_db": round(float(truth.mean()), 2),
+        "constant_db": round(float(np.mean([row.usdr_db for row in rows])), 2),
         "mae_db": round(float(np.abs(errors).mean()), 2),
-        "mae_of_constant_db": round(float(np.abs(known - constants).mean()), 2),
+        "mae_of_constant_db": round(float(np.abs(np.array(known) - constants).mean()), 2),
     }
-    return Fitted(stored, list(zip(guesses.tolist(), known.tolist(), strict=True)))
+    return Fitted(stored, list(zip(guesses, known, strict=True)))
 
 
-def _seen(truth: Floats) -> tuple[float, float]:
-    """Between what all but a few uSDRs lie: what a straight line says of a song beyond them is worth nothing."""
-    least_db, most_db = np.quantile(truth, (0.02, 0.98))
-    return float(least_db), float(most_db)
+def _line(rows: Sequence[Observation]) -> dict[str, Any]:
+    """What ``quality.estimated_db`` wants."""
+    truth, worth = (np.array([getattr(row, key) for row in rows]) for key in ("usdr_db", "worth"))
+    columns = {name: np.array([row.features[name] for row in rows]) for name in FEATURES}
+    seen = {name: _seen(column) for name, column in columns.items()}
+    held = {name: np.clip(column, *seen[name]) for name, column in columns.items()}
+    intercept, weights = _ridge(np.stack(list(terms(held).values()), axis=1), truth, worth)
+    return {
+        "intercept": _short(intercept),
+        "weights": dict(zip(TERMS, map(_short, weights), strict=True)),
+        "seen": seen,
+        "seen_db": _seen(truth),
+    }
 
 
-def _ridge(features: Floats, truth: Floats) -> tuple[float, Floats]:
-    """Intercept and weights, for features as they are."""
-    middle, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
-    standard = (features - middle) / scale
-    weights = np.linalg.solve(standard.T @ standard + RIDGE * np.eye(len(middle)), standard.T @ (truth - truth.mean()))
-    return float(truth.mean() - (weights / scale) @ middle), weights / scale
+def _seen(values: Floats) -> tuple[float, float]:
+    """Between what all but a few lie: what a curve says of a song beyond them is worth nothing."""
+    low, high = np.quantile(values, (0.02, 0.98))
+    return _short(low), _short(high)
 
 
-def _predict(model: tuple[float, Floats], features: Floats) -> Floats:
-    intercept, weights = model
-    return np.asarray(intercept + features @ weights)
+def _short(number: float) -> float:
+    """Six digits, as they are stored."""
+    return float(f"{number:.6g}")
+
+
+def _ridge(values: Floats, truth: Floats, worth: Floats) -> tuple[float, Floats]:
+    """Intercept and weights, for values as they are."""
+    share = worth / worth.sum()
+    middle, mean = share @ values, float(share @ truth)
+    scale = np.sqrt(share @ np.square(values - middle)) + 1e-6
+    standard = (values - middle) / scale
+    weighted = share * len(share) * standard.T
+    weights = np.linalg.solve(weighted @ standard + RIDGE * np.eye(len(middle)), weighted @ (truth - mean))
+    return float(mean - (weights / scale) @ middle), weights / scale
 
 
 def _seconds(samples: int) -> Iterator[slice]:

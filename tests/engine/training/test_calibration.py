@@ -96,6 +96,24 @@ def test_errors_are_those_on_songs_that_share_nothing_with_what_was_fitted(tmp_p
     assert "other" not in fitted
 
 
+def test_whole_songs_count_for_more_than_many_mixtures(tmp_path: Path) -> None:
+    """With the same features, songs are 3 dB worse than mixtures: the note is meant for songs."""
+    random, rows = np.random.default_rng(0), []
+    for number in range(220):
+        is_song = number < 20
+        truth = random.uniform(0, 10)
+        seen = {**dict.fromkeys(FEATURES, 0.0), "agreement_db": truth}
+        worth = 1 / 20 if is_song else 1 / 2000
+        rows.append(Observation(seen, truth - 3 * is_song, frozenset({str(number)}), worth))
+    alike = [Observation(row.features, row.usdr_db, row.sources) for row in rows]
+    biases = []
+    for given in (rows, alike):
+        points = fit({"bass": given}, tmp_path / "quality.json")["bass"].points[:20]
+        biases.append(np.mean([guess - truth for guess, truth in points]))
+    assert 0 < biases[0] < 1
+    assert biases[1] > 2.5
+
+
 def test_stored_estimates_are_observed_as_the_separation_is(tmp_path: Path) -> None:
     ensemble, example = _noisy(0.4, seed=3)
     write_estimates(ensemble, [example], tmp_path)
