@@ -106,9 +106,11 @@ def split(blocks: Iterable[Array], grid: ChunkGrid) -> Iterator[Chunk]:
     held, begin = np.zeros(0, np.float32), 0  # `begin`: where in `held` the next chunk begins
     for block in rebatch(_with_margins(blocks, margin), hop):
         held = np.concatenate([held, block], axis=-1) if held.size else block
+        del block  # what a waiting generator has a name for, it keeps
         if held.shape[-1] - begin > size:
-            yield Chunk(held[..., begin : begin + size], margin, grid.usable_samples)
-            held, begin = held[..., begin:], hop
+            ready = [Chunk(held[..., begin : begin + size], margin, grid.usable_samples)]
+            held, begin = held[..., begin:].copy(), hop
+            yield ready.pop()
     if held.size:
         new = held.shape[-1] - begin
         back = min(size - new, begin)
@@ -125,8 +127,10 @@ def overlap_add(chunks: Iterable[Chunk], grid: ChunkGrid) -> Iterator[Array]:
         if tail_weight.size:
             faded[..., : tail.shape[-1]] += tail
             weight[: tail_weight.size] += tail_weight
-        yield faded[..., :hop] / weight[:hop]
-        tail, tail_weight = faded[..., hop:], weight[hop:]
+        final = faded[..., :hop] / weight[:hop]
+        tail, tail_weight = faded[..., hop:].copy(), weight[hop:]
+        del chunk, faded
+        yield final
     if tail_weight.size:
         yield tail / tail_weight
 
@@ -171,7 +175,10 @@ def shared(blocks: Iterable[Array], readers: int = 2) -> tuple[Iterator[Array], 
 def _transformed(chunks: Iterator[Chunk], transform: Callable[[Array], Array], batch: int) -> Iterator[Chunk]:
     while group := list(islice(chunks, batch)):
         answers = transform(np.stack([chunk.samples for chunk in group]))
-        yield from (replace(chunk, samples=answer) for chunk, answer in zip(group, answers, strict=True))
+        done = deque(replace(chunk, samples=answer) for chunk, answer in zip(group, answers, strict=True))
+        del group, answers
+        while done:
+            yield done.popleft()
 
 
 def _with_margins(blocks: Iterable[Array], margin: int) -> Iterator[Array]:

@@ -147,14 +147,14 @@ def _fit_stem(rows: list[Observation]) -> Fitted | None:
         # each is guessed from the strangers to it; one that has too few tells nothing of the errors
         strangers = [one for k, one in enumerate(rows) if k != i and not one.sources & row.sources]
         if len(strangers) > len(FEATURES):
-            guesses.append(estimated_db(_line(strangers), row.features))
+            guesses.append(estimated_db(_curve(strangers), row.features))
             constants.append(np.mean([one.usdr_db for one in strangers]))
             known.append(row.usdr_db)
     if not known:
         return None
     errors = np.array(known) - guesses
     stored = {
-        **_line(rows),
+        **_curve(rows),
         "low_db": round(float(np.quantile(errors, RANGE[0], method="lower")), 2),
         "high_db": round(float(np.quantile(errors, RANGE[1], method="higher")), 2),
         "songs": len(rows),
@@ -165,7 +165,7 @@ def _fit_stem(rows: list[Observation]) -> Fitted | None:
     return Fitted(stored, list(zip(guesses, known, strict=True)))
 
 
-def _line(rows: Sequence[Observation]) -> dict[str, Any]:
+def _curve(rows: Sequence[Observation]) -> dict[str, Any]:
     """What ``quality.estimated_db`` wants."""
     truth, worth = (np.array([getattr(row, key) for row in rows]) for key in ("usdr_db", "worth"))
     columns = {name: np.array([row.features[name] for row in rows]) for name in FEATURES}

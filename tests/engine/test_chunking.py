@@ -211,3 +211,17 @@ def test_a_shared_stream_is_read_at_each_ones_pace_and_kept_no_longer_than_neede
     assert sum(reference() is not None for reference in made) <= 5
     assert [block[0] for block in second] == list(range(97, 200))
     assert [block[0] for block in first] == list(range(100, 200))
+
+
+def test_a_stream_that_waits_keeps_no_chunk_that_is_done() -> None:
+    answers: list[weakref.ref[Array]] = []
+
+    def transform(chunks: Array) -> Array:
+        answer = chunks * 2
+        answers.append(weakref.ref(answer))
+        return answer
+
+    stream = in_chunks((np.ones((2, 300), np.float32) for _ in range(20)), transform, chunk_samples=1000, overlap=0.1)
+    for done in range(1, 4):
+        next(stream)
+        assert [answer() for answer in answers] == [None] * done
