@@ -104,13 +104,18 @@ class Meter:
         self._products.append(rows @ rows.T)
 
     @cached_property
+    def _by_block(self) -> Floats:
+        """Inner products in each block, once all were taken in: of the mixture, the estimates, the stems."""
+        return np.array(self._products)
+
+    @cached_property
     def _whole(self) -> Floats:
-        """Inner products over the whole song, once all of it was taken in: of the mixture, the estimates, the stems."""
-        whole: Floats = np.sum(self._products, axis=0)
+        """The same over the whole song."""
+        whole: Floats = self._by_block.sum(axis=0)
         return whole
 
     def _row(self, stem: str) -> int:
-        return 1 + len(self.names) + list(self.stems).index(stem)
+        return 1 + len(self.names) + self.stems.index(stem)
 
     @property
     def residual_db(self) -> float | None:
@@ -151,7 +156,7 @@ class Meter:
 
     def weak_spots(self, stem: str) -> list[WeakSpot]:
         """Passages in which the models agree far less than in the rest of the song."""
-        products = self._said(stem, np.array(self._products))
+        products = self._said(stem, self._by_block)
         if len(products) < 2 * WEAK_WINDOW_S or len(products[0]) < 3:
             return []
         window = np.ones(WEAK_WINDOW_S)

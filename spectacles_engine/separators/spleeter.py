@@ -13,8 +13,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, pad
 
@@ -90,7 +90,7 @@ class SpleeterSeparator:
         """Reads ``{part: file}``, one of the networks that ``save_networks`` wrote; raises ModelError."""
         ((part, path),) = files.items()
         try:
-            network = _load_network(load_file(path), part)
+            network = _load_network(path, part)
         except (SafetensorError, OSError, RuntimeError, KeyError) as error:
             raise ModelError(f"{path.name} could not be read as Spleeter's network for {part}") from error
         return cls(network, part, Placement.on(device))
@@ -141,10 +141,12 @@ def _level(mixture: Tensor) -> Tensor:
     return (mixture.square().mean(dim=1).sum(dim=1) / sounding).sqrt().clamp(min=1e-6)
 
 
-def _load_network(stored: Mapping[str, Tensor], part: str) -> SpleeterUNet:
-    network = SpleeterUNet()
-    weights = {
-        name: stored[f"{part}.{name}"].float() * stored.get(f"{part}.{name}{_SCALE}", 1) for name in network.weights()
-    }
+def _load_network(path: Path, part: str) -> SpleeterUNet:
+    """Reads no more of the file than what belongs to this network."""
+    network, prefix = SpleeterUNet(), f"{part}."
+    with safe_open(path, framework="pt") as file:
+        own = [key for key in file.keys() if key.startswith(prefix)]  # noqa: SIM118
+        stored = {key.removeprefix(prefix): file.get_tensor(key) for key in own}
+    weights = {name: stored[name].float() * stored.get(f"{name}{_SCALE}", 1) for name in network.weights()}
     network.load_state_dict(network.state_dict() | weights)
     return network

@@ -153,5 +153,6 @@ def _read(path: Path, worth: float) -> StoredEstimates:
         np.load(path.parent / f"{name}.npy", mmap_mode="r") for name in ("references", "mixture", "estimates")
     )
     names = tuple((stem, model) for stem, model in told["names"])
-    told_of = told["sources"], told["up_to_hz"]
-    return StoredEstimates(path.parent.name, references, mixture, estimates, names, *told_of, worth)
+    return StoredEstimates(
+        path.parent.name, references, mixture, estimates, names, told["sources"], told["up_to_hz"], worth
+    )
