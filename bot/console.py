@@ -54,7 +54,7 @@ def print_result(result: SeparationResult) -> None:
     print(f"{printable(result.song)} ({clock(result.seconds)}, {clock(result.elapsed_s)} of work)")
     for file in result.files.values():
         print(f"  {printable(file.path)}")
-    for line in (quality_note(result.note), *(f"Note: {warning}." for warning in result.warnings)):
+    for line in (quality_note(result.note.of(result.files)), *(f"Note: {warning}." for warning in result.warnings)):
         if line:
             print(f"  {line}")
 
@@ -67,7 +67,7 @@ def print_demo(result: SeparationResult, true_db: Mapping[str, float], mixture_d
         for stem, file in result.files.items()
     ]
     print_table(("uSDR in dB", "estimated (80 % range)", "true", "mixture as the estimate"), rows)
-    print(f"\n{quality_note(result.note)}")
+    print(f"\n{quality_note(result.note.of(result.files))}")
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -143,7 +143,8 @@ class StoredResult:
 
     def stems_of(self, name: str) -> list[Path]:
         """The stored files whose sum is a stem or a mix."""
-        return [self.stem(stem) for stem in MIXES.get(name, (name,))]
+        summed = [stem for stem in STEMS if stem != MIXES[name]] if name in MIXES else [name]
+        return [self.stem(stem) for stem in summed]
 
 
 @dataclass(frozen=True)

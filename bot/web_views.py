@@ -8,7 +8,7 @@ from typing import Any
 from bot.jobs import Standing, State, StoredResult
 from bot.replies import as_sentence, quality_note
 from bot.translation import translated
-from spectacles_engine.messages import SAMPLE_RATE_HZ
+from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.playback import SEGMENT_SAMPLES
 
 _STATES = {State.PREPARING: "queued", State.DELIVERING: "running"}
@@ -24,7 +24,7 @@ def job_view(standing: Standing, done: StoredResult | None, language: str) -> di
         "state": _STATES.get(job.state, str(job.state)),
         "position": standing.position,
         "progress": 1.0 if job.state in (State.DELIVERING, State.DONE) else round(standing.share, 3),
-        "note": quality_note(done.note, language) if done else None,
+        "note": quality_note(done.note.of(wish.names), language) if done else None,
         "stems": {name: f"{url}/stems/{name}" for name in wish.names} if done else {},
         "error": job.error and translated(as_sentence(job.error), language),
         "eta_s": None if standing.eta_s is None else round(standing.eta_s),
@@ -45,7 +45,8 @@ def playback_view(result: StoredResult) -> dict[str, int]:
 
 
 def _quality(result: StoredResult) -> dict[str, Any]:
+    about = result.note.of(STEMS)
     return {
-        "stems": {name: asdict(quality) for name, quality in result.note.stems.items()},
-        "weak_spots": [asdict(spot) for spot in result.note.weak_spots],
+        "stems": {name: asdict(quality) for name, quality in about.stems.items()},
+        "weak_spots": [asdict(spot) for spot in about.weak_spots],
     }

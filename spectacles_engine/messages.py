@@ -6,7 +6,7 @@ The command line prints them as JSON, the process boundary pickles them, the bot
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,8 @@ from spectacles_engine.errors import SpecTaclesError
 STEMS = ("vocals", "drums", "bass", "other")
 """The four stems, in the order of every array's stem axis."""
 
-MIXES = {
-    ("karaoke" if left_out == "vocals" else f"no-{left_out}"): tuple(s for s in STEMS if s != left_out)
-    for left_out in STEMS
-}
-"""Name of a mix → the stems that are summed in it: all but one."""
+MIXES = {("karaoke" if stem == "vocals" else f"no-{stem}"): stem for stem in STEMS}
+"""Name of a mix, which is the sum of all stems but one → the one that is left out."""
 
 
 def stems_meant(named: Collection[str], mix: str | None) -> tuple[str, ...]:
@@ -30,6 +27,9 @@ def stems_meant(named: Collection[str], mix: str | None) -> tuple[str, ...]:
 FORMATS = ("wav", "flac", "mp3", "ogg", "opus", "m4a")
 BLENDS = ("stemmixer", "stemmixer-paper", "average", "demucs", "mdx")
 PRESETS = ("lite", "studio")
+
+WEAK_SPOTS = 3
+"""Passages that one note points at."""
 
 SAMPLE_RATE_HZ = 44_100
 """Rate of all audio inside the engine."""
@@ -78,11 +78,22 @@ class WeakSpot:
 
 @dataclass(frozen=True)
 class QualityNote:
-    """The estimate that goes with every song. ``residual_db``: energy of mixture − Σ stems against the mixture."""
+    """The estimate that goes with every song.
+
+    ``stems``: of every stem that was separated, and of the mixes that leave one of these out. ``residual_db``: energy
+    of mixture − Σ stems against the mixture. ``weak_spots``: the longest first.
+    """
 
     stems: dict[str, StemQuality]
     residual_db: float | None
     weak_spots: tuple[WeakSpot, ...] = ()
+
+    def of(self, names: Collection[str]) -> QualityNote:
+        """What it says of these stems and mixes. A mix is weak where the stem is that it leaves out."""
+        stems = {name: quality for name, quality in self.stems.items() if name in names}
+        told = {MIXES.get(name, name) for name in names}
+        spots = [spot for spot in self.weak_spots if spot.stem in told]
+        return replace(self, stems=stems, weak_spots=tuple(spots[:WEAK_SPOTS]))
 
 
 @dataclass(frozen=True)
@@ -123,7 +134,7 @@ class SeparationResult:
             "peak_rss_mb": self.peak_rss_mb,
             "stems": {name: {"path": file.path, **_given(file.quality)} for name, file in self.files.items()},
             "residual_db": self.note.residual_db,
-            "weak_spots": [asdict(spot) for spot in self.note.weak_spots],
+            "weak_spots": [asdict(spot) for spot in self.note.of(self.files).weak_spots],
             "warnings": list(self.warnings),
         }
 

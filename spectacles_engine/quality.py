@@ -20,7 +20,7 @@ error²); the 80 % range holds the middle four fifths of its errors on songs tha
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from itertools import combinations, combinations_with_replacement
@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from spectacles_engine.ensemble import Block
 from spectacles_engine.errors import ModelError
-from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS, QualityNote, StemQuality, WeakSpot
+from spectacles_engine.messages import MIXES, SAMPLE_RATE_HZ, STEMS, QualityNote, StemQuality, WeakSpot
 
 FEATURES = ("agreement_db", "share_db", "gain_db", "contested_db")
 TERMS = {
@@ -48,7 +48,6 @@ GRADES = ((5.0, "good"), (2.0, "fair"), (-np.inf, "poor"))
 WEAK_BELOW_DB = 4.0
 """A passage is weak where its agreement lies this far below that of the whole song."""
 WEAK_WINDOW_S = 8
-WEAK_SPOTS = 3
 
 Floats = NDArray[np.float64]
 T = TypeVar("T", float, Floats)
@@ -124,9 +123,15 @@ class Meter:
             return None
         return round(ratio_db(self._residual, self._whole[0, 0]), 1)
 
-    def is_silent(self, stem: str) -> bool:
-        """Whether there is next to nothing in a stem."""
-        heard, mixture = self._whole[self._row(stem), self._row(stem)], self._whole[0, 0]
+    def heard(self, name: str) -> float:
+        """Energy of a stem, or of the mix that leaves one out."""
+        row = self._row(MIXES.get(name, name))
+        stem, common, mixture = self._whole[row, row], self._whole[row, 0], self._whole[0, 0]
+        return float(mixture - 2 * common + stem if name in MIXES else stem)
+
+    def is_silent(self, name: str) -> bool:
+        """Whether there is next to nothing in a stem or a mix."""
+        heard, mixture = self.heard(name), self._whole[0, 0]
         return ratio_db(heard, 2.0 * self._samples) < SILENT_DB - 10 or ratio_db(heard, mixture) < SILENT_DB
 
     def features(self, stem: str) -> dict[str, float]:
@@ -203,29 +208,28 @@ class Calibration:
         return _graded(middle_db, middle_db + fitted["low_db"], middle_db + fitted["high_db"])
 
 
-def note(meter: Meter, calibration: Calibration | None, stems: Collection[str] = STEMS) -> QualityNote:
-    """The quality note of a song, after its last block, on those of its ``stems`` that were separated."""
+def note(meter: Meter, calibration: Calibration | None) -> QualityNote:
+    """The quality note of a song, after its last block."""
     judged: dict[str, StemQuality] = {}
     spots: list[WeakSpot] = []
-    for stem in (stem for stem in meter.stems if stem in stems):
+    for stem in meter.stems:
         if meter.is_silent(stem):
             judged[stem] = StemQuality("silent")
             continue
         spots += meter.weak_spots(stem)
         judged[stem] = calibration.judge(stem, meter.features(stem)) if calibration else StemQuality("unknown")
-    longest = sorted(spots, key=lambda spot: spot.from_s - spot.to_s)[:WEAK_SPOTS]
+    for mix, left_out in MIXES.items():
+        if left_out in meter.stems:
+            more_db = ratio_db(meter.heard(mix), meter.heard(left_out))
+            judged[mix] = StemQuality("silent") if meter.is_silent(mix) else quality_of_mix(judged[left_out], more_db)
+    longest = sorted(spots, key=lambda spot: spot.from_s - spot.to_s)
     return QualityNote(judged, meter.residual_db, tuple(longest))
 
 
-def quality_of_mix(left_out: StemQuality, share_db: float) -> StemQuality:
-    """Quality of mixture − stem: its error is the stem's, its energy the rest of the mixture's.
-
-    ``share_db``: energy of the stem against the mixture.
-    """
+def quality_of_mix(left_out: StemQuality, more_db: float) -> StemQuality:
+    """Quality of mixture − stem: its error is the stem's, its energy ``more_db`` above the stem's."""
     if left_out.estimated_sdr_db is None or left_out.low_db is None or left_out.high_db is None:
         return StemQuality("unknown")
-    rest = max(1 - 10 ** (share_db / 10), 1e-6)
-    more_db = 10 * np.log10(rest) - share_db
     return _graded(*(float(x + more_db) for x in (left_out.estimated_sdr_db, left_out.low_db, left_out.high_db)))
 
 

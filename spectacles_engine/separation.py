@@ -25,11 +25,10 @@ from spectacles_engine.messages import (
     SeparatedFile,
     SeparationRequest,
     SeparationResult,
-    StemQuality,
 )
 from spectacles_engine.models import ModelStore
 from spectacles_engine.presets import Loaded, load_calibration, load_ensemble
-from spectacles_engine.quality import Calibration, Meter, note, quality_of_mix
+from spectacles_engine.quality import Calibration, Meter, note
 from spectacles_engine.separators.devices import pick_device
 from spectacles_engine.soft_clip import soft_clip
 
@@ -88,7 +87,7 @@ class SongSeparator:
             ensemble, calibration = self.load(request.preset, request.blend)
             job = _Job(opened, ensemble, calibration, request, on_progress)
             written = job.run(out)
-            quality = job.note()
+            about = job.note()
             return SeparationResult(
                 song=str(song),
                 seconds=opened.samples / opened.sample_rate,
@@ -98,8 +97,8 @@ class SongSeparator:
                 device=" and ".join(sorted({model.placement.device for model in ensemble.models.values()})),
                 elapsed_s=time.monotonic() - started,
                 peak_rss_mb=_peak_rss_mb(),
-                files={name: SeparatedFile(str(path), job.quality(name, quality)) for name, path in written.items()},
-                note=quality,
+                files={name: SeparatedFile(str(path), about.stems[name]) for name, path in written.items()},
+                note=about,
                 warnings=tuple(job.warnings()),
             )
 
@@ -117,10 +116,10 @@ class _Job:
     ) -> None:
         self._song, self._ensemble, self._calibration, self._request = song, ensemble, calibration, request
         self._on_progress = on_progress
-        self._left_out = next((s for s in STEMS if request.mix and s not in MIXES[request.mix]), None)
-        self._asked = {*request.stems, *([self._left_out] if self._left_out else [])}
+        self._left_out = MIXES.get(request.mix or "")
         # the note needs all four, and its presets' models answer them together anyway
-        self._separated = [stem for stem in STEMS if calibration or stem in self._asked]
+        asked = STEMS if calibration else (*request.stems, self._left_out)
+        self._separated = [stem for stem in STEMS if stem in asked]
         self._meter = Meter(ensemble.names(self._separated), self._separated)
         self._input = InputCheck()
         self._read_s = self._done_s = 0.0
@@ -157,14 +156,7 @@ class _Job:
 
     def note(self) -> QualityNote:
         """The quality note, once all is separated."""
-        return note(self._meter, self._calibration, self._asked)
-
-    def quality(self, name: str, quality: QualityNote) -> StemQuality:
-        """The quality of a file: a stem's own, or what follows from it for a mix of all the others."""
-        if name in quality.stems or self._left_out is None:
-            return quality.stems[name]
-        share_db = self._meter.features(self._left_out)["share_db"]
-        return quality_of_mix(quality.stems[self._left_out], share_db)
+        return note(self._meter, self._calibration)
 
     def warnings(self) -> list[str]:
         """All that a person should know about this song's separation."""

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 from spectacles_engine import worker
 from spectacles_engine.errors import ModelMissingError, NotAudioError
 from spectacles_engine.messages import (
+    MIXES,
     STEMS,
     EngineOptions,
     QualityNote,
@@ -164,7 +165,7 @@ def _separate(
         elapsed_s=time.monotonic() - started,
         peak_rss_mb=0,
         files={name: SeparatedFile(str(out / f"{name}.{request.format}"), quality) for name in names},
-        note=QualityNote(dict.fromkeys(STEMS, quality), -40.0),
+        note=QualityNote(dict.fromkeys((*STEMS, *MIXES), quality), -40.0),
     )
 
 

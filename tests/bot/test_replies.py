@@ -48,6 +48,15 @@ def test_silent_and_unknown_stems_and_a_loud_residual() -> None:
     )
 
 
+def test_what_was_not_asked_for_is_left_out_of_the_note() -> None:
+    good, fair = StemQuality("good", 6.1, 4.7, 7.4), StemQuality("fair", 3.0, 1.2, 4.9)
+    spots = (WeakSpot("bass", 0.0, 20.0), WeakSpot("vocals", 72.0, 90.0), WeakSpot("drums", 5.0, 15.0))
+    note = QualityNote({"vocals": fair, "drums": good, "bass": fair, "other": fair, "karaoke": good}, -40.0, spots)
+    start = "Estimated quality (dB SDR, 80 % range): "
+    assert quality_note(note.of(("drums",))) == f"{start}drums 6.1 (4.7–7.4) good. Weakest: drums at 0:05–0:15."
+    assert quality_note(note.of(("karaoke",))) == f"{start}karaoke 6.1 (4.7–7.4) good. Weakest: vocals at 1:12–1:30."
+
+
 def test_a_note_about_nothing_is_empty() -> None:
     assert quality_note(QualityNote(stems={}, residual_db=None)) == ""
 

@@ -128,6 +128,7 @@ async def test_in_a_group_only_what_is_asked_for(world: World, tmp_path: Path) -
     )
     await world.answered(GROUP)
     assert world.server.names(GROUP) == ["b – bass.flac"]
+    assert world.server.notes(GROUP)[0]["text"].endswith("80 % range): bass 6.0 (4.5–7.5) good.")
     assert "document" in world.server.files(GROUP)[0]
     asked = world.server.say(GROUP, BOB, "/stems vocals drums", reply=song)
     await world.answered(GROUP, 2)
@@ -155,6 +156,7 @@ async def test_what_is_asked_later_needs_no_engine_and_no_second_upload(world: W
     assert "stems come here" in await world.server.tapped(note, BOB, "Karaoke")
     await world.answered(GROUP, 6)
     assert world.server.names(GROUP)[10:] == ["a – bass.mp3", "a – karaoke.mp3"]
+    assert world.server.notes(GROUP)[5]["text"].endswith("80 % range): karaoke 6.0 (4.5–7.5) good.")
     assert world.server.files(GROUP)[-1]["reply_to_message"]["message_id"] == note["message_id"]
     karaoke = content(world.server.files(GROUP)[-1])
     assert world.server.uploads[uploads:] == [{"a – karaoke.mp3": karaoke["file_size"]}]

@@ -146,7 +146,13 @@ def test_a_calibration_of_another_version_is_a_clear_error(tmp_path: Path) -> No
 def test_a_mix_of_all_but_one_has_that_ones_error() -> None:
     left_out, rest = _noise(0, 2, 0.1), _noise(1, 2, 0.3)
     wrong = left_out + _noise(2, 2, 0.05)
-    mixture = left_out + rest
-    share_db = float(10 * np.log10((left_out**2).sum() / (mixture**2).sum()))
-    judged = quality_of_mix(StemQuality("good", usdr(left_out, wrong), 0.0, 9.0), share_db)
-    assert judged.estimated_sdr_db == pytest.approx(usdr(rest, mixture - wrong), abs=0.2)
+    more_db = float(10 * np.log10((rest**2).sum() / (left_out**2).sum()))
+    judged = quality_of_mix(StemQuality("good", usdr(left_out, wrong), 0.0, 9.0), more_db)
+    assert judged.estimated_sdr_db == pytest.approx(usdr(rest, left_out + rest - wrong), abs=0.1)
+
+
+def test_a_mix_is_judged_by_the_stem_that_it_leaves_out_unless_nothing_is_left() -> None:
+    stems = [_noise(0, 5), *[_noise(i, 5, 1e-5) for i in (1, 2, 3)]]
+    judged = note(_meter(stems, [_errors(1e-6, 5, 10)] * 4), None).stems
+    assert judged["karaoke"] == StemQuality("silent")
+    assert judged["no-drums"] == StemQuality("unknown")
