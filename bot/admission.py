@@ -22,10 +22,8 @@ class Admission:
     def __init__(self, settings: Settings) -> None:
         self.limits = settings.limits
         self._charges: list[Charge] = []
-        self._allowed: dict[str, tuple[int, ...]] = {
-            "telegram": settings.telegram.allowed_chats,
-            "discord": settings.discord.allowed_channels,
-        }
+        # only Discord's desk knows which server a channel is in, and what it is a thread of
+        self._allowed = {"telegram": settings.telegram.allowed_chats}
 
     def remember(self, charges: Iterable[Charge]) -> None:
         """Takes in what the store knows of the last day."""

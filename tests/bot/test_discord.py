@@ -218,7 +218,8 @@ async def test_a_channel_where_the_bot_may_not_write(world: World, tmp_path: Pat
 
 
 async def test_only_listed_servers_are_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with discord_world(tmp_path, monkeypatch, discord=DiscordSettings(allowed_guilds=(7,))) as world:
+    settings = DiscordSettings(allowed_guilds=(7,), allowed_channels=(99,))
+    async with discord_world(tmp_path, monkeypatch, discord=settings) as world:
         here = world.env.create_guild(id=7).create_text_channel("here")
         there = world.env.create_guild("other", id=8).create_text_channel("there")
         user = world.env.create_user("alice")
