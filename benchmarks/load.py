@@ -40,7 +40,11 @@ from tests.fake_engine import FakeOptions, write_song
 
 @dataclass(frozen=True)
 class Load:
-    """How many, and how much goes wrong. One song in ten is one that another chat sends as well."""
+    """How many, and how much goes wrong. One song in ten is one that another chat sends as well.
+
+    Every chat sends all of its songs at once, one chat after the other: the first would be served first by a queue that
+    takes turns by arrival.
+    """
 
     jobs: int = 200
     chats: int = 20
@@ -49,6 +53,15 @@ class Load:
     trouble_rate: float = 0.03
     seed: int = 0
     stall_s: float = 1.5
+
+    def sender(self, number: int) -> int:
+        """Which chat sends the ``number``-th song."""
+        return number * self.chats // self.jobs
+
+    def song(self, number: int) -> int:
+        """Which song that is: every tenth is one of the neighbour's."""
+        neighbours = number - self.jobs // self.chats
+        return neighbours if number % 10 == 9 and neighbours >= 0 else number
 
 
 @dataclass
@@ -140,6 +153,8 @@ async def measure(load: Load, folder: Path, inspect: Inspect = audio_files.inspe
     store = JobStore(settings.data_folder)
     service = SeparationService(settings, store, [engine], inspect=inspect)
     service.attach("load", chats)
+    for seed in {load.song(number) for number in range(load.jobs)}:
+        await asyncio.to_thread(write_song, _path(songs, seed), seed=seed)
     started = time.monotonic()
     children: set[int] = set()
     watching = asyncio.create_task(_count_children(engine, children))
@@ -160,17 +175,16 @@ async def measure(load: Load, folder: Path, inspect: Inspect = audio_files.inspe
 
 
 async def _accept(service: SeparationService, chats: Chats, number: int) -> Job:
-    """Chats send in turn; every tenth song is that of the neighbour."""
-    chat = f"c{number % chats.load.chats}"
-    seed = number - 1 if number % 10 == 9 else number
-    song = chats.songs / f"{seed}.wav"
-    if not song.exists():
-        await asyncio.to_thread(write_song, song, seed=seed)
+    chat, song = f"c{chats.load.sender(number)}", _path(chats.songs, chats.load.song(number))
     order = Order(Place("load", chat, f"p{chat}"), Wish(), {"song": song.name}, f"{chat}:{number}")
     at = time.monotonic()
     job = await service.accept(order)
     chats.accepted_at[job.id] = at
     return job
+
+
+def _path(songs: Path, seed: int) -> Path:
+    return songs / f"{seed}.wav"
 
 
 async def _count_children(engine: EngineProcess, seen: set[int]) -> None:
