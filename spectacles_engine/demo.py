@@ -10,34 +10,30 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-import av
 import numpy as np
 import soundfile
-from numpy.typing import NDArray
 
+from spectacles_engine.audio.stem_file import STREAMS, read_stream
+from spectacles_engine.chunking import Array
 from spectacles_engine.errors import ModelMissingError, OutputError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.quality import usdr
 
 EXCERPT = Path("data", "The Easton Ellises - Falcon 69.stem.mp4")
-STREAMS = {"drums": 1, "bass": 2, "other": 3, "vocals": 4}
-"""Stem → audio stream of the file; stream 0 is the mix, which at the edges is not the sum of the stems."""
-
 CUT_S = (0.1, 5.9)
+"""At its edges the mixture of the file is not the sum of the stems."""
 
-Samples = NDArray[np.float32]
 
-
-def references(file: Path | None = None) -> dict[str, Samples]:
+def references(file: Path | None = None) -> dict[str, Array]:
     """The true stems of the excerpt, each (2, samples) at 44.1 kHz, cut to ``CUT_S``.
 
-    Raises :class:`ModelMissingError` if the stempeg package is not installed.
+    Raises :class:`ModelMissingError` if the stempeg package is not installed, InputError if it is damaged.
     """
     first, last = (round(second * SAMPLE_RATE_HZ) for second in CUT_S)
-    return {stem: _stream(file or _installed(), STREAMS[stem])[:, first:last] for stem in STEMS}
+    return {stem: read_stream(file or _installed(), STREAMS[stem])[0][first:last].T for stem in STEMS}
 
 
-def write_mixture(stems: Mapping[str, Samples], file: Path) -> None:
+def write_mixture(stems: Mapping[str, Array], file: Path) -> None:
     """The sum of the stems as a float WAV; raises :class:`OutputError`."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -46,12 +42,12 @@ def write_mixture(stems: Mapping[str, Samples], file: Path) -> None:
         raise OutputError(f"{file} cannot be written: {getattr(error, 'strerror', None) or error}") from error
 
 
-def true_sdr_db(stems: Mapping[str, Samples], estimates: Mapping[str, Path]) -> dict[str, float]:
+def true_sdr_db(stems: Mapping[str, Array], estimates: Mapping[str, Path]) -> dict[str, float]:
     """uSDR in dB of every estimate file against the true stem of that name."""
     return {stem: usdr(stems[stem], _read(path)) for stem, path in estimates.items()}
 
 
-def mixture_sdr_db(stems: Mapping[str, Samples]) -> dict[str, float]:
+def mixture_sdr_db(stems: Mapping[str, Array]) -> dict[str, float]:
     """uSDR in dB of the untouched mixture, taken as the estimate of every stem: the figure to beat."""
     return {stem: usdr(reference, _sum(stems)) for stem, reference in stems.items()}
 
@@ -63,20 +59,11 @@ def _installed() -> Path:
     return Path(package.origin).parent / EXCERPT
 
 
-def _stream(file: Path, number: int) -> Samples:
-    try:
-        with av.open(str(file)) as container:
-            stream = container.streams.audio[number]
-            return np.concatenate([frame.to_ndarray() for frame in container.decode(stream)], axis=1)
-    except (av.FFmpegError, OSError, IndexError, ValueError) as error:
-        raise ModelMissingError(f"the excerpt {file.name} of the package stempeg cannot be read") from error
-
-
-def _sum(stems: Mapping[str, Samples]) -> Samples:
-    total: Samples = np.sum(list(stems.values()), axis=0, dtype=np.float32)
+def _sum(stems: Mapping[str, Array]) -> Array:
+    total: Array = np.sum(list(stems.values()), axis=0, dtype=np.float32)
     return total
 
 
-def _read(path: Path) -> Samples:
-    samples: Samples = soundfile.read(path, dtype="float32", always_2d=True)[0].T
+def _read(path: Path) -> Array:
+    samples: Array = soundfile.read(path, dtype="float32", always_2d=True)[0].T
     return samples

@@ -34,12 +34,12 @@ _TRANSIENT = (408, 416, 425, 429, 500, 502, 503, 504)
 
 @dataclass(frozen=True)
 class Download:
-    """What is wanted. ``size_bytes`` is None where nobody states it."""
+    """What is wanted. ``size_bytes`` and ``sha256`` are None where nobody states them."""
 
     url: str
     target: Path
     size_bytes: int | None
-    sha256: str
+    sha256: str | None
 
     @property
     def host(self) -> str:
@@ -67,7 +67,7 @@ class _TryAgain(Exception):
 
 
 def download(wanted: Download, on_progress: Callable[[int, int], None]) -> None:
-    """Fetches the file to ``wanted.target`` (in an existing folder), its SHA-256 checked.
+    """Fetches the file to ``wanted.target`` (in an existing folder), its SHA-256 checked if it is known.
 
     ``on_progress`` gets bytes done and bytes in all (0: unknown). Not for two processes at once on one target: the
     caller holds a lock.
@@ -94,7 +94,7 @@ def download(wanted: Download, on_progress: Callable[[int, int], None]) -> None:
 def _accept(wanted: Download) -> None:
     """The last step: check the sum, then give the file its name."""
     _, digest = describe(wanted.part)
-    if digest != wanted.sha256:
+    if wanted.sha256 and digest != wanted.sha256:
         wanted.discard()
         raise ChecksumError(
             f"{wanted.host} sent something else as {wanted.target.name}: its SHA-256 begins with {digest[:12]}, "

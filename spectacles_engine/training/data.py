@@ -1,7 +1,7 @@
 """Songs and loose stems on disk → excerpts in memory.
 
 A data folder holds, anywhere below it, ``<song>/{mixture,vocals,drums,bass,other}.{wav,flac,ogg}`` (the layout of
-MUSDB18-HQ) or ``<song>.stem.mp4`` (MUSDB18: five streams in one file, see ``musdb18.py``), and may hold
+MUSDB18-HQ) or ``<song>.stem.mp4`` (MUSDB18: five streams in one file, see ``audio/stem_file.py``), and may hold
 ``loose/<stem>/*``: audio of one class that belongs to no song. For training everything is decoded once into a cache of
 16-bit arrays that are memory-mapped, so that a random excerpt costs one read.
 """
@@ -20,9 +20,9 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from spectacles_engine.audio import stem_file
 from spectacles_engine.errors import InputError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
-from spectacles_engine.training import musdb18
 
 SUFFIXES = (".wav", ".flac", ".ogg")
 ACTIVE_RMS = 10 ** (-50 / 20)
@@ -77,7 +77,7 @@ def find_songs(folders: Iterable[Path], *, skip: Sequence[str] = (), only: Seque
             raise InputError(f"there is no folder {root}")
         paths = [path for path in root.rglob("*") if "loose" not in path.relative_to(root).parts]
         found += [_folder(folder) for folder in {path.parent for path in paths if _is_stem(path)}]
-        found += [_stem_file(path) for path in paths if path.name.endswith(musdb18.SUFFIX)]
+        found += [_stem_file(path) for path in paths if path.name.endswith(stem_file.SUFFIX)]
     songs: dict[str, SongFiles] = {}
     for song in sorted(found, key=lambda song: (song.name, str(next(iter(song.stems.values())).path))):
         if _wanted(song.name, skip, only):
@@ -126,8 +126,8 @@ def recordings(files: Mapping[str, Sequence[SoundFile]], cache: Path) -> dict[st
 
 def read_stereo(file: SoundFile) -> NDArray[np.float32]:
     """A sound as float32 (2, samples) at 44.1 kHz, whole; raises InputError."""
-    if file.path.name.endswith(musdb18.SUFFIX):
-        samples, rate = musdb18.read_stream(file.path, file.stream)
+    if file.path.name.endswith(stem_file.SUFFIX):
+        samples, rate = stem_file.read_stream(file.path, file.stream)
     else:
         try:
             samples, rate = soundfile.read(file.path, dtype="float32", always_2d=True)
@@ -155,8 +155,8 @@ def _folder(folder: Path) -> SongFiles:
 
 
 def _stem_file(path: Path) -> SongFiles:
-    stems = {stem: SoundFile(path, musdb18.STREAMS[stem]) for stem in STEMS}
-    return SongFiles(path.name.removesuffix(musdb18.SUFFIX), stems, SoundFile(path, musdb18.STREAMS["mixture"]))
+    stems = {stem: SoundFile(path, stem_file.STREAMS[stem]) for stem in STEMS}
+    return SongFiles(path.name.removesuffix(stem_file.SUFFIX), stems, SoundFile(path, stem_file.STREAMS["mixture"]))
 
 
 def _is_stem(path: Path) -> bool:

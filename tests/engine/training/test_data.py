@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import threading
 import zipfile
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -105,21 +109,46 @@ def test_a_file_that_is_no_stem_file_is_a_sentence(tmp_path: Path) -> None:
         read_song(find_songs([tmp_path])[0])
 
 
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[str]:
+    """The address of a server that has what lies in ``tmp_path``."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=tmp_path))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
 def test_musdb18_7s_is_fetched_once_and_then_read(
-    stem_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stem_file: Path, tmp_path: Path, site: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with zipfile.ZipFile(tmp_path / "sample.zip", "w") as archive:
         archive.write(stem_file, f"train/{stem_file.name}")
+        archive.write(stem_file, f"test/{stem_file.name}")
     monkeypatch.setenv("MUSDB_PATH", str(tmp_path / "home"))
-    monkeypatch.setattr(musdb18, "ADDRESS", (tmp_path / "sample.zip").as_uri())
+    monkeypatch.setattr(musdb18, "ADDRESS", f"{site}/sample.zip")
+    with monkeypatch.context() as patch:
+        patch.setattr(zipfile.ZipFile, "extractall", lambda archive, to: _stop_after_one(archive, to))
+        with pytest.raises(KeyboardInterrupt):
+            musdb18.folder(Path("musdb18-7s"))
     home = musdb18.folder(Path("musdb18-7s"))
-    assert [song.name for song in find_songs([home])] == ["The Easton Ellises - Falcon 69"]
-    assert not list(home.glob("*.part"))
-    monkeypatch.setattr(musdb18, "ADDRESS", (tmp_path / "gone.zip").as_uri())
+    assert len(find_songs([home])) == 2
+    assert sorted(path.name for path in home.iterdir()) == ["test", "train"]
+    monkeypatch.setattr(musdb18, "ADDRESS", f"{site}/gone.zip")
     assert musdb18.folder(Path("musdb18-7s")) == home
     monkeypatch.setenv("MUSDB_PATH", str(tmp_path / "elsewhere"))
-    with pytest.raises(NoNetworkError, match=r"could not be fetched: unpack .*gone\.zip in .*elsewhere"):
+    with pytest.raises(NoNetworkError, match=r"could not be fetched: .* 404 .*; unpack .*gone\.zip in .*elsewhere"):
         musdb18.folder(Path("musdb18-7s"))
+
+
+def _stop_after_one(archive: zipfile.ZipFile, to: Path) -> None:
+    archive.extract(archive.namelist()[0], to)
+    raise KeyboardInterrupt
 
 
 def test_a_file_is_decoded_once_and_then_mapped(folder: Path, tmp_path: Path) -> None:
