@@ -42,8 +42,8 @@ class Block:
 class Ensemble:
     """Frozen base models and a mixer, loaded once and used for every song.
 
-    ``models``: by name. With ``fronts``, the names of some of them, the others hear ``mixture − vocals``, the mean of
-    what the fronts answer, and what they still find of vocals there is added to it (a cascade).
+    ``models``: by name. ``fronts`` names those that hear the song first; the others hear it without the mean of the
+    vocals of these, and this mean is added to whatever vocals they still find there (a cascade).
     """
 
     models: Mapping[str, Separator]
@@ -58,10 +58,16 @@ class Ensemble:
         self, blocks: Iterable[Array], stems: Collection[str] = STEMS, between_chunks: Callable[[], None] = lambda: None
     ) -> Iterator[Block]:
         """Blocks (2, n) of stereo at 44.1 kHz → ``Block`` after ``Block``; ``between_chunks`` may raise to end it."""
+        heard = self.hear(blocks, stems, between_chunks)
+        return blend(heard, self.names(stems), self.mixer, stems, between_chunks)
+
+    def hear(
+        self, blocks: Iterable[Array], stems: Collection[str] = STEMS, between_chunks: Callable[[], None] = lambda: None
+    ) -> Iterator[Array]:
+        """What a mixer is given: blocks (2, n) → blocks (1 + estimate, 2, n), the mixture and all estimates."""
         mixture, source = shared(rebatch(blocks, BLOCK_SAMPLES))
         estimates = self.estimate(source, stems, between_chunks)
-        heard = (np.concatenate([block[None], said]) for block, said in zip(mixture, estimates, strict=True))
-        return blend(heard, self.names(stems), self.mixer, stems, between_chunks)
+        return (np.concatenate([block[None], said]) for block, said in zip(mixture, estimates, strict=True))
 
     def estimate(
         self, blocks: Iterable[Array], stems: Collection[str] = STEMS, between_chunks: Callable[[], None] = lambda: None
@@ -110,16 +116,21 @@ def blend(
     stems: Collection[str] = STEMS,
     between_chunks: Callable[[], None] = lambda: None,
 ) -> Iterator[Block]:
-    """What comes after the base models: blocks (1 + estimate, 2, n), see ``mix`` → ``Block`` after ``Block``."""
+    """What comes after the base models: blocks (1 + estimate, 2, n), see ``hear`` → ``Block`` after ``Block``."""
     rows = [1 + names.index(name) for name in mixer.names(stems)]
     plain, source = shared(heard)
     mixed, stemmed = shared(mix(source, names, mixer, stems, between_chunks))
     if set(stems) == set(STEMS):
         plain, whole = shared(plain)
-        both = (np.concatenate([block[:1], parts]) for block, parts in zip(whole, stemmed, strict=True))
-        stemmed = rebatch(hand_back(both), BLOCK_SAMPLES)
+        stemmed = handed_back(whole, stemmed)
     for block, *parts in zip(plain, mixed, stemmed, strict=True):
         yield Block(block[0], block[rows], *parts)
+
+
+def handed_back(heard: Iterable[Array], mixed: Iterable[Array]) -> Iterator[Array]:
+    """Blocks (1 + estimate, 2, n) and what was mixed of them, all stems → the stems as they are written."""
+    both = (np.concatenate([block[:1], stems]) for block, stems in zip(heard, mixed, strict=True))
+    return rebatch(hand_back(both), BLOCK_SAMPLES)
 
 
 def mix(

@@ -4,7 +4,7 @@ No SDR can be measured without a reference. What can be measured is how far the 
 ways, agree; and that predicts it. ``Meter`` gathers, second by second, the inner products of everything that was said;
 all features come from them:
 
-* agreement: energy of the stem against the energy of what the models differ in (dB), a Σ over the song
+* agreement: energy of the stem against that of the differences between its models, summed over the song (dB)
 * share: energy of the stem against that of the mixture (dB)
 * gain: the one with which the stem is found in the mixture by least squares (dB); it is 0 where the other stems have
   nothing in common with it, above where some of it was left to them, below where it took of theirs
@@ -191,9 +191,8 @@ class Calibration:
         """Reads what ``training`` wrote; raises ModelError where it is none of ours."""
         try:
             read = json.loads(path.read_text(encoding="utf-8"))
-            if read["terms"] != list(TERMS):
-                raise ValueError("made for other terms")
-            if not all(fitted.keys() >= FITTED for fitted in read["stems"].values()):
+            fits = read["stems"].values()
+            if not all(fitted.keys() >= FITTED and fitted["weights"].keys() == TERMS.keys() for fitted in fits):
                 raise ValueError("made by another version")
             return cls(read["stems"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

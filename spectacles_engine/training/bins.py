@@ -62,8 +62,7 @@ class Chunk:
     def batch(self, design: Design, device: str, *, near: slice = slice(None), frames: slice = slice(None)) -> Batch:
         """All bins of some frames, of every stem: ``frames`` of those in ``near``, beyond which nobody looks."""
         part = slice(self.start, self.start + self.samples)
-        heard = np.concatenate([self.song.mixture[None, :, part], self.song.estimates[..., part]]).astype(np.float32)
-        spectrograms = STFT.forward(torch.from_numpy(heard).to(device))[None]
+        spectrograms = STFT.forward(torch.from_numpy(self.song.heard(part)).to(device))[None]
         truth = STFT.forward(torch.from_numpy(self.song.references[..., part].astype(np.float32)).to(device))
         scene, loudness = Heard(spectrograms, self.song.names, design), spectrograms[:, 0].abs().square().mean()
         found = {}

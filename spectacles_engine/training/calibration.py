@@ -91,10 +91,7 @@ def separated(ensemble: Ensemble, examples: Iterable[Example]) -> Iterator[Separ
 def blended(mixer: Mixer, songs: Sequence[StoredEstimates]) -> Iterator[Separation]:
     """Separates songs of which the base models have already said what they say: far quicker."""
     for song in tqdm(songs, desc="blended", unit="song"):
-        heard = (
-            np.concatenate([song.mixture[None, :, second], song.estimates[..., second]]).astype(np.float32)
-            for second in _seconds(song.mixture.shape[-1])
-        )
+        heard = (song.heard(second) for second in _seconds(song.mixture.shape[-1]))
         blocks = blend(heard, song.names, mixer)
         yield Separation(mixer.names(STEMS), song.references, blocks, song.sources, song.worth)
 
@@ -136,7 +133,7 @@ def fit(observations: Observations, out: Path) -> dict[str, Fitted]:
     fits = {stem: _fit_stem(rows) for stem, rows in observations.items() if len(rows) > 2 * len(FEATURES)}
     fitted = {stem: result for stem, result in fits.items() if result}
     useful = {stem: result.stored for stem, result in fitted.items() if result.useful}
-    out.write_text(json.dumps({"terms": list(TERMS), "stems": useful}, indent=1) + "\n")
+    out.write_text(json.dumps({"stems": useful}, indent=1) + "\n")
     return fitted
 
 

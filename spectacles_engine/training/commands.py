@@ -19,7 +19,7 @@ from spectacles_engine.models import ModelStore
 from spectacles_engine.presets import load_calibration, load_ensemble, load_mixer
 from spectacles_engine.quality import Calibration
 from spectacles_engine.separators.devices import pick_device
-from spectacles_engine.separators.spleeter import PARTS, SpleeterSeparator
+from spectacles_engine.separators.spleeter import SpleeterSeparator
 from spectacles_engine.stem_mixer import LAWS
 from spectacles_engine.training import (
     calibration,
@@ -170,7 +170,11 @@ def _separators(arguments: argparse.Namespace) -> None:
     device = pick_device("auto")
     kinds = list(NETWORKS) if arguments.model == "all" else [arguments.model]
     store = ModelStore(_data_dir() / "models")
-    fronts = [SpleeterSeparator.load({part: store.path(spleeter_weights.FILE)}, device) for part in PARTS]
+    fronts = [
+        SpleeterSeparator.load({part: store.path(name) for part, name in model.files.items()}, device)
+        for model in store.preset("lite").models
+        if model.front
+    ]
     validation = separators.validation_excerpts(find_songs(arguments.valid))
     schedule = separators.Schedule(arguments.steps, arguments.minutes, arguments.rate)
     folder = arguments.out / arguments.model
@@ -271,8 +275,8 @@ def _examples(arguments: argparse.Namespace) -> estimates.Examples:
     if not arguments.mixtures:
         return estimates.Songs(_songs(arguments))
     source = _source(arguments, arguments.cache, int(arguments.mixture_s * SAMPLE_RATE_HZ), [arguments.seed])
-    told = [*map(str, arguments.data), *arguments.only, arguments.mixtures, arguments.mixture_s, arguments.seed]
-    return estimates.RandomMixtures(source, arguments.mixtures, arguments.seed, told)
+    drawn_from = [*map(str, arguments.data), arguments.only, arguments.skip, arguments.mixture_s]
+    return estimates.RandomMixtures(source, arguments.mixtures, arguments.seed, drawn_from)
 
 
 def _bench(arguments: argparse.Namespace) -> Bench:

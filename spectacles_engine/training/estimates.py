@@ -66,14 +66,19 @@ class Songs:
 class RandomMixtures:
     """Random mixtures in place of songs, for folders with few songs that have all stems.
 
-    ``seed`` is part of their names: what is drawn by several may lie in one folder.
+    ``seed`` is part of their names: what is drawn by several may lie in one folder. ``drawn_from``: what tells their
+    ``source`` from others.
     """
 
     source: MixtureSource
     count: int
     seed: int
-    told: Sequence[object]
-    """What tells them from others: what they are drawn from, and how."""
+    drawn_from: Sequence[object]
+
+    @property
+    def told(self) -> list[object]:
+        """What tells them from others."""
+        return [*self.drawn_from, self.count, self.seed]
 
     def __len__(self) -> int:
         return self.count
@@ -131,9 +136,9 @@ class StoredEstimates:
     up_to_hz: Mapping[str, float] = field(default_factory=dict)
     worth: float = 1.0
 
-    def of_stem(self, stem: str) -> list[int]:
-        """Indices of the estimates that belong to a stem."""
-        return [i for i, (owner, _) in enumerate(self.names) if owner == stem]
+    def heard(self, part: slice) -> Array:
+        """The mixture and all estimates in a part of the song, (1 + estimate, 2, samples)."""
+        return np.concatenate([self.mixture[None, :, part], self.estimates[..., part]]).astype(np.float32)
 
 
 def read_estimates(*folders: Path) -> list[StoredEstimates]:

@@ -15,17 +15,23 @@ import numpy as np
 from tqdm import tqdm
 
 from spectacles_engine.chunking import Array, in_chunks, rebatch, shared
-from spectacles_engine.ensemble import BLOCK_SAMPLES, MIXER_CHUNK_SAMPLES, MIXER_MARGIN_SAMPLES, Ensemble, mix
+from spectacles_engine.ensemble import (
+    BLOCK_SAMPLES,
+    MIXER_CHUNK_SAMPLES,
+    MIXER_MARGIN_SAMPLES,
+    MIXER_OVERLAP,
+    Ensemble,
+    handed_back,
+    mix,
+)
 from spectacles_engine.messages import STEMS
 from spectacles_engine.mixers import Mixer
-from spectacles_engine.residual import hand_back
 from spectacles_engine.training.estimates import Example
 from spectacles_engine.training.floor import FLOOR_MARGIN_SAMPLES, floor
 from spectacles_engine.training.oracle import Oracle
 from spectacles_engine.training.scoring import MEASURES, SongScores
 from spectacles_engine.training.table import Report, Table
 
-AVERAGE = "average"
 ORACLE = "oracle α"
 WRITTEN = ", residual handed back"
 
@@ -67,15 +73,13 @@ class Evaluation:
     def ways(self, example: Example) -> Iterator[dict[str, Stems]]:
         """Second after second: row → stem → what it says, (2, n)."""
         names, fronts = self.ensemble.names(), self.ensemble.fronts
-        mixture, source = shared(rebatch([example.mixture], BLOCK_SAMPLES))
-        estimates = self.ensemble.estimate(source)
-        heard = (np.concatenate([block[None], said]) for block, said in zip(mixture, estimates, strict=True))
+        heard = self.ensemble.hear([example.mixture])
         plain, for_oracle, for_floor, for_ours, *copies = shared(heard, 4 + len(self.mixers))
         mixed = {name: mix(copy, names, mixer) for (name, mixer), copy in zip(self.mixers.items(), copies, strict=True)}
         mixed[self.ours], ours = shared(mixed[self.ours])
         streams = {
             **mixed,
-            self.ours + WRITTEN: _written(for_ours, ours),
+            self.ours + WRITTEN: handed_back(for_ours, ours),
             ORACLE: self._oracle(for_oracle, example.references),
         }
         if fronts:
@@ -99,7 +103,7 @@ class Evaluation:
             told,
             lambda chunks: self.oracle.blend(chunks, self.ensemble.names()),
             chunk_samples=MIXER_CHUNK_SAMPLES,
-            overlap=0.02,
+            overlap=MIXER_OVERLAP,
             margin_samples=MIXER_MARGIN_SAMPLES,
         )
         return rebatch(blended, BLOCK_SAMPLES)
@@ -114,17 +118,15 @@ def save_report(evaluation: Evaluation, path: Path) -> Callable[[Table], None]:
     return save
 
 
-def _written(heard: Iterable[Array], mixed: Iterable[Array]) -> Iterator[Array]:
-    """The stems as a separation writes them."""
-    both = (np.concatenate([block[:1], stems]) for block, stems in zip(heard, mixed, strict=True))
-    return rebatch(hand_back(both), BLOCK_SAMPLES)
-
-
 def _floor(heard: Iterable[Array], vocals: int) -> Iterator[Array]:
     def separate(chunks: Array) -> Array:
         return np.stack([np.stack(list(floor(chunk[0], chunk[1 + vocals]).values())) for chunk in chunks])
 
     separated: Any = in_chunks(
-        heard, separate, chunk_samples=MIXER_CHUNK_SAMPLES, overlap=0.02, margin_samples=FLOOR_MARGIN_SAMPLES
+        heard,
+        separate,
+        chunk_samples=MIXER_CHUNK_SAMPLES,
+        overlap=MIXER_OVERLAP,
+        margin_samples=FLOOR_MARGIN_SAMPLES,
     )
     return rebatch(separated, BLOCK_SAMPLES)

@@ -75,7 +75,7 @@ def _products(song: StoredEstimates, width: int, edges_hz: Sequence[float]) -> t
     energies = np.zeros(len(STEMS))
     for start in range(0, song.mixture.shape[-1], BLOCK_SAMPLES):
         part = slice(start, start + BLOCK_SAMPLES)
-        heard = np.concatenate([song.mixture[None, :, part], song.estimates[..., part]]).astype(np.float32)
+        heard = song.heard(part)
         truth = song.references[..., part].astype(np.float32)
         # the products of spectra are those of the waveforms (Parseval), but for a factor that is the same for all
         spectra = zip(bands(heard, edges_hz), bands(truth, edges_hz), strict=True)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from spectacles_engine.errors import InputError
+from spectacles_engine.errors import InputError, ModelError
 from spectacles_engine.mixers import StemMixers, load_mixer
 from spectacles_engine.models import ModelStore, PresetSpec, describe
 from spectacles_engine.presets import blends, load_ensemble
@@ -54,9 +54,12 @@ class Bench:
         names = [blend for blend in reversed(blends(self.spec)) if blend not in models]
         mixers = {name: mixer_of_preset(self.spec, self.store, name, self.device) for name in names}
         mixers |= {name: load_mixer(file, self.device) for name, file in files.items()}
-        design = mixers[ours].design if isinstance(mixers[ours], StemMixers) else PAPER  # type: ignore[attr-defined]
+        if ours not in mixers:
+            raise ModelError(f"there is no row {ours!r} to compare, only {', '.join(mixers)}")
+        chosen = mixers[ours]
+        law = chosen.design.law if isinstance(chosen, StemMixers) else PAPER.law
         ensemble = load_ensemble(self.spec, self.store, blend="average", device=self.device)
-        evaluation = Evaluation(ensemble, mixers, Oracle(design.law), ours)
+        evaluation = Evaluation(ensemble, mixers, Oracle(law), ours)
         embedded = [self.store.manifest.files[name].sha256 for name in self.spec.mixers.values()]
         made_by = {
             "models": self.made_by() + embedded,
@@ -75,7 +78,7 @@ class Bench:
 def reproduce(
     bench: Bench, train: estimates.Examples, test: estimates.Examples, recipes: Mapping[str, mixer.Recipe], out: Path
 ) -> Report:
-    """Trains all ``recipes`` (name → recipe) and the linear mixer on ``train``; the last recipe is ours."""
+    """Trains all ``recipes`` (name → recipe; ours is `spectacles`) and the linear mixer on ``train``."""
     bench.estimate(train, out / "estimates")
     songs = estimates.read_estimates(out / "estimates")
     files = {name: out / f"{name}.safetensors" for name in ("linear", *recipes)}
@@ -83,8 +86,7 @@ def reproduce(
         linear.fit(songs).save(files["linear"])
     for name, recipe in recipes.items():
         mixer.train(songs, recipe, files[name], bench.device)
-    ours = list(recipes)[-1]
-    return bench.evaluate(test, files, ours=ours, json=out / "table.json", chart=out / "table.png")
+    return bench.evaluate(test, files, ours="spectacles", json=out / "table.json", chart=out / "table.png")
 
 
 def _is_newer(file: Path, estimates: Path) -> bool:

@@ -126,7 +126,7 @@ def test_the_calibration_turns_features_into_figures_with_a_range_and_a_grade(tm
         "low_db": -1.5,
         "high_db": 1.0,
     }
-    (tmp_path / "quality.json").write_text(json.dumps({"terms": list(TERMS), "stems": {"vocals": fitted}}))
+    (tmp_path / "quality.json").write_text(json.dumps({"stems": {"vocals": fitted}}))
     calibration = Calibration.load(tmp_path / "quality.json")
     features = dict.fromkeys(FEATURES, 0.0) | {"agreement_db": 10.0}
     assert calibration.judge("vocals", features) == StemQuality("good", 6.0, 4.5, 7.0)
@@ -138,7 +138,7 @@ def test_the_calibration_turns_features_into_figures_with_a_range_and_a_grade(tm
 
 def test_a_calibration_of_another_version_is_a_clear_error(tmp_path: Path) -> None:
     stems = {"vocals": {"intercept": 1.0, "weights": dict.fromkeys(TERMS, 0.0), "low_db": -1.5, "high_db": 1.0}}
-    (tmp_path / "quality.json").write_text(json.dumps({"terms": list(TERMS), "stems": stems}))
+    (tmp_path / "quality.json").write_text(json.dumps({"stems": stems}))
     with pytest.raises(ModelError, match=r"quality\.json could not be read as the calibration"):
         Calibration.load(tmp_path / "quality.json")
 

@@ -19,7 +19,7 @@ from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.mixers import FixedShares
 from spectacles_engine.quality import usdr
 from spectacles_engine.training.estimates import Example
-from spectacles_engine.training.evaluate import AVERAGE, ORACLE, Evaluation, save_report
+from spectacles_engine.training.evaluate import ORACLE, Evaluation, save_report
 from spectacles_engine.training.oracle import Oracle
 from spectacles_engine.training.plots import plot_table
 from spectacles_engine.training.scoring import BSS_EVAL, MEASURES, USDR, SongScores
@@ -95,7 +95,7 @@ def _evaluation() -> Evaluation:
         "mdx": FakeSeparator("mdx", {stem: share(0.1) for stem in STEMS}),
     }
     average, ours = (FixedShares({s: {"demucs": d, "mdx": 1 - d} for s in STEMS}) for d in (0.5, 0.25))
-    return Evaluation(Ensemble(models, average), {AVERAGE: average, "stemmixer": ours}, Oracle("spectrograms"))
+    return Evaluation(Ensemble(models, average), {"average": average, "stemmixer": ours}, Oracle("spectrograms"))
 
 
 def test_all_ways_of_separating_are_in_the_table_and_the_oracle_is_above_all_blends() -> None:

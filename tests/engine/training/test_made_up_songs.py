@@ -3,6 +3,7 @@ from __future__ import annotations
 import struct
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,7 @@ def test_parts_stay_in_their_range_and_play_in_every_section(songs: list[Arrange
     assert all(28 <= note.pitch <= 96 for part in song.others for note in part.notes)
     for notes in (song.drums.notes, song.bass.notes, [note for part in song.others for note in part.notes]):
         assert all(0 <= note.start_s < song.seconds and note.length_s > 0 and 0 < note.velocity < 128 for note in notes)
-        for begins, ends in zip(bounds, bounds[1:], strict=False):
+        for begins, ends in pairwise(bounds):
             # what is left of a section at the end of a song may be too short for a note
             assert ends - begins < 2 or any(begins - 0.1 <= note.start_s < ends for note in notes)
 

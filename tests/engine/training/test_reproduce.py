@@ -10,13 +10,14 @@ import pytest
 import soundfile
 import yaml
 
-from spectacles_engine.errors import InputError
+from spectacles_engine.errors import InputError, ModelError
 from spectacles_engine.manifest import WEIGHTS
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.models import Manifest, ModelStore, describe
 from spectacles_engine.separators.demucs import save_demucs
 from spectacles_engine.training.data import find_songs
 from spectacles_engine.training.estimates import Songs
+from spectacles_engine.training.evaluate import WRITTEN
 from spectacles_engine.training.mixer import RECIPES
 from spectacles_engine.training.reproduce import Bench, halves, reproduce
 from tests.engine.fakes import tiny_demucs, write_net
@@ -56,16 +57,21 @@ def test_one_call_goes_from_songs_to_the_table_and_the_second_computes_nothing(
     assert halves([data], []) == ([data / "train"], [data / "test"])
     store = _studio(tmp_path / "models")
     bench = Bench(store, store.preset("studio"), "cpu")
-    ours = replace(RECIPES["spectacles"], bins=2_000)
-    recipes = {"paper": RECIPES["paper"], "ours": ours}
+    recipes = {"paper": RECIPES["paper"], "spectacles": replace(RECIPES["spectacles"], bins=2_000)}
     recipes = {name: replace(recipe, chunk_s=0.5, epochs=1) for name, recipe in recipes.items()}
     text = reproduce(bench, train, test, recipes, out).text()
-    for row in ("demucs", "mdx", "average", "stemmixer", "linear", "paper", "ours", "ours, residual handed back"):
+    for row in ("demucs", "mdx", "average", "stemmixer", "linear", "paper", "spectacles", f"spectacles{WRITTEN}"):
         assert f"| {row} | " in text
     assert "oracle α" in text
     assert {path.suffix for path in out.iterdir() if path.stem == "table"} == {".json", ".png"}
     monkeypatch.setattr("spectacles_engine.ensemble.Ensemble.estimate", None)
     assert reproduce(bench, train, test, recipes, out).text() == text
+
+
+def test_a_row_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
+    store = _studio(tmp_path / "models")
+    with pytest.raises(ModelError, match=r"there is no row 'stemixer' to compare, only .*stemmixer"):
+        Bench(store, store.preset("studio"), "cpu").evaluate(_songs(tmp_path / "data", 1), {}, ours="stemixer")
 
 
 def test_where_nothing_says_which_songs_are_for_testing_it_asks(tmp_path: Path) -> None:
