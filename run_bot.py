@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bot.names import song_folder
-from spectacles_engine.errors import InputError, SpecTaclesError
+from spectacles_engine.errors import MISTAKE_OF_OURS, InputError, SpecTaclesError
 from spectacles_engine.messages import (
     BLENDS,
     FORMATS,
@@ -29,6 +29,7 @@ from spectacles_engine.messages import (
     failed_json,
     stems_meant,
 )
+from spectacles_engine.worker import SeparateSong
 
 if TYPE_CHECKING:
     from bot.config import Settings
@@ -37,31 +38,19 @@ if TYPE_CHECKING:
     from spectacles_engine.messages import EngineOptions
     from spectacles_engine.models import FileStatus, ModelStore
 
-Separate = Callable[[Path, Path, SeparationRequest, Callable[[float], None]], SeparationResult]
-"""(song, folder of its stems, what is wanted, called with the share done) → result; raises SpecTaclesError."""
-
+LoadEngine = Callable[["Settings"], SeparateSong]
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 CONFIG = Path(__file__).with_name("config.yaml")
 
 
-def engine(settings: Settings) -> Separate:
+def engine(settings: Settings) -> SeparateSong:
     """The real engine; imported late, because torch takes seconds."""
-    from spectacles_engine.separation import Limits, SongSeparator
+    from spectacles_engine.separation import SongSeparator
 
-    separator = SongSeparator(_store(settings), device=settings.engine.device)
-    limits = Limits(
-        longest_s=settings.limits.longest_song_minutes * 60, decode_deadline_s=settings.limits.decode_deadline_s
-    )
-
-    def separate(
-        song: Path, folder: Path, request: SeparationRequest, on_share: Callable[[float], None]
-    ) -> SeparationResult:
-        return separator.separate(song, folder, request, limits=limits, on_progress=on_share)
-
-    return separate
+    return SongSeparator(_store(settings), settings.engine.device, settings.limits.of_a_song).separate
 
 
-def main(argv: Sequence[str] | None = None, make_separate: Callable[[Settings], Separate] = engine) -> int:
+def main(argv: Sequence[str] | None = None, load_engine: LoadEngine = engine) -> int:
     """Runs one command and returns the exit status (CONTRACT: 0 all done, 1 something failed, 2 wrong usage)."""
     arguments = _parser().parse_args(argv)
     # Late, so that --help and a mistyped command answer at once.
@@ -71,11 +60,10 @@ def main(argv: Sequence[str] | None = None, make_separate: Callable[[Settings], 
 
     try:
         settings = load(CONFIG)
-        status = WRONG_USAGE
         if arguments.command == "separate":
-            status = _separate(arguments, settings, make_separate)
+            status = _separate(arguments, settings, load_engine)
         elif arguments.command == "demo":
-            status = _demo(arguments, settings, make_separate)
+            status = _demo(arguments, settings, load_engine)
         elif arguments.command == "models":
             status = _models(arguments, settings)
         else:
@@ -138,11 +126,11 @@ def _request(arguments: argparse.Namespace, settings: Settings) -> SeparationReq
     )
 
 
-def _separate(arguments: argparse.Namespace, settings: Settings, make_separate: Callable[[Settings], Separate]) -> int:
+def _separate(arguments: argparse.Namespace, settings: Settings, load_engine: LoadEngine) -> int:
     from bot.console import complain, print_result, song_progress
 
     request = _request(arguments, settings)
-    separate = cache(lambda: make_separate(settings))
+    separate = cache(lambda: load_engine(settings))
     taken: set[str] = set()
     status = DONE
     for file in arguments.files:
@@ -171,7 +159,7 @@ def _attempt(job: Callable[[], SeparationResult]) -> SeparationResult | str:
     except Exception as error:  # noqa: BLE001  a mistake of ours in one song must not cost the others
         if os.environ.get("SPECTACLES_DEBUG"):
             traceback.print_exc()
-        return f"something went wrong in SpecTacles itself ({type(error).__name__}: {error})"
+        return f"{MISTAKE_OF_OURS} ({type(error).__name__}: {error})"
 
 
 def _existing(file: Path) -> Path:
@@ -183,7 +171,7 @@ def _existing(file: Path) -> Path:
         raise InputError(f"cannot be read: {error.strerror}") from error
 
 
-def _demo(arguments: argparse.Namespace, settings: Settings, make_separate: Callable[[Settings], Separate]) -> int:
+def _demo(arguments: argparse.Namespace, settings: Settings, load_engine: LoadEngine) -> int:
     from bot.console import complain, print_demo, song_progress
     from spectacles_engine import demo
 
@@ -193,7 +181,7 @@ def _demo(arguments: argparse.Namespace, settings: Settings, make_separate: Call
     demo.write_mixture(references, mixture)
     request = SeparationRequest(preset=settings.engine.preset, blend=settings.engine.blend)
     with redirect_stdout(sys.stderr), song_progress("demo") as on_share:
-        outcome = _attempt(lambda: make_separate(settings)(mixture, folder, request, on_share))
+        outcome = _attempt(lambda: load_engine(settings)(mixture, folder, request, on_share))
     if isinstance(outcome, str):
         complain(f"demo: {outcome}")
         return FAILED
@@ -275,8 +263,7 @@ def _engine_options(settings: Settings) -> EngineOptions:
         preset=preset,
         blend=settings.engine.blend,
         device=settings.engine.device,
-        longest_s=settings.limits.longest_song_minutes * 60,
-        decode_deadline_s=settings.limits.decode_deadline_s,
+        limits=settings.limits.of_a_song,
     )
 
 

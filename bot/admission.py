@@ -51,7 +51,7 @@ class Admission:
         """Raises TooLarge for what the platform tells of a song, before it is fetched."""
         if order.size_bytes is not None:
             self.check_size(order.size_bytes)
-        if order.seconds is not None and order.seconds > self.limits.longest_song_minutes * 60:
+        if order.seconds is not None and order.seconds > self.limits.of_a_song.longest_s:
             raise TooLarge(song_too_long(self.limits.longest_song_minutes))
 
     def check_size(self, size_bytes: int) -> None:

@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from spectacles_engine.messages import Limits
+
 PREFIX = "SPECTACLES_"
 TOKENS = ("TELEGRAM_BOT_TOKEN", "DISCORD_BOT_TOKEN")
 
@@ -45,6 +47,11 @@ class LimitSettings(_Section):
     songs_in_progress_per_chat: int = Field(default=50, ge=1)
     minutes_a_day_per_person: float = Field(default=300, gt=0)
     minutes_a_day_per_chat: float = Field(default=600, gt=0)
+
+    @property
+    def of_a_song(self) -> Limits:
+        """What the engine holds every song to."""
+        return Limits(self.longest_song_minutes * 60, self.decode_deadline_s)
 
 
 class StorageSettings(_Section):

@@ -140,10 +140,8 @@ class Preparing:
         try:
             song = self._shelf.arrival(job.id)
             await self._fetch(job, song)
-            limits = self._admission.limits
-            found = await self._inspect(
-                song, longest_s=limits.longest_song_minutes * 60, deadline_s=limits.decode_deadline_s
-            )
+            limits = self._admission.limits.of_a_song
+            found = await self._inspect(song, longest_s=limits.longest_s, deadline_s=limits.decode_deadline_s)
             self._take_in(job, song, found)
         finally:
             self._shelf.clear_arrival(job.id)

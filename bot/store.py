@@ -39,11 +39,10 @@ class Song:
 
 @dataclass(frozen=True)
 class KeptResult:
-    """A result, the ensemble that made it, and when it was last asked for (seconds since the epoch)."""
+    """A result, and the ensemble that made it."""
 
     result: StoredResult
     setup: str
-    used_at: float
 
 
 @dataclass(frozen=True)
@@ -165,7 +164,7 @@ class JobStore:
     def results(self) -> list[KeptResult]:
         """All results, the one that nobody asked for the longest time first."""
         rows = self._rows("SELECT * FROM results ORDER BY used_at")
-        return [KeptResult(self._result(row), row["setup"], row["used_at"]) for row in rows]
+        return [KeptResult(self._result(row), row["setup"]) for row in rows]
 
     def result(self, audio: str) -> StoredResult | None:
         rows = self._rows("SELECT * FROM results WHERE audio = ?", audio)

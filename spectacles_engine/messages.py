@@ -140,11 +140,18 @@ class SeparationResult:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What a song may cost: its length, and the time that decoding it may take."""
+
+    longest_s: float = 3600.0
+    decode_deadline_s: float = 600.0
+
+
+@dataclass(frozen=True)
 class EngineOptions:
     """What a child process needs to become an engine.
 
     ``models``: folder of the fetched models. ``device``: ``auto``, ``cpu`` or ``cuda``; ``gpu``: which of them.
-    ``longest_s`` and ``decode_deadline_s`` are the limits of a song.
     """
 
     models: Path
@@ -152,8 +159,7 @@ class EngineOptions:
     blend: str = "stemmixer"
     device: str = "auto"
     gpu: int = 0
-    longest_s: float = 3600.0
-    decode_deadline_s: float = 600.0
+    limits: Limits = Limits()
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from spectacles_engine.messages import (
     MIXES,
     SAMPLE_RATE_HZ,
     STEMS,
+    Limits,
     QualityNote,
     SeparatedFile,
     SeparationRequest,
@@ -36,20 +36,12 @@ TIDY_EVERY_S = 30.0
 """Of audio, between two returns of unused memory to the system."""
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What a song may cost: its length, and the time that decoding it may take."""
-
-    longest_s: float = 3600.0
-    decode_deadline_s: float = 600.0
-
-
 class SongSeparator:
     """Loads each ensemble once and separates song after song with it. Not for two threads at once."""
 
-    def __init__(self, store: ModelStore, device: str = "auto") -> None:
+    def __init__(self, store: ModelStore, device: str, limits: Limits) -> None:
         give_large_blocks_back()
-        self._store = store
+        self._store, self._limits = store, limits
         self._device = pick_device(device)
         self._separators: Loaded = {}
         self._ensembles: dict[tuple[str, str], tuple[Ensemble, Calibration | None]] = {}
@@ -68,8 +60,6 @@ class SongSeparator:
         song: Path,
         out: Path,
         request: SeparationRequest,
-        *,
-        limits: Limits = Limits(),
         on_progress: Callable[[float], None] = lambda share: None,
     ) -> SeparationResult:
         """Writes ``out/<stem>.<format>`` for every stem asked for, and ``out/<mix>.<format>``.
@@ -80,8 +70,8 @@ class SongSeparator:
         started = time.monotonic()
         with open_song(
             song,
-            longest_s=limits.longest_s,
-            deadline_s=limits.decode_deadline_s,
+            longest_s=self._limits.longest_s,
+            deadline_s=self._limits.decode_deadline_s,
             between_blocks=lambda: on_progress(0.0),
         ) as opened:
             ensemble, calibration = self.load(request.preset, request.blend)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from spectacles_engine.errors import MISTAKE_OF_OURS, CancelledError, SpecTaclesError
 from spectacles_engine.messages import (
+    SAMPLE_RATE_HZ,
     Cancel,
     Close,
     Done,
@@ -123,16 +124,9 @@ def _load(options: EngineOptions) -> tuple[SeparateSong, int]:
     import torch
 
     from spectacles_engine.models import ModelStore
-    from spectacles_engine.separation import Limits, SongSeparator
+    from spectacles_engine.separation import SongSeparator
 
-    separator = SongSeparator(ModelStore(options.models), device=options.device)
-    limits = Limits(options.longest_s, options.decode_deadline_s)
-
-    def separate(
-        song: Path, out: Path, request: SeparationRequest, on_progress: Callable[[float], None]
-    ) -> SeparationResult:
-        return separator.separate(song, out, request, limits=limits, on_progress=on_progress)
-
+    separate = SongSeparator(ModelStore(options.models), options.device, options.limits).separate
     _warm_up(separate, SeparationRequest(preset=options.preset, blend=options.blend))
     return separate, 0 if options.device == "cpu" else torch.cuda.device_count()
 
@@ -149,5 +143,5 @@ def _warm_up(separate: SeparateSong, request: SeparationRequest) -> None:
 
     with tempfile.TemporaryDirectory(prefix="spectacles-") as folder:
         song = Path(folder) / "noise.wav"
-        soundfile.write(song, np.random.default_rng(0).uniform(-0.1, 0.1, (44_100, 2)), 44_100)
+        soundfile.write(song, np.random.default_rng(0).uniform(-0.1, 0.1, (SAMPLE_RATE_HZ, 2)), SAMPLE_RATE_HZ)
         separate(song, Path(folder) / "stems", request, lambda share: None)

@@ -27,6 +27,7 @@ from spectacles_engine.messages import (
     SeparationResult,
     StemQuality,
 )
+from spectacles_engine.worker import SeparateSong
 from tests.ports import free_port
 
 SCRIPT = Path(run_bot.__file__)
@@ -34,14 +35,11 @@ SCRIPT = Path(run_bot.__file__)
 
 @pytest.fixture(autouse=True)
 def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in os.environ:
-        if name.startswith("SPECTACLES_") or name.endswith("_BOT_TOKEN"):
-            monkeypatch.delenv(name)
     monkeypatch.setenv("SPECTACLES_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)
 
 
-def fake_engine(settings: Settings) -> run_bot.Separate:
+def fake_engine(settings: Settings) -> SeparateSong:
     """Hands out the song, a quarter of it, as every stem; songs whose name says so fail."""
     del settings
     print("a library that talks on stdout")
@@ -125,7 +123,7 @@ def test_a_failure_is_one_line_and_the_others_are_done(tmp_path: Path, capsys: p
 
 
 def test_an_engine_that_cannot_start_fails_every_song(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def missing(settings: Settings) -> run_bot.Separate:
+    def missing(settings: Settings) -> SeparateSong:
         raise ModelMissingError("x.onnx is not on this machine")
 
     songs = [_song(tmp_path / name) for name in ("a.wav", "b.wav")]

@@ -38,7 +38,7 @@ def write_playback(stems: Sequence[Path], folder: Path, channels: int) -> None:
     """
     peaks: list[NDArray[np.float32]] = []
     with ExitStack() as stack:
-        songs = [stack.enter_context(open_song(stem, longest_s=np.inf, deadline_s=np.inf)) for stem in stems]
+        songs = [stack.enter_context(open_song(stem)) for stem in stems]
         together = zip(*(rebatch(song.blocks(), SEGMENT_SAMPLES) for song in songs), strict=True)
         for number, segment in enumerate(together):
             flacs = [_flac(stem[:channels]) for stem in segment]

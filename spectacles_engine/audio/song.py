@@ -26,8 +26,8 @@ _JOINERS = "\u200c\u200d"
 def open_song(
     path: Path,
     *,
-    longest_s: float = 3600.0,
-    deadline_s: float = 600.0,
+    longest_s: float = np.inf,
+    deadline_s: float = np.inf,
     between_blocks: Callable[[], None] = lambda: None,
 ) -> Song:
     """Open any audio or video file for separation, decoding its beginning.

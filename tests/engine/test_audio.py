@@ -392,7 +392,7 @@ def test_a_header_that_exaggerates_is_not_believed(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[22:26] = (2**32 - 1).to_bytes(4, "big")
     path.write_bytes(data)
-    with open_song(path) as song:
+    with open_song(path, longest_s=3600) as song:
         assert song.duration_s == pytest.approx(2.0, abs=0.1)
         assert sum(block.shape[1] for block in song.blocks()) == song.samples
         assert song.warnings == ["the file ends early; separated as far as it goes"]

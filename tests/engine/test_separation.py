@@ -11,14 +11,14 @@ import soundfile
 from spectacles_engine import demo
 from spectacles_engine.chunking import Array
 from spectacles_engine.errors import CancelledError, NotAudioError, OutputError
-from spectacles_engine.messages import MIXES, STEMS, SeparationRequest, SeparationResult
+from spectacles_engine.messages import MIXES, STEMS, Limits, SeparationRequest, SeparationResult
 from spectacles_engine.models import ModelStore
 from spectacles_engine.separation import SongSeparator
 
 
 @pytest.fixture(scope="module")
 def separator(tmp_path_factory: pytest.TempPathFactory) -> SongSeparator:
-    return SongSeparator(ModelStore(tmp_path_factory.mktemp("models")), device="cpu")
+    return SongSeparator(ModelStore(tmp_path_factory.mktemp("models")), "cpu", Limits())
 
 
 @pytest.fixture(scope="module")

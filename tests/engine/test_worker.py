@@ -10,7 +10,7 @@ import soundfile
 
 from spectacles_engine import demo
 from spectacles_engine.errors import NotAudioError
-from spectacles_engine.messages import STEMS, EngineOptions, SeparationRequest
+from spectacles_engine.messages import STEMS, EngineOptions, Limits, SeparationRequest
 from spectacles_engine.models import ModelStore
 from spectacles_engine.process import EngineProcess
 from spectacles_engine.separation import SongSeparator
@@ -39,7 +39,7 @@ async def test_lite_in_its_own_process_writes_what_it_writes_in_this_one(
     assert shares == sorted(shares)
     assert not (tmp_path / "0").exists()
 
-    here = SongSeparator(ModelStore(tmp_path / "models"), "cpu").separate(song, tmp_path / "here", request)
+    here = SongSeparator(ModelStore(tmp_path / "models"), "cpu", Limits()).separate(song, tmp_path / "here", request)
     assert result.note == here.note
     for stem in STEMS:
         theirs, ours = (soundfile.read(found.files[stem].path)[0] for found in (result, here))
