@@ -1,1 +1,1 @@
-"""Ratios of time and memory, measured side by side; run as modules from the root of the repository."""
+"""What README says of time, memory, and what is lost when something goes wrong; run as modules from the root."""

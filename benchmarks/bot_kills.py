@@ -26,9 +26,9 @@ import numpy as np
 import soundfile
 from aiohttp import ClientError, ClientSession, ClientTimeout, CookieJar
 
-from benchmarks.speed import ROOT, SAMPLE_RATE_HZ, made_up_song
+from benchmarks.speed import ROOT, made_up_song
 from bot.jobs import State
-from spectacles_engine.messages import STEMS
+from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from tests.alive import is_alive
 from tests.bot.web_chat import Client
 from tests.ports import free_port

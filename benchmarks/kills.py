@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from benchmarks.speed import SAMPLE_RATE_HZ, made_up_song
+from benchmarks.speed import made_up_song
 from spectacles_engine.errors import CancelledError, SpecTaclesError
-from spectacles_engine.messages import STEMS, EngineOptions, SeparationRequest
+from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS, EngineOptions, SeparationRequest
 from spectacles_engine.process import EngineProcess
 
 REQUEST = SeparationRequest(format="flac")
@@ -59,22 +59,25 @@ async def _run(song: Path, jobs: int, chance: random.Random) -> None:
 
 async def _kills(engine: EngineProcess, song: Path, jobs: int, job_s: float, chance: random.Random) -> None:
     out = song.parent / "out"
-    killed, with_stems, orphans, left = [], 0, 0, 0
+    killed: list[int] = []
+    with_stems = left = 0
     for number in range(jobs):
+        before = len(killed)
         job = asyncio.create_task(engine.separate(f"kill-{number}", song, out, REQUEST))
         await asyncio.sleep(chance.uniform(0, job_s))
-        if engine.pid:
+        if engine.pid and not job.done():
             os.kill(engine.pid, signal.SIGKILL)
             killed.append(engine.pid)
         try:
             await job
-            with_stems += all((out / f"{stem}.flac").is_file() for stem in STEMS)
+            is_whole = all((out / f"{stem}.flac").is_file() for stem in STEMS)
+            with_stems += is_whole and len(killed) > before
         except SpecTaclesError as error:
             print(f"job {number}: {error}")
         left += len({path.name for path in out.glob("*")} - {f"{stem}.flac" for stem in STEMS})
-    orphans = sum(Path(f"/proc/{pid}").exists() for pid in killed)
-    print(f"{len(killed)} of {jobs} jobs had their engine killed: {with_stems} ended with stems", flush=True)
-    print(f"killed processes that are still there: {orphans}; files left beside the stems: {left}", flush=True)
+    zombies = sum(Path(f"/proc/{pid}").exists() for pid in killed)
+    print(f"{len(killed)} of {jobs} jobs had their engine killed: {with_stems} of these ended with stems", flush=True)
+    print(f"killed processes that are still there: {zombies}; files left beside the stems: {left}", flush=True)
 
 
 async def _cancels(engine: EngineProcess, song: Path, jobs: int, job_s: float, chance: random.Random) -> None:

@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from benchmarks.speed import ROOT, SAMPLE_RATE_HZ, made_up_song
+from benchmarks.speed import ROOT, made_up_song
+from spectacles_engine.messages import SAMPLE_RATE_HZ
 
 
 def main() -> None:

@@ -23,7 +23,8 @@ import torch
 from demucs.apply import apply_model
 from demucs.htdemucs import HTDemucs
 
-SAMPLE_RATE_HZ = 44_100
+from spectacles_engine.messages import SAMPLE_RATE_HZ
+
 ROOT = Path(__file__).parents[1]
 
 

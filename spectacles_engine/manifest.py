@@ -74,7 +74,7 @@ class BaseModelSpec:
 class PresetSpec:
     """A named ensemble; the first of ``models`` that is not ``front`` gives the phase.
 
-    ``mixers``: blend → file with its StemMixers; ``quality`` names the calibration of the note. ``shares`` is a fixed
+    ``mixers``: blend → file of its mixer; ``quality`` names the calibration of the note. ``shares`` is a fixed
     blend, model → stem → share 0–1; what is left over belongs to the model that gives the phase.
     """
 

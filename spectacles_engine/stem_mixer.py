@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -111,7 +112,7 @@ class StemMixer(nn.Module):
         self.models, self.design = models, design
         widths = (design.clue_count(models), *design.hidden, 2 * (models - 1))
         layers: list[nn.Module] = [] if design.plain else [nn.BatchNorm2d(widths[0])]
-        for width_in, width_out in zip(widths[:-2], widths[1:-1], strict=True):
+        for width_in, width_out in pairwise(widths[:-1]):
             layers += [nn.Conv2d(width_in, width_out, 1), nn.BatchNorm2d(width_out), nn.ReLU()]
         self.mlp = nn.Sequential(*layers, nn.Conv2d(widths[-2], widths[-1], 1))
 

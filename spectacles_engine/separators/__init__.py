@@ -16,10 +16,6 @@ class Separator(Protocol):
     """
 
     @property
-    def name(self) -> str:
-        """Family of the model, as the command line's ``--blend`` calls it."""
-
-    @property
     def stems(self) -> tuple[str, ...]:
         """The stems it can answer, in the order of ``messages.STEMS``."""
 

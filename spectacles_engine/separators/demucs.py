@@ -40,7 +40,6 @@ class DemucsSeparator:
     A network of a lower sample rate knows nothing above half of it, and answers silence there.
     """
 
-    name = "demucs"
     overlap = 0.25
     margin_samples = 0
 

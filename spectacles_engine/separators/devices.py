@@ -44,7 +44,7 @@ GPU_BATCH = 4
 class Placement:
     """Where one separator runs (``cpu`` or ``cuda``), and how many chunks it is best given at once.
 
-    Both shrink, for good, when the GPU's memory runs out; ``warnings`` then says so, until somebody clears it.
+    Both shrink, for good, when the GPU's memory runs out; ``warnings`` says so from then on.
     """
 
     device: str

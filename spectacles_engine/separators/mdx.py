@@ -36,7 +36,6 @@ class MdxSeparator:
     shorter is taken over the shared chunk in several steps.
     """
 
-    name = "mdx"
     overlap = 0.1  # little is needed: the margins have already removed the ends that a network knows least about
 
     def __init__(self, nets: Collection[_Net], placement: Placement) -> None:

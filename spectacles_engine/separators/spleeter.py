@@ -68,14 +68,13 @@ class SpleeterUNet(nn.Module):
         return torch.sigmoid(self.mask(x))
 
     def weights(self) -> dict[str, Tensor]:
-        """All that was learned."""
+        """What is stored: all that was learned. Nothing reads how many batches the normalisation has seen."""
         return {name: value for name, value in self.state_dict().items() if not name.endswith("num_batches_tracked")}
 
 
 class SpleeterSeparator:
     """A front of a cascade: one of the networks, and ``vocals`` alone as the answer."""
 
-    name = "spleeter"
     stems = ("vocals",)
     chunk_samples = (FRAMES - 1) * STFT_HOP
     margin_samples = 0
@@ -121,7 +120,7 @@ class SpleeterSeparator:
 def save_networks(networks: Mapping[str, Mapping[str, Tensor]], path: Path) -> None:
     """Writes the weights of ``PARTS``: large layers in 8 bits, a scale for each 5×5 kernel beside them, the rest in 16.
 
-    What comes of it is 42 dB and more above the difference that it makes.
+    The difference that this makes is 42 dB and more below the output.
     """
     stored = {}
     for part, state in networks.items():
@@ -148,5 +147,5 @@ def _load_network(path: Path, part: str) -> SpleeterUNet:
         own = [key for key in file.keys() if key.startswith(prefix)]  # noqa: SIM118
         stored = {key.removeprefix(prefix): file.get_tensor(key) for key in own}
     weights = {name: stored[name].float() * stored.get(f"{name}{_SCALE}", 1) for name in network.weights()}
-    network.load_state_dict(network.state_dict() | weights)
+    network.load_state_dict(weights)
     return network

@@ -19,11 +19,11 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from spectacles_engine.chunking import Array
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.spectrogram import Stft
 from spectacles_engine.training.data import Recording
 
-Audio = NDArray[np.float32]
 STRETCHING = Stft(n_fft=2048, stft_hop=512)
 CODING = Stft(n_fft=2048, stft_hop=1024)
 TENTH_SAMPLES = SAMPLE_RATE_HZ // 10
@@ -73,7 +73,7 @@ class Collection:
 class RandomMixture:
     """References (stem, 2, samples), the peak of their sum at most 1, and what they were made of."""
 
-    references: Audio
+    references: Array
     sources: Sources
 
 
@@ -115,7 +115,7 @@ class MixtureSource:
         stems = stems / max(1.0, peak) if peak > 0 else stems
         return RandomMixture(stems.astype(np.float32), {stem: sorted(names) for stem, names in used.items()})
 
-    def _from_one_song(self, used: dict[str, set[str]]) -> Audio:
+    def _from_one_song(self, used: dict[str, set[str]]) -> Array:
         song = self._songs[self._random.choice(len(self._songs), p=self._song_odds)]
         lead = song[list(song)[self._random.integers(len(song))]]
         start, speed = self._instant(lead), self._speed()
@@ -131,7 +131,7 @@ class MixtureSource:
                 stems[i] = self._loose_stem(stem, used[stem])
         return stems
 
-    def _across_songs(self, used: dict[str, set[str]]) -> Audio:
+    def _across_songs(self, used: dict[str, set[str]]) -> Array:
         stems = np.zeros((len(STEMS), 2, self._samples), np.float32)
         electronic = self._random.random() < ELECTRONIC_SHARE
         for i, stem in enumerate(STEMS):
@@ -143,7 +143,7 @@ class MixtureSource:
                     stems[i] += self._loose_stem(stem, used[stem])
         return stems
 
-    def _loose_stem(self, stem: str, used: set[str], *, made_up: bool = False) -> Audio:
+    def _loose_stem(self, stem: str, used: set[str], *, made_up: bool = False) -> Array:
         """A part of a recording, whose source is noted in ``used``; or something made up, which has none."""
         if not self._pools[stem]:
             return np.zeros((2, self._samples), np.float32)
@@ -162,7 +162,7 @@ class MixtureSource:
             part = self._loudness(part, stem) + self._loudness(self._synthesised_kicks(), stem)
         return self._loudness(self._colour(part, stem), stem)
 
-    def _synthesised_kicks(self) -> Audio:
+    def _synthesised_kicks(self) -> Array:
         """Strokes on a beat of 70–170 a minute: sines that fall to 38–65 Hz within 10–60 ms, and a click of noise."""
         beat = int(60 / self._random.uniform(70, 170) * SAMPLE_RATE_HZ)
         time_s = np.arange(min(beat, self._samples)) / SAMPLE_RATE_HZ
@@ -180,7 +180,7 @@ class MixtureSource:
             on_beat = not on_beat
         return np.stack([line, line])
 
-    def _synthesised_bass(self) -> Audio:
+    def _synthesised_bass(self) -> Array:
         """A line of notes of 33–130 Hz, as sub and synth basses have them: held or cut short, dull or bright.
 
         A tone with harmonics that fall off, the higher ones faster, as a filter closes.
@@ -205,7 +205,7 @@ class MixtureSource:
             start += int(length_s * SAMPLE_RATE_HZ)
         return np.stack([line, line])
 
-    def _pumping(self, heard: Audio) -> Audio:
+    def _pumping(self, heard: Array) -> Array:
         """The gain of a compressor that listens to ``heard``, per sample: fast attack, slow release."""
         window = SAMPLE_RATE_HZ // 100
         power = (heard[:, : heard.shape[1] // window * window] ** 2).reshape(2, -1, window).mean(axis=(0, 2))
@@ -217,7 +217,7 @@ class MixtureSource:
         for i in range(1, len(over_db)):
             followed_db[i] = max(over_db[i], keep * followed_db[i - 1])
         at = np.arange(heard.shape[1]) / window - 0.5
-        gain: Audio = (10 ** (-np.interp(at, np.arange(len(over_db)), followed_db) / 20)).astype(np.float32)
+        gain: Array = (10 ** (-np.interp(at, np.arange(len(over_db)), followed_db) / 20)).astype(np.float32)
         return gain
 
     def _instant(self, recording: Recording) -> int:
@@ -232,7 +232,7 @@ class MixtureSource:
         """Pitch and tempo together, within two semitones."""
         return 1.0 if self._random.random() < 0.4 else float(2 ** self._random.uniform(-2 / 12, 2 / 12))
 
-    def _colour(self, part: Audio, stem: str) -> Audio:
+    def _colour(self, part: Array, stem: str) -> Array:
         draw = self._random.random
         part = self._toned(part, stem)
         if stem != "bass" and draw() < 0.15:
@@ -247,7 +247,7 @@ class MixtureSource:
             part = part * np.array([[np.cos(angle)], [np.sin(angle)]], np.float32) * np.float32(np.sqrt(2))
         return part
 
-    def _toned(self, part: Audio, stem: str) -> Audio:
+    def _toned(self, part: Array, stem: str) -> Array:
         """By an amplifier and an equaliser, as loud as before."""
         energy = np.square(part).sum()
         if self._random.random() < DRIVE_SHARE[stem]:
@@ -256,14 +256,14 @@ class MixtureSource:
             part = self._equalised(part, EQUALISED_DB[stem])
         return part * np.float32(np.sqrt(energy / (np.square(part).sum() + 1e-9)))
 
-    def _equalised(self, part: Audio, most_db: float) -> Audio:
+    def _equalised(self, part: Array, most_db: float) -> Array:
         """A smooth random curve over the octaves."""
         spectrum = np.fft.rfft(part)
         octave = np.log2(np.maximum(np.fft.rfftfreq(part.shape[1], 1 / SAMPLE_RATE_HZ), 30) / 30)
         curve = np.interp(octave, np.linspace(0, 9.6, 6), self._random.uniform(-most_db, most_db, 6))
         return np.fft.irfft(spectrum * 10 ** (curve / 20), part.shape[1]).astype(np.float32)
 
-    def _loudness(self, part: Audio, stem: str) -> Audio:
+    def _loudness(self, part: Array, stem: str) -> Array:
         tenths = part[:, : part.shape[1] // TENTH_SAMPLES * TENTH_SAMPLES].reshape(2, -1, TENTH_SAMPLES)
         energies = (tenths**2).mean(axis=(0, 2))
         sounding = energies[energies > max(energies.max() * 1e-3, 1e-10)]
@@ -301,7 +301,7 @@ class _Draws(IterableDataset[Tensor]):
             yield torch.from_numpy(self._source.draw().references)
 
 
-def stretched(part: Audio, samples: int) -> Audio:
+def stretched(part: Array, samples: int) -> Array:
     """Made ``samples`` long at the same pitch, by a phase vocoder (Flanagan and Golden 1966)."""
     spectrogram = STRETCHING.forward(torch.from_numpy(part))
     step = part.shape[1] / samples
@@ -316,11 +316,11 @@ def stretched(part: Audio, samples: int) -> Audio:
     phase = turned.cumsum(dim=-1)
     middle = phase.shape[-1] // 2  # the ends are mirrored, and no place to begin from
     phase += spectrogram[..., before[middle : middle + 1]].angle() - phase[..., middle : middle + 1]
-    longer: Audio = STRETCHING.inverse(torch.polar(level, phase), samples).numpy()
+    longer: Array = STRETCHING.inverse(torch.polar(level, phase), samples).numpy()
     return longer
 
 
-def coded(stems: Audio, bandwidth_hz: float, depth_db: float) -> Audio:
+def coded(stems: Array, bandwidth_hz: float, depth_db: float) -> Array:
     """What a lossy codec leaves of a mixture: nothing above ``bandwidth_hz``, and no bin ``depth_db`` below its band.
 
     The same bins go from all stems (stem, 2, samples), so that they still sum to the mixture.
@@ -331,27 +331,27 @@ def coded(stems: Audio, bandwidth_hz: float, depth_db: float) -> Audio:
     bands = functional.max_pool1d(mixture.transpose(-1, -2), 33, stride=1, padding=16).transpose(-1, -2)
     heard = mixture > bands * 10 ** (-depth_db / 20)
     heard[..., kept:, :] = False
-    left: Audio = CODING.inverse(spectrograms * heard, stems.shape[-1]).numpy()
+    left: Array = CODING.inverse(spectrograms * heard, stems.shape[-1]).numpy()
     return left
 
 
-def decaying_noise(seconds: float, random: Generator) -> Audio:
+def decaying_noise(seconds: float, random: Generator) -> Array:
     """A room as it answers to a clap: stereo noise (2, samples) that falls by 60 dB."""
     length = int(seconds * SAMPLE_RATE_HZ)
     return (random.standard_normal((2, length)) * np.exp(-6.9 * np.arange(length) / length)).astype(np.float32)
 
 
-def in_a_room(part: Audio, room: Audio, share: float) -> Audio:
+def in_a_room(part: Array, room: Array, share: float) -> Array:
     """With what comes back from a ``room`` (2, samples), which has that ``share`` of the energy of ``part``."""
     wet = signal.oaconvolve(part, room, axes=1)[:, : part.shape[1]]
     wet *= np.sqrt(share * (part**2).sum() / ((wet**2).sum() + 1e-9))
     return np.asarray(part + wet, np.float32)
 
 
-def driven(part: Audio, amount: float) -> Audio:
+def driven(part: Array, amount: float) -> Array:
     """Through an amplifier that is turned up ``amount`` times and bends what is loud; no peak is higher than before."""
     peak = np.abs(part).max() + 1e-6
-    driven: Audio = (np.tanh(part / peak * amount) * peak).astype(np.float32)
+    driven: Array = (np.tanh(part / peak * amount) * peak).astype(np.float32)
     return driven
 
 
@@ -361,14 +361,14 @@ def _place(note: NDArray[np.float64], line: NDArray[np.float32], start: int) -> 
     line[max(start, 0) : max(start, 0) + len(part)] = part
 
 
-def _at_speed(recording: Recording, start: int, length: int, speed: float) -> Audio:
+def _at_speed(recording: Recording, start: int, length: int, speed: float) -> Array:
     if speed == 1.0:
         return recording.excerpt(start, length)
     source = recording.excerpt(start, int(length * speed) + 2)
     at = np.arange(length) * speed
     index = at.astype(np.int64)
     share = (at - index).astype(np.float32)
-    between: Audio = source[:, index] * (1 - share) + source[:, index + 1] * share
+    between: Array = source[:, index] * (1 - share) + source[:, index + 1] * share
     return between
 
 

@@ -19,11 +19,13 @@ T = TypeVar("T")
 STEPS = 4
 """Sixteenths in a beat."""
 BASS_RANGE = (28, 55)
+SLIDE_S = 0.1
+"""Until a note that slides is where it is heading."""
 
 
 @dataclass(frozen=True)
 class Note:
-    """A sounding note; ``slide`` is how many semitones away it begins."""
+    """A sounding note; ``slide`` is how many semitones away it begins, see ``SLIDE_S``."""
 
     start_s: float
     length_s: float

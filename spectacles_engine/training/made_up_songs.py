@@ -17,17 +17,16 @@ from typing import Any
 import numpy as np
 import soundfile
 from numpy.random import Generator
-from numpy.typing import NDArray
 from scipy import signal
 from tqdm import tqdm
 
+from spectacles_engine.chunking import Array
 from spectacles_engine.errors import InputError
 from spectacles_engine.messages import SAMPLE_RATE_HZ
 from spectacles_engine.training.augment import decaying_noise, driven, in_a_room
-from spectacles_engine.training.made_up_notes import Arrangement, Part, arrange
+from spectacles_engine.training.made_up_notes import SLIDE_S, Arrangement, Part, arrange
 from spectacles_engine.training.recorded_notes import find_instruments
 
-Audio = NDArray[np.float32]
 LEVEL_DB = {"drums": -19.0, "bass": -20.0, "other": -19.0}
 """Middle of the drawn loudness (RMS), within ±4 dB of which each stem lies."""
 HIGHEST_PEAK = 0.8
@@ -37,7 +36,6 @@ COMPRESSION = 1.0
 TILT_DB = {"drums": 0.0, "bass": -1.3, "other": 0.0}
 """Middle of the drawn tilt, per octave: the basses of soundfonts have weak fundamentals."""
 BEND_SEMITONES, BEND_CENTRE = 12.0, 8192
-DRUM_BANK = 128
 SYNTH_BASSES = (38, 39)
 BENT_GUITARS = (29, 30)
 RECORDED_SHARE = 0.7
@@ -63,7 +61,7 @@ class Band:
             raise InputError(f"{soundfont} cannot be read as a soundfont") from error
         self.recorded = find_instruments(instruments) if instruments else {}
 
-    def play(self, part: Part, seconds: float, tuning: float, *, drums: bool = False) -> Audio:
+    def play(self, part: Part, seconds: float, tuning: float, *, drums: bool = False) -> Array:
         """A part as (2, samples), ``tuning`` semitones too high; a drum kit that isn't there is played on the first."""
         synth, samples = self._synth, round(seconds * SAMPLE_RATE_HZ)
         synth.program_select(0, self._font, 0, part.program, drums)
@@ -87,7 +85,7 @@ class Band:
         self._generate(SAMPLE_RATE_HZ // 10)  # what was cut off fades out
         return np.concatenate(sound, axis=1)
 
-    def _generate(self, samples: int) -> Audio:
+    def _generate(self, samples: int) -> Array:
         return np.frombuffer(self._synth.generate_simple(samples), np.float32).reshape(-1, 2).T
 
 
@@ -104,11 +102,11 @@ def _events(part: Part) -> list[tuple[float, int, int, int]]:
         if note.slide:
             for share in np.linspace(0, 1, 10):
                 bend = round(BEND_CENTRE * (1 + note.slide * (1 - share) / BEND_SEMITONES))
-                events.append((note.start_s + 0.1 * share, _BEND, note.pitch, min(bend, 2 * BEND_CENTRE - 1)))
+                events.append((note.start_s + SLIDE_S * share, _BEND, note.pitch, min(bend, 2 * BEND_CENTRE - 1)))
     return events
 
 
-def render(band: Band, arrangement: Arrangement, random: Generator) -> dict[str, Audio]:
+def render(band: Band, arrangement: Arrangement, random: Generator) -> dict[str, Array]:
     """Stem → (channels, samples) at mix level, as a mixing engineer may have them; bass is mono."""
     # kits are tuned apart from the instruments, and differ the more for it
     drums = band.play(arrangement.drums, arrangement.seconds, random.normal(0, 0.8), drums=True)
@@ -126,14 +124,14 @@ def render(band: Band, arrangement: Arrangement, random: Generator) -> dict[str,
     return {stem: (sound * min(1, HIGHEST_PEAK / peak)).astype(np.float32) for stem, sound in stems.items()}
 
 
-def _played(band: Band, part: Part, arrangement: Arrangement, random: Generator) -> Audio:
+def _played(band: Band, part: Part, arrangement: Arrangement, random: Generator) -> Array:
     if part.program in band.recorded and random.random() < RECORDED_SHARE:
         sound = band.recorded[part.program].play(part, arrangement.seconds, arrangement.detune)
         return _amplified(sound, random) if part.program in BENT_GUITARS else sound
     return band.play(part, arrangement.seconds, arrangement.detune)
 
 
-def _layer(band: Band, part: Part, arrangement: Arrangement, random: Generator) -> Audio:
+def _layer(band: Band, part: Part, arrangement: Arrangement, random: Generator) -> Array:
     sound = _played(band, part, arrangement, random)
     if part.amp:
         sound = _amplified(sound, random)
@@ -144,14 +142,14 @@ def _layer(band: Band, part: Part, arrangement: Arrangement, random: Generator) 
     return _at_level(sound, part.level_db)
 
 
-def _amplified(sound: Audio, random: Generator) -> Audio:
+def _amplified(sound: Array, random: Generator) -> Array:
     """Driven, and through a loudspeaker that gives nothing below 80 Hz or above 4–6 kHz; both channels the same."""
     mono = driven(sound.mean(axis=0, keepdims=True), random.uniform(5, 40))
     cabinet = signal.butter(3, (80, random.uniform(4_000, 6_000)), "bandpass", fs=SAMPLE_RATE_HZ, output="sos")
     return np.repeat(signal.sosfilt(cabinet, mono), 2, axis=0)
 
 
-def _drum_bus(sound: Audio, random: Generator) -> Audio:
+def _drum_bus(sound: Array, random: Generator) -> Array:
     if random.random() < 0.4:
         sound = _in_a_dark_room(sound, random)
     if random.random() < 0.75:
@@ -159,7 +157,7 @@ def _drum_bus(sound: Audio, random: Generator) -> Audio:
     return sound
 
 
-def _bass_bus(sound: Audio, arrangement: Arrangement, random: Generator) -> Audio:
+def _bass_bus(sound: Array, arrangement: Arrangement, random: Generator) -> Array:
     synthetic = arrangement.bass.program in SYNTH_BASSES
     if random.random() < 0.35:
         sound = driven(sound, random.uniform(1.5, 6))
@@ -171,7 +169,7 @@ def _bass_bus(sound: Audio, arrangement: Arrangement, random: Generator) -> Audi
     return sound
 
 
-def _ducking(kicks_s: Sequence[float], samples: int, random: Generator) -> Audio:
+def _ducking(kicks_s: Sequence[float], samples: int, random: Generator) -> Array:
     """The gain, per sample, of a compressor that the kick drum works: down at each stroke, and up again."""
     deep, back_s = random.uniform(0.4, 0.95), random.uniform(0.1, 0.3)
     since_s = np.full(samples, np.inf)
@@ -181,20 +179,20 @@ def _ducking(kicks_s: Sequence[float], samples: int, random: Generator) -> Audio
     return (1 - deep * np.exp(-since_s / back_s) * np.minimum(1, since_s / 0.005)).astype(np.float32)
 
 
-def _in_a_dark_room(sound: Audio, random: Generator) -> Audio:
+def _in_a_dark_room(sound: Array, random: Generator) -> Array:
     """3–20 % of the energy come back, darker than the sound."""
     room = decaying_noise(random.uniform(0.15, 1.5), random)
     dark = signal.butter(1, (200, random.uniform(3_000, 9_000)), "bandpass", fs=SAMPLE_RATE_HZ, output="sos")
     return in_a_room(sound, signal.sosfilt(dark, room), random.uniform(0.03, 0.2))
 
 
-def _tilted(sound: Audio, db_per_octave: float) -> Audio:
+def _tilted(sound: Array, db_per_octave: float) -> Array:
     spectrum = np.fft.rfft(sound)
     octaves = np.log2(np.fft.rfftfreq(sound.shape[1], 1 / SAMPLE_RATE_HZ).clip(50, 12_000) / 800)
     return np.asarray(np.fft.irfft(spectrum * 10 ** (db_per_octave * octaves / 20), sound.shape[1]), np.float32)
 
 
-def _at_level(sound: Audio, level_db: float) -> Audio:
+def _at_level(sound: Array, level_db: float) -> Array:
     return np.asarray(sound * 10 ** (level_db / 20) / (np.sqrt(np.mean(sound**2)) + 1e-9))
 
 
@@ -250,7 +248,7 @@ _band = cache(Band)
 """A soundfont takes a second to load, and one process renders many songs."""
 
 
-def _write_ogg(path: Path, sound: Audio) -> None:
+def _write_ogg(path: Path, sound: Array) -> None:
     with soundfile.SoundFile(
         path, "w", SAMPLE_RATE_HZ, len(sound), "VORBIS", format="OGG", compression_level=COMPRESSION
     ) as file:

@@ -75,7 +75,7 @@ RECIPES = {
     "wide": replace(OURS, design=replace(OURS.design, hears_all=True)),
     "spectacles": OURS,
 }
-"""The paper's; ours, which hears the other stems too, at nearly twice the cost; and ours."""
+"""The paper's; `wide`, ours with the other stems to hear, at nearly twice the cost; and ours."""
 
 
 def train(songs: Sequence[StoredEstimates], recipe: Recipe, out: Path, device: str) -> Mixer:

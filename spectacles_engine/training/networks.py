@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -81,13 +82,11 @@ class TfcTdfNet(nn.Module):
         self.first = nn.Conv2d(4 * fold, width, 1)
         self.encoders = nn.ModuleList(TfcTdfBlock(w, w, folded >> i) for i, w in enumerate(widths[:-1]))
         self.downs = nn.ModuleList(
-            _normed(nn.Conv2d(low, high, 2, stride=2, bias=False), high)
-            for low, high in zip(widths, widths[1:], strict=False)
+            _normed(nn.Conv2d(low, high, 2, stride=2, bias=False), high) for low, high in pairwise(widths)
         )
         self.middle = TfcTdfBlock(widths[-1], widths[-1], folded >> scales)
         self.ups = nn.ModuleList(
-            _normed(nn.ConvTranspose2d(high, low, 2, stride=2, bias=False), low)
-            for low, high in zip(widths, widths[1:], strict=False)
+            _normed(nn.ConvTranspose2d(high, low, 2, stride=2, bias=False), low) for low, high in pairwise(widths)
         )
         self.decoders = nn.ModuleList(TfcTdfBlock(2 * w, w, folded >> i) for i, w in enumerate(widths[:-1]))
         self.last = nn.Conv2d(width + 4 * fold, 4 * len(STEMS) * fold, 1)
@@ -194,10 +193,10 @@ def load_weights(network: nn.Module, path: Path) -> None:
             network.load_state_dict(load_demucs(path).float().state_dict())
         elif isinstance(network, SmallMdx):
             stored = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
-            state = network.net.state_dict()
-            counters = [name for name in state if name.endswith("num_batches_tracked")]  # which nothing reads
-            weights = {name: torch.from_numpy(array.copy()) for name, array in stored.items() if name in state}
-            network.net.load_state_dict(weights | {name: state[name] for name in counters})
+            known = network.net.state_dict()
+            network.net.load_state_dict(
+                {name: torch.from_numpy(array.copy()) for name, array in stored.items() if name in known}
+            )
     except (OSError, RuntimeError, DecodeError) as error:
         raise ModelError(f"{path} is nothing that training can start from ({error})") from error
 

@@ -11,14 +11,13 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from spectacles_engine.chunking import Array
 from spectacles_engine.errors import InputError
 from spectacles_engine.messages import SAMPLE_RATE_HZ
 from spectacles_engine.training.data import SoundFile, read_stereo
-from spectacles_engine.training.made_up_notes import Note, Part
+from spectacles_engine.training.made_up_notes import SLIDE_S, Note, Part
 
-Audio = NDArray[np.float32]
 PROGRAMS: Mapping[str, Sequence[int]] = {
     "piano": (0, 1, 2),
     "xylophone": (12, 13),
@@ -42,7 +41,6 @@ PROGRAMS: Mapping[str, Sequence[int]] = {
 """Instrument → the programs of General MIDI that it stands in for; bent ones (29, 30) want an amplifier."""
 SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 RELEASE_S = 0.08
-SLIDE_S = 0.1
 
 
 class RecordedInstrument:
@@ -53,11 +51,11 @@ class RecordedInstrument:
         self._files = files
 
     @cached_property
-    def _notes(self) -> dict[int, Audio]:
+    def _notes(self) -> dict[int, Array]:
         notes = {pitch: read_stereo(SoundFile(path)).mean(axis=0) for pitch, path in self._files.items()}
         return {pitch: note / max(np.abs(note).max(), 1e-3) for pitch, note in notes.items()}
 
-    def play(self, part: Part, seconds: float, tuning: float) -> Audio:
+    def play(self, part: Part, seconds: float, tuning: float) -> Array:
         """A part as (2, samples), both channels the same, ``tuning`` semitones too high."""
         line = np.zeros(round(seconds * SAMPLE_RATE_HZ), np.float32)
         for note in part.notes:
@@ -66,7 +64,7 @@ class RecordedInstrument:
             line[start : start + len(sound)] += sound
         return np.stack([line, line])
 
-    def _sound(self, note: Note, tuning: float) -> Audio:
+    def _sound(self, note: Note, tuning: float) -> Array:
         pitch = min(self._notes, key=lambda recorded: (abs(recorded - note.pitch), recorded))
         recorded, held_s = self._notes[pitch], note.length_s
         time_s = np.arange(round((held_s + RELEASE_S) * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
@@ -74,7 +72,7 @@ class RecordedInstrument:
         at = np.concatenate([[0], np.cumsum(2 ** (away / 12))[:-1]])
         sound = np.interp(at, np.arange(len(recorded)), recorded, right=0)
         released = np.clip(1 - (time_s - held_s) / RELEASE_S, 0, 1)
-        heard: Audio = (sound * released * (note.velocity / 127) ** 1.5).astype(np.float32)
+        heard: Array = (sound * released * (note.velocity / 127) ** 1.5).astype(np.float32)
         return heard
 
 

