@@ -11,7 +11,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,19 +55,21 @@ def main(argv: Sequence[str] | None = None, load_engine: LoadEngine = engine) ->
     arguments = _parser().parse_args(argv)
     # Late, so that --help and a mistyped command answer at once.
     from bot.config import ConfigError, load
-    from bot.console import complain
+    from bot.console import complain, ended_as_by_ctrl_c, steady_output
     from bot.jobs import StartError
 
+    steady_output()
     try:
         settings = load(CONFIG)
-        if arguments.command == "separate":
-            status = _separate(arguments, settings, load_engine)
-        elif arguments.command == "demo":
-            status = _demo(arguments, settings, load_engine)
-        elif arguments.command == "models":
-            status = _models(arguments, settings)
-        else:
-            status = _serve(settings)
+        with ended_as_by_ctrl_c() if arguments.command else nullcontext():
+            if arguments.command == "separate":
+                status = _separate(arguments, settings, load_engine)
+            elif arguments.command == "demo":
+                status = _demo(arguments, settings, load_engine)
+            elif arguments.command == "models":
+                status = _models(arguments, settings)
+            else:
+                status = _serve(settings)
         sys.stdout.flush()
         return status
     except (ConfigError, StartError) as error:
@@ -78,8 +80,10 @@ def main(argv: Sequence[str] | None = None, load_engine: LoadEngine = engine) ->
     except KeyboardInterrupt:
         complain("interrupted")
         return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has left; without this, Python complains once more at exit.
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):  # then whoever read our output has left
+            complain(f"the output cannot be written ({(error.strerror or str(error)).lower()})")
+        # without this, Python complains once more at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     return WRONG_USAGE

@@ -110,9 +110,10 @@ def _receive(wanted: Download, on_progress: Callable[[int, int], None]) -> None:
     if have and have == wanted.size_bytes:
         return
     request = urllib.request.Request(wanted.url, headers={"User-Agent": "SpecTacles"})
-    if have and wanted.etag.is_file():
+    etag = wanted.etag.read_text(encoding="utf-8", errors="replace") if wanted.etag.is_file() else ""
+    if have and _is_strong(etag):
         request.add_header("Range", f"bytes={have}-")
-        request.add_header("If-Range", wanted.etag.read_text(encoding="ascii"))
+        request.add_header("If-Range", etag)
     with _open(wanted, request) as response:
         resumed = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
         done = have if resumed else 0
@@ -168,11 +169,15 @@ def _blocks(response: http.client.HTTPResponse) -> Iterator[bytes]:
 
 def _remember(wanted: Download, response: http.client.HTTPResponse) -> None:
     etag = response.headers.get("ETag", "")
-    # If-Range needs a strong validator; without one the next attempt starts anew.
-    if etag.startswith('"') and etag.isascii():
+    if _is_strong(etag):
         wanted.etag.write_text(etag, encoding="ascii")
     else:
         wanted.etag.unlink(missing_ok=True)
+
+
+def _is_strong(etag: str) -> bool:
+    """Whether it is a validator that If-Range takes; without one an attempt starts anew."""
+    return etag.startswith('"') and etag.isascii() and etag.isprintable()
 
 
 def _open(wanted: Download, request: urllib.request.Request) -> http.client.HTTPResponse:

@@ -105,9 +105,9 @@ class ModelStore:
             file.source,
             file.sha256_from,
         )
-        if not status.path.is_file():
+        size_bytes = _size_bytes(status.path)
+        if size_bytes is None:
             return replace(status, state="missing", problem=self._missing(file))
-        size_bytes = status.path.stat().st_size
         if file.size_bytes not in (None, size_bytes):
             return replace(status, state="damaged", problem=self._damaged(file, f"{size_bytes:,} bytes long"))
         return replace(status, size_bytes=size_bytes)
@@ -124,7 +124,7 @@ class ModelStore:
 
     def _check(self, file: ModelFile) -> None:
         path = self._location(file)
-        if not path.is_file():
+        if _size_bytes(path) is None:
             raise ModelMissingError(self._missing(file))
         if not file.sha256:
             raise ChecksumError(
@@ -184,6 +184,14 @@ class ModelStore:
                 yield
         except OSError as error:
             raise OutputError(f"{self.folder} cannot be written to: {error.strerror or error}") from error
+
+
+def _size_bytes(path: Path) -> int | None:
+    """None if there is no such file; raises ModelError where nobody may look."""
+    try:
+        return path.stat().st_size if path.is_file() else None
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}") from error
 
 
 def refresh(manifest: Path = WEIGHTS / "manifest.yaml") -> list[str]:

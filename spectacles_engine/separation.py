@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +76,7 @@ class SongSeparator:
         ) as opened:
             ensemble, calibration = self.load(request.preset, request.blend)
             job = _Job(opened, ensemble, calibration, request, on_progress)
-            written = job.run(out)
+            written = job.run(_paths(song, out, request))
             about = job.note()
             return SeparationResult(
                 song=str(song),
@@ -114,15 +114,11 @@ class _Job:
         self._input = InputCheck()
         self._read_s = self._done_s = 0.0
 
-    def run(self, out: Path) -> dict[str, Path]:
-        """Separates and writes; returns the files by name."""
-        names = [*(stem for stem in STEMS if stem in self._request.stems), *([self._request.mix or ""])]
-        paths = {name: out / f"{name}.{self._request.format}" for name in names if name}
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"the folder {out} could not be made ({error.strerror})") from error
+    def run(self, paths: dict[str, Path]) -> dict[str, Path]:
+        """Separates and writes ``paths``, the files by name, which it returns."""
         with ExitStack() as stack:
+            for out in {path.parent for path in paths.values()}:
+                stack.enter_context(_folder(out))
             writers = [
                 stack.enter_context(
                     StemWriter(
@@ -183,6 +179,32 @@ class _Job:
         # What is read is under way: the last of the models is some twenty seconds behind it.
         duration_s = self._song.duration_s
         self._on_progress(min(1.0, (self._read_s + self._done_s) / 2 / duration_s) if duration_s else 0.0)
+
+
+def _paths(song: Path, out: Path, request: SeparationRequest) -> dict[str, Path]:
+    """The files that are asked for, by name; raises OutputError where one of them is the song."""
+    names = [*(stem for stem in STEMS if stem in request.stems), *([request.mix] if request.mix else [])]
+    paths = {name: out / f"{name}.{request.format}" for name in names}
+    if any(path.exists() and path.samefile(song) for path in paths.values()):
+        raise OutputError("its own stems would overwrite it; choose another folder for them")
+    return paths
+
+
+@contextmanager
+def _folder(out: Path) -> Iterator[None]:
+    """Makes a folder, and takes it away again if nothing came of it. Raises OutputError."""
+    is_new = not out.exists()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"the folder {out} could not be made ({error.strerror})") from error
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            with suppress(OSError):
+                out.rmdir()
+        raise
 
 
 def _peak_rss_mb() -> int:

@@ -105,7 +105,9 @@ def answer(work: Callable[[dict[str, Any]], Any]) -> None:
 
 
 def _leave_with_parent() -> None:
-    sys.stdin.buffer.read()  # nothing more comes: this ends when the other end of the pipe is closed
+    # nothing more comes: this ends when the other end of the pipe is closed. Not by sys.stdin, whose lock a thread that
+    # waits would still hold when Python ends, which aborts it
+    os.read(0, 1)
     os._exit(1)
 
 

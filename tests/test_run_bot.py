@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -56,6 +57,8 @@ def _separate(
         raise ValueError("shapes (2, 3)\nand (3, 2)")
     if "slow" in song.name:
         raise KeyboardInterrupt
+    if "killed" in song.name:
+        os.kill(os.getpid(), signal.SIGTERM)
     samples, rate = soundfile.read(song)
     folder.mkdir(parents=True, exist_ok=True)
     quality = StemQuality("fair", 3.0, 1.0, 5.0)
@@ -120,6 +123,30 @@ def test_a_failure_is_one_line_and_the_others_are_done(tmp_path: Path, capsys: p
     assert objects[2]["stems"]["vocals"] == {
         "path": "stems/song/vocals.wav", "grade": "fair", "estimated_sdr_db": 3.0, "low_db": 1.0, "high_db": 5.0
     }  # fmt: skip
+
+
+def test_an_output_that_lacks_a_character_costs_no_song(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    songs = [_song(tmp_path / name) for name in ("夜曲.wav", "b.wav")]
+    out = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding="latin-1"))
+    assert _run("separate", *songs) == 0
+    assert out.getvalue().decode("latin-1").count("vocals.wav") == 2
+
+
+def test_an_output_that_is_full_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert _run("separate", _song(tmp_path / "a.wav"), "--json") == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "the output cannot be written (no space left on device)"
+
+
+def test_kill_ends_a_separation_as_ctrl_c_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    assert _run("separate", _song(tmp_path / "killed.wav")) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "interrupted"
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_an_engine_that_cannot_start_fails_every_song(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ import soundfile
 
 from spectacles_engine.audio.decoder import Decoder
 from spectacles_engine.audio.ffmpeg_decoder import FfmpegDecoder
-from spectacles_engine.audio.soundfile_decoder import SoundfileDecoder
+from spectacles_engine.audio.soundfile_decoder import SoundfileDecoder, is_chained
 from spectacles_engine.errors import InputError, NotAudioError
 
 LEAST_RATE_HZ, MOST_RATE_HZ = 4_000, 384_000
@@ -48,8 +48,10 @@ def _decoder_of(handle: io.FileIO) -> Decoder:
         try:
             # By descriptor: libsndfile then knows no name from which to guess a headerless format.
             file = soundfile.SoundFile(handle.fileno(), closefd=False)
-            # At the end of a FLAC of unknown length libsndfile fails and drops its last block; FFmpeg doesn't.
-            if file.frames < _UNKNOWN_FRAMES:
+            # At the end of a FLAC of unknown length libsndfile fails and drops its last block; in a WAV that was never
+            # finished it finds nothing; and of an Ogg with several songs, from web radio, it knows the first. FFmpeg
+            # has none of these faults.
+            if 0 < file.frames < _UNKNOWN_FRAMES and not (file.format == "OGG" and is_chained(handle)):
                 return SoundfileDecoder(handle, file)
             file.close()
         except soundfile.LibsndfileError:

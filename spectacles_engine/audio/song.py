@@ -18,6 +18,7 @@ from spectacles_engine.messages import SAMPLE_RATE_HZ
 
 # Far above any scale in which samples are written (±1, or ±32768 by mistake), far below what overflows a network.
 _LOUDEST = 1e6
+_CLIPPED, _CLIPPED_SHARE = 0.99, 1e-4
 _LONGEST_TAG = 200
 # Zero width, but Persian, Hindi and families of emoji are spelt with them.
 _JOINERS = "\u200c\u200d"
@@ -60,7 +61,7 @@ class Song:
         self._longest_s = longest_s
         self._deadline_s = deadline_s
         self._decoding_s = 0.0
-        self._not_numbers = 0
+        self._not_numbers = self._clipped = 0
         began = time.monotonic()
         self._decoder: Decoder = open_decoder(path)
         self._decoding_s += time.monotonic() - began
@@ -81,8 +82,12 @@ class Song:
     @property
     def warnings(self) -> list[str]:
         """Sentences on what is wrong with the file, as far as it was decoded."""
-        silenced = f"{self._not_numbers} samples were not numbers and became silence"
-        return [*self._decoder.warnings, *([silenced] if self._not_numbers else [])]
+        found = list(self._decoder.warnings)
+        if self._not_numbers:
+            found.append(f"{self._not_numbers} samples were not numbers and became silence")
+        if self._clipped > _CLIPPED_SHARE * self.samples:
+            found.append("the input is clipped in places")
+        return found
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """Yield (2, n) blocks of about a second at 44.1 kHz, once; raises TooLongError.
@@ -115,6 +120,10 @@ class Song:
             usable = np.abs(second) < _LOUDEST
             self._not_numbers += int(usable.size - np.count_nonzero(usable))
             clean = np.where(usable, second, np.float32(0))
+            # a flat top, not merely a loud sample: what an MP3 decodes to passes full scale all the time; and before
+            # the sound is resampled, which rounds it
+            is_flat = (np.abs(clean[:, 1:]) > _CLIPPED) & (clean[:, 1:] == clean[:, :-1])
+            self._clipped += int(np.count_nonzero(is_flat.any(axis=0)))
             yield clean if weights is None else weights @ clean
             second = self._next_second()
 

@@ -52,7 +52,7 @@ def _is_cut(file: soundfile.SoundFile, handle: io.FileIO) -> bool:
     """Whether less sound is there than was written; raises NotAudioError where next to none is."""
     if file.format == "OGG":
         return not _ends_with_last_page(handle)
-    found = re.search(r"^\s*(?:data|SSND|Data size|Riff size)\s*: (\d+) \(should be (\d+)\)", file.extra_info, re.M)
+    found = re.search(r"(?im)^\s*(?:data|SSND|data size|riff size)\s*: (\d+) \(should be (\d+)\)", file.extra_info)
     if found is None:
         return False
     promised, held = int(found[1]), int(found[2])
@@ -60,15 +60,35 @@ def _is_cut(file: soundfile.SoundFile, handle: io.FileIO) -> bool:
     is_unknown = promised >= 0xFFFF_FFFE or 0x7FFF_0000 <= promised <= 0x7FFF_FFFF
     if held < promised / 100 and not (is_unknown and file.frames >= file.samplerate):
         raise NotAudioError("not an audio file (its header promises sound that is not there)")
-    return not is_unknown
+    return held < promised and not is_unknown
 
 
 def _ends_with_last_page(handle: io.FileIO) -> bool:
-    """Whether the last Ogg page has the end-of-stream flag (RFC 3533, section 6); leaves the position alone."""
+    """Whether the last Ogg page has the end-of-stream flag."""
+    page = _last_page(handle)
+    return len(page) > 5 and bool(page[5] & 4)
+
+
+def is_chained(handle: io.FileIO) -> bool:
+    """Whether the last page of an Ogg file belongs to another stream than the first."""
+    with _position_kept(handle):
+        handle.seek(0)
+        first = handle.read(18)
+    return len(last := _last_page(handle)) >= 18 and last[14:18] != first[14:18]
+
+
+def _last_page(handle: io.FileIO) -> bytes:
+    """The last page of an Ogg file (RFC 3533, section 6), or nothing."""
+    with _position_kept(handle):
+        size = handle.seek(0, io.SEEK_END)
+        handle.seek(max(0, size - 2 * 65_307))
+        tail = handle.read()
+    at = tail.rfind(b"OggS")
+    return tail[at:] if at >= 0 else b""
+
+
+@contextlib.contextmanager
+def _position_kept(handle: io.FileIO) -> Iterator[None]:
     position = handle.tell()
-    size = handle.seek(0, io.SEEK_END)
-    handle.seek(max(0, size - 2 * 65_307))
-    tail = handle.read()
+    yield
     handle.seek(position)
-    flags_at = tail.rfind(b"OggS") + 5
-    return 5 <= flags_at < len(tail) and bool(tail[flags_at] & 4)

@@ -387,6 +387,42 @@ def test_measuring_a_song_can_be_ended_between_two_blocks(tmp_path: Path) -> Non
     assert blocks == ["a block"]
 
 
+def test_songs_in_a_row_as_web_radio_sends_them_are_read_to_the_end(tmp_path: Path) -> None:
+    one = write_sound(tmp_path / "one.ogg", noise(44_100 * 2, 2, 44_100), 44_100).read_bytes()
+    soundfile.write(tmp_path / "other.ogg", noise(44_100, 2, 44_100).T, 44_100)
+    (tmp_path / "two.ogg").write_bytes(one + (tmp_path / "other.ogg").read_bytes())
+    heard, samples, warnings = decode(tmp_path / "two.ogg")
+    assert (abs(samples - 44_100 * 3) <= 256, warnings) == (True, [])
+    assert lag(noise(44_100 * 2, 2, 44_100), heard) == 0
+
+
+def test_a_wav_that_was_never_finished_is_read_to_the_end(tmp_path: Path) -> None:
+    sound = noise(44_100 * 2, 2, 44_100)
+    data = bytearray(write_sound(tmp_path / "a.wav", sound, 44_100, "PCM_16").read_bytes())
+    data[4:8] = bytes(4)
+    at = data.index(b"data") + 4
+    data[at : at + 4] = bytes(4)
+    (tmp_path / "a.wav").write_bytes(data)
+    heard, samples, _ = decode(tmp_path / "a.wav")
+    assert samples == 44_100 * 2
+    assert error_db(sound, heard) < -70
+
+
+@pytest.mark.parametrize("rate", [44_100, 48_000, 96_000])
+def test_a_clipped_song_is_told_at_every_rate(tmp_path: Path, rate: int) -> None:
+    sound = noise(rate * 2, 2, rate)
+    clipped = write_sound(tmp_path / "a.wav", np.clip(4 * sound, -1, 1), rate, "PCM_24")
+    assert decode(clipped)[2] == ["the input is clipped in places"]
+    assert decode(write_sound(tmp_path / "b.wav", 1.9 * sound, rate, "PCM_24"))[2] == []
+
+
+def test_bytes_after_the_end_of_a_whole_file_are_no_fault(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.rf64", noise(60_001, 2, 44_100).T, 44_100)
+    with (tmp_path / "a.rf64").open("ab") as file:
+        file.write(bytes(5_000))
+    assert decode(tmp_path / "a.rf64")[1:] == (60_001, [])
+
+
 def test_a_header_that_exaggerates_is_not_believed(tmp_path: Path) -> None:
     path = write_sound(tmp_path / "a.flac", noise(44_100 * 2, 1, 44_100), 44_100)
     data = bytearray(path.read_bytes())

@@ -42,5 +42,5 @@ def test_each_fault_is_named() -> None:
     (narrow,) = _warnings(_low_passed(song, 3400))
     assert re.fullmatch(r"the input has nothing above 3\.[45] kHz, like a voice note or a call", narrow)
     assert _warnings(song[:, : 2 * SAMPLE_RATE_HZ]) == ["the input is very short (2.0 s)"]
-    assert _warnings(np.clip(song * 6, -1, 1)) == ["the input is clipped in places"]
     assert _warnings(song * 0) == ["the input is silent"]
+    assert _warnings(song * 0 + np.array([[0.1], [0.2]], np.float32)) == []

@@ -218,6 +218,22 @@ def test_a_source_that_changed_in_between_is_fetched_from_its_start(tmp_path: Pa
     assert store.fetch("studio")[0].read_bytes() == CONTENT
 
 
+def test_what_a_power_cut_left_of_a_validator_is_no_validator(tmp_path: Path, shelf: Shelf) -> None:
+    store = make_store(tmp_path, shelf.url)
+    store.folder.mkdir()
+    (store.folder / f"{NAME}.part").write_bytes(CONTENT[:1000])
+    (store.folder / f"{NAME}.part.etag").write_bytes(b'"\xff\xfe\0')
+    assert store.fetch("studio")[0].read_bytes() == CONTENT
+    assert shelf.ranges == [None]
+
+
+def test_a_folder_in_which_nobody_may_look_is_a_sentence(tmp_path: Path, shelf: Shelf) -> None:
+    store = make_store(tmp_path, shelf.url)
+    store.folder = tmp_path / ("x" * 300)  # no system lets this be looked for
+    with pytest.raises(ModelError, match="cannot be read: "):
+        store.status()
+
+
 def test_a_range_that_is_not_satisfiable_starts_anew(tmp_path: Path, shelf: Shelf) -> None:
     store = make_store(tmp_path, shelf.url)
     store.folder.mkdir()

@@ -114,7 +114,17 @@ def test_a_separation_that_is_stopped_leaves_no_file(separator: SongSeparator, t
 
     with pytest.raises(CancelledError):
         separator.separate(tmp_path / "song.wav", tmp_path / "out", SeparationRequest(), on_progress=stop)
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_song_is_never_overwritten_by_its_own_stems(separator: SongSeparator, tmp_path: Path) -> None:
+    song = tmp_path / "drums.wav"
+    soundfile.write(song, np.zeros((100, 2)), 44_100)
+    before = song.read_bytes()
+    with pytest.raises(OutputError, match="would overwrite it"):
+        separator.separate(song, tmp_path, SeparationRequest())
+    assert [path.name for path in tmp_path.iterdir()] == ["drums.wav"]
+    assert song.read_bytes() == before
 
 
 def test_a_folder_that_cannot_be_made_is_a_sentence(separator: SongSeparator, tmp_path: Path) -> None:

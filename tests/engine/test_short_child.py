@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from spectacles_engine.errors import TooLongError
-from spectacles_engine.short_child import ChildDied, ask
+from spectacles_engine.short_child import ChildDied, ask, start
 from tests.alive import assert_gone, is_alive
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +27,17 @@ async def _begun(pid_file: Path) -> int:
 
 async def test_an_answer_comes_back_whatever_else_is_printed() -> None:
     assert await ask(BAD, {"how": "talk"}, deadline_s=60) == "an answer"
+
+
+async def test_a_child_that_has_answered_ends_in_peace() -> None:
+    child = await start(BAD, "60", stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
+    assert child.stdin
+    assert child.stdout
+    assert child.stderr
+    child.stdin.write(b'{"how": "talk"}\n')
+    assert json.loads(await child.stdout.read()) == {"answer": "an answer"}
+    assert b"Fatal" not in await child.stderr.read()
+    assert await child.wait() == 0
 
 
 async def test_an_error_of_ours_crosses_as_itself() -> None:
