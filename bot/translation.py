@@ -71,6 +71,7 @@ _GERMAN = {
     "Not an audio file (its header promises sound that is not there).": (
         "Keine Audiodatei (ihr Kopf verspricht Ton, der nicht da ist)."
     ),
+    "The file is incomplete: its index is missing.": "Die Datei ist unvollständig: Ihr Inhaltsverzeichnis fehlt.",
     "{n} channels, and at most {most} can be mixed to stereo.": (
         "{n} Kanäle; höchstens {most} lassen sich zu Stereo mischen."
     ),

@@ -51,7 +51,11 @@ class FfmpegDecoder:
                 buffer_size=1 << 18,
             )
         except _FFMPEG_ERRORS as error:
-            raise NotAudioError("not an audio file") from error
+            handle.seek(4)
+            # what an interrupted download leaves of an MP4, whose index is its end
+            is_cut = handle.read(4) == b"ftyp"
+            sentence = "the file is incomplete: its index is missing" if is_cut else "not an audio file"
+            raise NotAudioError(sentence) from error
         try:
             self._start()
         except BaseException:

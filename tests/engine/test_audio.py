@@ -321,6 +321,13 @@ BAD_INPUTS: dict[str, tuple[str, Callable[[Path], Path], str]] = {
 }
 
 
+def test_an_mp4_that_was_cut_off_says_so(tmp_path: Path) -> None:
+    path = write_av(tmp_path / "a.m4a", "aac", noise(96_137, 2, 48_000), 48_000)
+    path.write_bytes(path.read_bytes()[:-8_000])
+    with pytest.raises(NotAudioError, match="the file is incomplete: its index is missing"):
+        open_song(path)
+
+
 @pytest.mark.parametrize("case", BAD_INPUTS)
 def test_a_bad_input_is_one_sentence(tmp_path: Path, case: str, capfd: pytest.CaptureFixture[str]) -> None:
     name, make, sentence = BAD_INPUTS[case]
