@@ -94,8 +94,8 @@ class LinearMixer:
 
     def save(self, path: Path) -> None:
         """Writes a file for ``load_mixer``."""
-        told = {"kind": "linear", "names": json.dumps(self.heard_names), "edges_hz": json.dumps(self.edges_hz)}
-        save_file({"weights": torch.from_numpy(self.weights)}, path, told)
+        told = {"kind": "linear", "names": self.heard_names, "edges_hz": self.edges_hz}
+        _save({"weights": torch.from_numpy(self.weights)}, told, path)
 
 
 def _in_bands(heard: Array, weights: Array, edges_hz: Sequence[float]) -> Array:
@@ -157,8 +157,7 @@ class StemMixers:
             for stem, network in self.networks.items()
             for key, value in network.state_dict().items()
         }
-        design, models = json.dumps(asdict(self.design)), json.dumps(self.models)
-        save_file(tensors, path, {"kind": "stemmixer", "models": models, "design": design})
+        _save(tensors, {"kind": "stemmixer", "models": self.models, "design": asdict(self.design)}, path)
 
 
 class Heard:
@@ -187,25 +186,37 @@ def load_mixer(path: Path, device: str = "cpu") -> Mixer:
     """What ``save`` of a mixer wrote; raises ModelError where the file is none of ours."""
     try:
         with safe_open(path, framework="pt") as file:
-            told, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            told = json.loads(file.metadata()["mixer"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         return _KINDS[told["kind"]](told, tensors, device)
     except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path.name} could not be read as a mixer") from error
 
 
-def _linear(told: Mapping[str, str], tensors: Mapping[str, Tensor], device: str) -> Mixer:
-    names = tuple((stem, model) for stem, model in json.loads(told["names"]))
-    edges_hz = tuple(float(edge) for edge in json.loads(told["edges_hz"]))
+def _save(tensors: Mapping[str, Tensor], told: Mapping[str, Any], path: Path) -> None:
+    # one key alone: safetensors writes several in random order, and equal mixers would be unequal files
+    save_file(dict(tensors), path, {"mixer": json.dumps(told)})
+
+
+def require_models(mixer: Mixer, names: Names, what: str) -> None:
+    """Raises ModelError where a mixer listens to other estimates than these; ``what`` is how a person knows it."""
+    if not set(mixer.names(STEMS)) <= set(names):
+        heard = ", ".join(dict.fromkeys(model for _, model in mixer.names(STEMS)))
+        raise ModelError(f"{what} is for estimates of other models: {heard}")
+
+
+def _linear(told: Mapping[str, Any], tensors: Mapping[str, Tensor], device: str) -> Mixer:
+    names = tuple((stem, model) for stem, model in told["names"])
+    edges_hz = tuple(float(edge) for edge in told["edges_hz"])
     weights: Array = tensors["weights"].numpy()
     if weights.shape != (len(edges_hz) + 1, len(STEMS), 2, 1 + len(names), 2):
         raise ValueError("weights of another shape")
     return LinearMixer(weights, names, edges_hz)
 
 
-def _stem_mixers(told: Mapping[str, str], tensors: Mapping[str, Tensor], device: str) -> Mixer:
-    given: dict[str, Any] = json.loads(told["design"])
-    design = Design(**{**given, "hidden": tuple(given["hidden"])})
-    models = {stem: tuple(names) for stem, names in json.loads(told["models"]).items()}
+def _stem_mixers(told: Mapping[str, Any], tensors: Mapping[str, Tensor], device: str) -> Mixer:
+    design = Design(**{**told["design"], "hidden": tuple(told["design"]["hidden"])})
+    models = {stem: tuple(names) for stem, names in told["models"].items()}
     networks = {stem: StemMixer(len(names), design) for stem, names in models.items()}
     for stem, network in networks.items():
         own = {key.removeprefix(f"{stem}."): value for key, value in tensors.items() if key.startswith(f"{stem}.")}

@@ -37,6 +37,13 @@ class SoundFile:
     stream: int = 0
 
 
+def told_apart(files: Iterable[SoundFile]) -> str:
+    """Sixteen digits that differ where names, sizes or times of change of the files do."""
+    known = [(file.path.parent.name, file.path.name, file.stream, file.path.stat()) for file in files]
+    told = [(*where, stat.st_size, stat.st_mtime_ns) for *where, stat in known]
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+
+
 @dataclass(frozen=True)
 class SongFiles:
     """A song on disk: where each stem that it has is, and the mixture, if there is one.
@@ -47,6 +54,11 @@ class SongFiles:
     name: str
     stems: Mapping[str, SoundFile]
     mixture: SoundFile | None = None
+
+    @property
+    def files(self) -> list[SoundFile]:
+        """All of them."""
+        return [*self.stems.values(), *([self.mixture] if self.mixture else [])]
 
 
 @dataclass(frozen=True)
@@ -73,9 +85,7 @@ def find_songs(folders: Iterable[Path], *, skip: Sequence[str] = (), only: Seque
     """
     found = []
     for root in folders:
-        if not root.is_dir():
-            raise InputError(f"there is no folder {root}")
-        paths = [path for path in root.rglob("*") if "loose" not in path.relative_to(root).parts]
+        paths = [path for path in _files(root) if "loose" not in path.relative_to(root.resolve()).parts]
         found += [_folder(folder) for folder in {path.parent for path in paths if _is_stem(path)}]
         found += [_stem_file(path) for path in paths if path.name.endswith(stem_file.SUFFIX)]
     songs: dict[str, SongFiles] = {}
@@ -89,12 +99,31 @@ def find_songs(folders: Iterable[Path], *, skip: Sequence[str] = (), only: Seque
 def find_loose(
     folders: Iterable[Path], *, skip: Sequence[str] = (), only: Sequence[str] = ()
 ) -> dict[str, list[SoundFile]]:
-    """Stem → the files of that class that belong to no song."""
-    found = {stem: sorted(p for root in folders for p in root.rglob(f"loose/{stem}/*")) for stem in STEMS}
+    """Stem → the files of that class that belong to no song. Raises as ``find_songs``."""
+    sounds = sorted(path for root in folders for path in _files(root) if _is_sound(path))
     return {
-        stem: [SoundFile(path) for path in paths if path.suffix in SUFFIXES and _wanted(path.stem, skip, only)]
-        for stem, paths in found.items()
+        stem: [
+            SoundFile(path)
+            for path in sounds
+            if path.parts[-3:-1] == ("loose", stem) and _wanted(path.stem, skip, only)
+        ]
+        for stem in STEMS
     }
+
+
+def _files(root: Path) -> list[Path]:
+    """All files below a folder, through links too; hidden ones are what a system leaves beside sounds, not sounds."""
+    if not root.is_dir():
+        raise InputError(f"there is no folder {root}")
+    found, seen = [], set()
+    for where, folders, names in os.walk(root.resolve(), followlinks=True):
+        if (place := os.path.realpath(where)) in seen:  # a link that leads back
+            folders.clear()
+            continue
+        seen.add(place)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(where, name) for name in names if not name.startswith(".")]
+    return found
 
 
 def decode(file: SoundFile, cache: Path, source: str) -> Recording:
@@ -133,6 +162,8 @@ def read_stereo(file: SoundFile) -> NDArray[np.float32]:
             samples, rate = soundfile.read(file.path, dtype="float32", always_2d=True)
         except (soundfile.LibsndfileError, OSError) as error:
             raise InputError(f"{file.path} cannot be read as audio") from error
+    if not samples.size or not np.isfinite(samples).all():
+        raise InputError(f"{file.path} {'holds samples that are no numbers' if samples.size else 'is empty'}")
     samples = samples if rate == SAMPLE_RATE_HZ else soxr.resample(samples, rate, SAMPLE_RATE_HZ)
     return np.ascontiguousarray((samples if samples.shape[1] > 1 else np.repeat(samples, 2, axis=1))[:, :2].T)
 
@@ -150,7 +181,7 @@ def read_song(song: SongFiles) -> tuple[NDArray[np.float32], NDArray[np.float32]
 
 
 def _folder(folder: Path) -> SongFiles:
-    files = {path.stem: SoundFile(path) for path in sorted(folder.iterdir()) if path.suffix in SUFFIXES}
+    files = {path.stem: SoundFile(path) for path in sorted(folder.iterdir()) if _is_sound(path)}
     return SongFiles(folder.name, {stem: files[stem] for stem in STEMS if stem in files}, files.get("mixture"))
 
 
@@ -160,7 +191,11 @@ def _stem_file(path: Path) -> SongFiles:
 
 
 def _is_stem(path: Path) -> bool:
-    return path.suffix in SUFFIXES and path.stem in STEMS
+    return _is_sound(path) and path.stem in STEMS
+
+
+def _is_sound(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES
 
 
 def _wanted(name: str, skip: Sequence[str], only: Sequence[str]) -> bool:

@@ -8,10 +8,12 @@ gone over is not computed again.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -20,7 +22,7 @@ from spectacles_engine.chunking import Array
 from spectacles_engine.ensemble import Ensemble
 from spectacles_engine.errors import ModelError
 from spectacles_engine.training.augment import MixtureSource, Sources
-from spectacles_engine.training.data import SongFiles, read_song
+from spectacles_engine.training.data import SongFiles, read_song, told_apart
 
 FORMAT = 3
 """Of these files; others are computed anew."""
@@ -30,18 +32,20 @@ FORMAT = 3
 class Example:
     """A song with references (stem, 2, samples), in the order of ``messages.STEMS``, and its mixture (2, samples).
 
-    ``sources``: of what its stems are made; two examples that have one in common are not strangers.
+    ``sources``: of what its stems are made; two examples that have one in common are not strangers. ``told``: what
+    tells it from others of its name.
     """
 
     name: str
     references: Array
     mixture: Array
     sources: Sources = field(default_factory=dict)
+    told: str = ""
 
     @classmethod
-    def summed(cls, name: str, references: Array, sources: Sources | None = None) -> Example:
+    def summed(cls, name: str, references: Array, sources: Sources | None = None, told: str = "") -> Example:
         """A song whose mixture is the sum of its stems."""
-        return cls(name, references, references.sum(axis=0), sources or {})
+        return cls(name, references, references.sum(axis=0), sources or {}, told)
 
 
 @dataclass(frozen=True)
@@ -51,15 +55,18 @@ class Songs:
     files: Sequence[SongFiles]
 
     @property
-    def told(self) -> list[str]:
+    def told(self) -> list[tuple[str, str]]:
         """What tells them from others."""
-        return [song.name for song in self.files]
+        return [(song.name, told_apart(song.files)) for song in self.files]
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __iter__(self) -> Iterator[Example]:
-        return (Example(song.name, *read_song(song), {stem: [song.name] for stem in song.stems}) for song in self.files)
+        return (
+            Example(song.name, *read_song(song), {stem: [song.name] for stem in song.stems}, told_apart(song.files))
+            for song in self.files
+        )
 
 
 @dataclass(frozen=True)
@@ -73,21 +80,20 @@ class RandomMixtures:
     source: MixtureSource
     count: int
     seed: int
-    drawn_from: Sequence[object]
+    drawn_from: str
 
     @property
     def told(self) -> list[object]:
         """What tells them from others."""
-        return [*self.drawn_from, self.count, self.seed]
+        return [self.drawn_from, self.count, self.seed]
 
     def __len__(self) -> int:
         return self.count
 
     def __iter__(self) -> Iterator[Example]:
-        drawn = (self.source.draw() for _ in range(self.count))
-        return (
-            Example.summed(f"mixture-{self.seed}-{i:04d}", one.references, one.sources) for i, one in enumerate(drawn)
-        )
+        for i in range(self.count):
+            one = self.source.draw()
+            yield Example.summed(f"mixture-{self.seed}-{i:04d}", one.references, one.sources, self.drawn_from)
 
 
 Examples = Songs | RandomMixtures
@@ -108,7 +114,7 @@ def write_estimates(
     common = {"format": FORMAT, "names": ensemble.names(), "made_by": list(made_by), "up_to_hz": dict(up_to_hz or {})}
     for example in tqdm(examples, desc="estimates", unit="song"):
         folder = out / example.name
-        told = json.dumps({**common, "sources": example.sources})
+        told = json.dumps({**common, "sources": example.sources, "told": example.told})
         if (folder / "estimates.json").exists() and (folder / "estimates.json").read_text() == told:
             continue
         folder.mkdir(parents=True, exist_ok=True)
@@ -124,7 +130,8 @@ def write_estimates(
 class StoredEstimates:
     """One folder of ``write_estimates``, mapped, not read; see there, and ``Example``.
 
-    ``worth``: how much it counts, against the others, in what is fitted to all of them.
+    ``worth``: how much it counts, against the others, in what is fitted to all of them. ``made_of``: what tells it from
+    others of its name.
     """
 
     name: str
@@ -135,6 +142,7 @@ class StoredEstimates:
     sources: Sources = field(default_factory=dict)
     up_to_hz: Mapping[str, float] = field(default_factory=dict)
     worth: float = 1.0
+    made_of: str = ""
 
     def heard(self, part: slice) -> Array:
         """The mixture and all estimates in a part of the song, (1 + estimate, 2, samples)."""
@@ -142,22 +150,47 @@ class StoredEstimates:
 
 
 def read_estimates(*folders: Path) -> list[StoredEstimates]:
-    """All songs in the ``folders``, sorted by name in each; raises ModelError for what an older version wrote.
+    """All songs in the ``folders``, sorted by name in each.
 
-    Each folder counts alike: many random mixtures must not outvote a few songs, whose stems belong together.
+    Each folder counts alike: many random mixtures must not outvote a few songs, whose stems belong together. Raises
+    ModelError for what an older version wrote, what is damaged, and where not all are of the same models.
     """
     found = [sorted(folder.glob("*/estimates.json")) for folder in folders]
-    return [_read(path, 1 / len(paths)) for paths in found for path in paths]
+    told = {path: _told(path) for paths in found for path in paths}
+    made_by = {repr([one.get(key) for key in ("names", "made_by", "up_to_hz")]): path for path, one in told.items()}
+    if len(made_by) > 1:
+        one, other, *_ = (path.parent for path in made_by.values())
+        raise ModelError(f"the estimates in {one} and {other} are of different models: run `estimates` again")
+    return [_read(path, told[path], 1 / len(paths)) for paths in found for path in paths]
 
 
-def _read(path: Path, worth: float) -> StoredEstimates:
-    told = json.loads(path.read_text())
-    if told["format"] != FORMAT:
-        raise ModelError(f"the estimates in {path.parent} are of another version: run `estimates` again")
-    references, mixture, estimates = (
-        np.load(path.parent / f"{name}.npy", mmap_mode="r") for name in ("references", "mixture", "estimates")
-    )
-    names = tuple((stem, model) for stem, model in told["names"])
+def _told(path: Path) -> dict[str, Any]:
+    try:
+        told: dict[str, Any] = json.loads(path.read_text())
+        if told["format"] != FORMAT:
+            raise ModelError(f"the estimates in {path.parent} are of another version: run `estimates` again")
+        return told
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path} is damaged: remove it, and run `estimates` again") from error
+
+
+def _read(path: Path, told: Mapping[str, Any], worth: float) -> StoredEstimates:
+    try:
+        references, mixture, estimates = (
+            np.load(path.parent / f"{name}.npy", mmap_mode="r") for name in ("references", "mixture", "estimates")
+        )
+    except ValueError as error:
+        raise ModelError(
+            f"the estimates in {path.parent} are damaged: remove them, and run `estimates` again"
+        ) from error
     return StoredEstimates(
-        path.parent.name, references, mixture, estimates, names, told["sources"], told["up_to_hz"], worth
+        path.parent.name,
+        references,
+        mixture,
+        estimates,
+        tuple((stem, model) for stem, model in told["names"]),
+        told["sources"],
+        told["up_to_hz"],
+        worth,
+        hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16],
     )

@@ -9,6 +9,9 @@ import multiprocessing
 import os
 import shutil
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,7 +24,7 @@ from scipy import signal
 from tqdm import tqdm
 
 from spectacles_engine.chunking import Array
-from spectacles_engine.errors import InputError
+from spectacles_engine.errors import InputError, OutputError
 from spectacles_engine.messages import SAMPLE_RATE_HZ
 from spectacles_engine.training.augment import decaying_noise, driven, in_a_room
 from spectacles_engine.training.made_up_notes import SLIDE_S, Arrangement, Part, arrange
@@ -217,15 +220,24 @@ def write_songs(
     """Writes ``songs/<name>/{drums,bass,other}.ogg`` below ``out``, each font in turn; what is there is left as it is.
 
     ``instruments``: a folder of recorded notes (see ``recorded_notes.py``). A song depends on its seed, number and
-    sounds alone. Raises InputError for what cannot be read.
+    sounds alone. Raises InputError for what cannot be read, OutputError where a process was killed.
     """
     tasks = [_Task(seed, i, seconds, soundfonts[i % len(soundfonts)], instruments, out) for i in range(songs)]
     missing = [task for task in tasks if not task.folder.exists()]
     if missing:
         # a fork would take over the locks of torch's threads, without the threads
-        with multiprocessing.get_context("spawn").Pool(min(os.cpu_count() or 1, len(missing))) as pool:
-            for _ in tqdm(pool.imap_unordered(_write_song, missing), total=len(missing), unit="song"):
-                pass
+        spawn, most = multiprocessing.get_context("spawn"), min(os.cpu_count() or 1, len(missing))
+        pool = ProcessPoolExecutor(most, spawn)
+        try:
+            written = [pool.submit(_write_song, task) for task in missing]
+            for one in tqdm(as_completed(written), total=len(missing), unit="song"):
+                one.result()
+        except BrokenProcessPool as error:
+            raise OutputError("a process that plays songs was killed; for want of memory?") from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+    with suppress(OSError):
+        (out / "partial").rmdir()
     return [task.folder for task in tasks]
 
 

@@ -24,6 +24,7 @@ from spectacles_engine.mixers import Mixer, Names, StemMixers, load_mixer
 from spectacles_engine.separators.devices import Placement
 from spectacles_engine.stem_mixer import PAPER, Design, StemMixer
 from spectacles_engine.training.bins import Batch, Bins, Chunk, DrawnBins, WholeChunks, chunks_of
+from spectacles_engine.training.checkpoints import load_checkpoint, save_checkpoint
 from spectacles_engine.training.estimates import StoredEstimates
 from spectacles_engine.training.plots import plot_losses
 
@@ -88,11 +89,15 @@ def train(songs: Sequence[StoredEstimates], recipe: Recipe, out: Path, device: s
         raise ModelError(f"there are too few estimates to train on: fewer than two chunks of {recipe.chunk_s} s")
     training = _Training(songs[0].names, recipe, device)
     checkpoint, history = out.with_suffix(".training"), []
-    made_of = {**asdict(recipe), "chunks": [(chunk.song.name, chunk.start) for chunk in chunks]}
+    made_of = {
+        **asdict(recipe),
+        "songs": [(song.name, song.made_of) for song in songs],
+        "chunks": [(chunk.song.name, chunk.start) for chunk in chunks],
+    }
     if not recipe.bins:
         del made_of["epochs"]  # nothing in the paper's schedule depends on them: more can be asked for later
     made_of = json.loads(json.dumps(made_of))
-    if checkpoint.exists():
+    if checkpoint.exists() and out.exists():
         history = training.restore(checkpoint, made_of)
     held_out = _batches(chunks[::10], len(chunks), recipe, device)
     trained = _batches([chunk for i, chunk in enumerate(chunks) if i % 10], len(chunks), recipe, device)
@@ -156,13 +161,12 @@ class _Training:
 
     def save(self, checkpoint: Path, history: list[dict[str, float]], made_of: dict[str, Any]) -> None:
         """Writes all that a training goes on from, under its final name only when it is whole."""
-        saved = {**{name: part.state_dict() for name, part in self._state.items()}}
-        torch.save({**saved, "history": history, "made_of": made_of}, partial := checkpoint.with_suffix(".partial"))
-        partial.replace(checkpoint)
+        saved = {name: part.state_dict() for name, part in self._state.items()}
+        save_checkpoint({**saved, "history": history, "made_of": made_of}, checkpoint)
 
     def restore(self, checkpoint: Path, made_of: dict[str, Any]) -> list[dict[str, float]]:
         """The history of what is gone on from; raises ModelError where it is another training's."""
-        saved = torch.load(checkpoint, weights_only=True)
+        saved = load_checkpoint(checkpoint, self.mixers.placement.device)
         if saved["made_of"] != made_of:
             raise ModelError(f"{checkpoint} is of another recipe or of other songs: remove it to start anew")
         for name, part in self._state.items():

@@ -33,7 +33,9 @@ def plot_curve(history: Sequence[Mapping[str, Any]], path: Path, *, title: str) 
         left.plot(minutes[width - 1 :], np.convolve(loss, np.ones(width) / width, "valid"))
     left.set(title=title, xlabel="minutes", ylabel="loss", yscale="log")
     for stem in STEMS:
-        right.plot([row["minutes"] for row in scores], [row[stem] for row in scores], marker="o", label=stem)
+        right.plot(
+            [row["minutes"] for row in scores], [row.get(stem, np.nan) for row in scores], marker="o", label=stem
+        )
     right.set(xlabel="minutes", ylabel="uSDR (dB)")
     right.legend()
     _finish(figure, path, 100)

