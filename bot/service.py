@@ -282,13 +282,15 @@ class SeparationService:
         self._announce(self._board.refresh())
 
     async def _tidy_up(self) -> None:
-        """From time to time deletes what is no longer kept, and writes what could not be written."""
+        """From time to time deletes what is no longer kept; writes, and tells, what could not be before."""
         while True:
             try:
                 self._ledger.flush()
                 oldest = time.time() - self._settings.storage.keep_hours * 3600
                 self._ledger.forget(job.id for job in self._store.finished_before(oldest))
                 self._shelf.tidy(self._spared())
+                # last: what was too old already at the start is still told, and goes next time
+                self._announce(self._ledger.untold(oldest))
             except (StoreError, OSError):
                 log.exception("what is no longer kept cannot be deleted yet")
             await asyncio.sleep(self._patience.tidy_s)
