@@ -16,7 +16,7 @@ import discord
 from bot import delivery, replies
 from bot.config import Settings
 from bot.discord_buttons import cancel_view, result_view
-from bot.discord_http import Gone, download, insist
+from bot.discord_http import DROPPED, Gone, download, insist
 from bot.discord_orders import plain
 from bot.jobs import DeliveryError, Job, Refused, Standing, State, StoredResult
 from bot.pace import Pace
@@ -101,6 +101,8 @@ class DiscordCourier:
         except (discord.Forbidden, discord.NotFound) as error:
             log.info("job %s: its channel takes no stems (%s)", job.id, error)
             raise DeliveryError(replies.cannot_write_here()) from error
+        except (discord.DiscordServerError, *DROPPED) as error:
+            raise ConnectionError(type(error).__name__) from error
         raise DeliveryError(replies.too_large_to_send(most_bytes))
 
     async def _fresh_url(self, job: Job) -> str:

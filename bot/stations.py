@@ -200,6 +200,19 @@ class Delivering:
         await self._crew.stop(self._patience.goodbye_s)
 
     async def _deliver(self, job: Job) -> None:
+        for pause_s in (*self._patience.outages_s, None):
+            try:
+                await self._send(job)
+                return
+            except Exception as error:  # noqa: BLE001  whatever a chat does, it is told of
+                if pause_s is None or not isinstance(error, ConnectionError):
+                    sentence = sentence_of(error, replies.delivery_failed())
+                    self._ledger.change(job.id, state=State.FAILED, error=sentence)
+                    return
+                log.warning("job %s: its chat cannot be reached (%s), next try in %g s", job.id, error, pause_s)
+            await asyncio.sleep(pause_s)
+
+    async def _send(self, job: Job) -> None:
         chat = self._chats.setdefault(chat_of(job), asyncio.Lock())
         async with chat, self._slots:
             await self._announcer.heard(job.id, self._patience.first_word_s)
@@ -208,15 +221,10 @@ class Delivering:
                 self._ledger.change(job.id, state=State.PREPARING)
                 return
             self._shelf.note_use(result)
-            try:
-                async with asyncio.timeout(self._patience.deliver_s):
-                    await self._couriers[job.place.platform].deliver(self._ledger.latest(job.id) or job, result)
-            except Exception as error:  # noqa: BLE001  whatever a chat does, it is told of
-                sentence = sentence_of(error, replies.delivery_failed())
-                self._ledger.change(job.id, state=State.FAILED, error=sentence)
-            else:
-                # At once: should the bot be killed before this, the stems are sent again.
-                self._ledger.change(job.id, state=State.DONE)
+            async with asyncio.timeout(self._patience.deliver_s):
+                await self._couriers[job.place.platform].deliver(self._ledger.latest(job.id) or job, result)
+            # At once: should the bot be killed before this, the stems are sent again.
+            self._ledger.change(job.id, state=State.DONE)
 
 
 def _named(job: Job, found: Inspected) -> Order:

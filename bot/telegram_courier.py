@@ -16,7 +16,7 @@ from typing import Any
 
 from telegram import Audio, Bot, Document, Message
 from telegram.constants import FileSizeLimit
-from telegram.error import BadRequest, ChatMigrated, Forbidden, NetworkError
+from telegram.error import BadRequest, ChatMigrated, Forbidden, NetworkError, RetryAfter
 
 from bot import delivery, replies
 from bot.config import Settings
@@ -96,6 +96,8 @@ class TelegramCourier:
         except _LOST as error:
             log.info("job %s: its chat takes no stems (%s)", job.id, error)
             raise DeliveryError(replies.cannot_write_here()) from error
+        except (NetworkError, RetryAfter) as error:
+            raise ConnectionError(type(error).__name__) from error
 
     async def _deliver(self, job: Job, result: StoredResult, limit_bytes: int) -> None:
         """Sends what fits, from the wished format downwards; ``limit_bytes`` is Telegram's for a file."""
@@ -160,7 +162,7 @@ class TelegramCourier:
         """Sends stems and the note, once; False if Telegram takes no such files after all.
 
         ``made``: what was uploaded, to be remembered. What may have been sent already, before the bot was killed or
-        when a connection dropped, is looked for first. Raises DeliveryError where that never comes to an end.
+        when a connection dropped, is looked for first. Raises ConnectionError where that never comes to an end.
         """
         chat = job.place.chat
         for _ in range(_TRIES):
@@ -190,7 +192,7 @@ class TelegramCourier:
                 return True
             await self._chats.delete(chat, [number])
             self._remember(job, sending=None)
-        raise DeliveryError(replies.delivery_failed())
+        raise ConnectionError("its answers are lost")
 
     async def _send(self, job: Job, items: Sequence[Item], made: tuple[StoredResult, delivery.Rung] | None) -> None:
         messages = await self._chats.send(job.place.chat, items, job.order.answers)

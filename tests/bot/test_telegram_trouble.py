@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
+from bot.patience import PATIENCE
 from spectacles_engine import worker
 from spectacles_engine.audio_files import encode
 from spectacles_engine.messages import STEMS, EngineOptions
@@ -81,6 +83,16 @@ async def test_a_note_whose_answer_was_lost_comes_once(world: World, tmp_path: P
     await world.answered(ANN)
     assert world.server.names(ANN) == PAIR
     assert len(world.server.notes(ANN)) == 1
+
+
+async def test_an_outage_is_waited_for(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world.service._delivering, "_patience", replace(PATIENCE, outages_s=(0.1,) * 100))
+    world.server.forgiven += PROBES
+    world.server.troubles.append(Trouble("sendMediaGroup", times=5, refusal=Refusal(502, "Bad Gateway")))
+    send(world, tmp_path)
+    await world.answered(ANN)
+    assert world.server.names(ANN) == PAIR
+    assert len(world.server.seen(ANN)) == 3
 
 
 async def test_who_blocks_the_bot_is_left_alone(world: World, tmp_path: Path) -> None:
