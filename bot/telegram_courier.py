@@ -181,7 +181,7 @@ class TelegramCourier:
                         return False
                     raise
             noted = _noted(self._latest(job))
-            number = await self._chats.say(chat, note, keyboard=result_keyboard(job))
+            number = await self._chats.say(chat, note, answers=job.order.answers, keyboard=result_keyboard(job))
             try:
                 found = [] if "sent" in noted else await self._chats.find(chat, noted["sending"], number, len(items))
             except Unconfirmed:  # better asked for once more than sent twice

@@ -136,6 +136,16 @@ async def test_in_a_group_only_what_is_asked_for(world: World, tmp_path: Path) -
     assert world.server.files(GROUP)[1]["reply_to_message"]["message_id"] == asked["message_id"]
 
 
+async def test_in_a_topic_all_is_said_there(world: World, tmp_path: Path) -> None:
+    topic = world.server.open_topic(GROUP, BOB)
+    song = world.server.send(GROUP, ANN, "audio", wav(tmp_path), file_name="a.wav", caption="/stems bass", topic=topic)
+    await world.answered(GROUP)
+    assert world.server.names(GROUP) == ["a – bass.mp3"]
+    for message in world.server.seen(GROUP):
+        assert message["message_thread_id"] == topic["message_id"]
+        assert message["reply_to_message"]["message_id"] == song["message_id"]
+
+
 async def test_what_is_asked_later_needs_no_engine_and_no_second_upload(world: World, tmp_path: Path) -> None:
     song = world.server.send(GROUP, ANN, "audio", wav(tmp_path), file_name="a.wav", caption="/stems")
     await world.answered(GROUP)
