@@ -54,6 +54,8 @@ class DiscordCourier:
         self._paces: defaultdict[str, Pace] = defaultdict(lambda: Pace(BETWEEN_EDITS_S))
         self._shown: dict[str, str] = {}
         """By job: what its status message says."""
+        self._hidden: set[str] = set()
+        """Jobs whose progress cannot be shown, and is not tried again."""
 
     async def fetch(self, job: Job, to: Path) -> None:
         """See Courier."""
@@ -72,6 +74,8 @@ class DiscordCourier:
         """See Courier."""
         await self._when_ready()
         job = standing.job
+        if job.id in self._hidden and not job.state.is_final:
+            return
         try:
             if job.state is State.DONE:
                 await self._remove_status(job)  # the stems say all that there is to say
@@ -81,8 +85,10 @@ class DiscordCourier:
                 await self._show_next(standing)
         except (discord.Forbidden, discord.NotFound) as error:
             log.info("job %s: its channel shows nothing (%s)", job.id, error)
+            self._hidden.add(job.id)
         if job.state.is_final:
             self._shown.pop(job.id, None)
+            self._hidden.discard(job.id)
 
     async def deliver(self, job: Job, result: StoredResult) -> None:
         """See Courier."""

@@ -106,6 +106,16 @@ async def test_who_blocks_the_bot_is_left_alone(world: World, tmp_path: Path) ->
     await world.answered(BOB)
 
 
+async def test_where_nothing_can_be_shown_it_is_not_tried_all_the_time(world: World, tmp_path: Path) -> None:
+    world.server.forgiven += ["bot was blocked"]
+    world.server.blocked.add(ANN)
+    send(world, tmp_path, Behaviour(steps=20, step_s=0.1))
+    await world.server.until(lambda: world.separations())
+    await world.quiet()
+    # its first word, and its last one
+    assert world.server.count("sendMessage") == 2
+
+
 async def test_a_status_message_that_somebody_deleted(world: World, tmp_path: Path) -> None:
     world.server.forgiven += ["message to edit not found"]
     send(world, tmp_path, Behaviour(steps=20, step_s=0.1))
