@@ -16,7 +16,7 @@ from typing import Any
 
 from telegram import Audio, Bot, Document, Message
 from telegram.constants import FileSizeLimit
-from telegram.error import BadRequest, ChatMigrated, Forbidden, NetworkError, RetryAfter
+from telegram.error import BadRequest, ChatMigrated, Forbidden, NetworkError, RetryAfter, TelegramError
 
 from bot import delivery, replies
 from bot.config import Settings
@@ -188,7 +188,13 @@ class TelegramCourier:
                         return False
                     raise
             noted = _noted(self._latest(job))
-            number = await self._chats.say(chat, note, answers=job.order.answers, keyboard=result_keyboard(job))
+            try:
+                number = await self._chats.say(chat, note, answers=job.order.answers, keyboard=result_keyboard(job))
+            except TelegramError as error:
+                if "sent" not in noted:
+                    raise
+                log.warning("job %s: its stems are there, but without the note (%s)", job.id, error)
+                return True
             try:
                 found = [] if "sent" in noted else await self._chats.find(chat, noted["sending"], number, len(items))
             except Unconfirmed:  # better asked for once more than sent twice

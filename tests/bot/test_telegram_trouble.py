@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -16,7 +17,7 @@ from spectacles_engine.audio_files import encode
 from spectacles_engine.messages import STEMS, EngineOptions
 from tests.bot.telegram_world import World, telegram_world
 from tests.fake_engine import Behaviour, write_song
-from tests.telegram_server import Refusal, Trouble, telegram_server
+from tests.telegram_server import Json, Refusal, TelegramServer, Trouble, telegram_server
 
 ANN, BOB = 11, 12
 PAIR = ["a – vocals.mp3", "a – bass.mp3"]
@@ -93,6 +94,23 @@ async def test_an_outage_is_waited_for(world: World, tmp_path: Path, monkeypatch
     await world.answered(ANN)
     assert world.server.names(ANN) == PAIR
     assert len(world.server.seen(ANN)) == 3
+
+
+async def test_stems_that_came_without_their_note_are_no_failure(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    album = TelegramServer._sendMediaGroup
+
+    def send_album(self: TelegramServer, *args: Any) -> list[Json]:
+        self.troubles.append(Trouble("sendMessage", times=5, refusal=Refusal(502, "Bad Gateway")))
+        return album(self, *args)
+
+    monkeypatch.setattr(TelegramServer, "_sendMediaGroup", send_album)
+    send(world, tmp_path)
+    await world.server.until(lambda: world.server.files(ANN))
+    await world.quiet()
+    assert world.server.names(ANN) == PAIR
+    assert world.server.texts(ANN) == []
 
 
 async def test_who_blocks_the_bot_is_left_alone(world: World, tmp_path: Path) -> None:
