@@ -244,9 +244,9 @@ def help_on_discord() -> str:
     )
 
 
-def welcome() -> str:
+def welcome(*, in_group: bool = False) -> str:
     """``/start``."""
-    return f"Hello! I take songs apart.\n{help_text()}"
+    return f"Hello! I take songs apart.\n{help_text(in_group=in_group)}"
 
 
 def privacy(keep_hours: float) -> str:

@@ -169,7 +169,7 @@ class Desk:
     async def _answer(self, command: str, message: Message, place: Place) -> str | None:
         """What is said to a command; None if there is no such command."""
         plain: Mapping[str, str] = {
-            "start": replies.welcome(),
+            "start": replies.welcome(in_group=_in_group(message)),
             "help": replies.help_text(in_group=_in_group(message)),
             "privacy": replies.privacy(self._settings.storage.keep_hours),
         }

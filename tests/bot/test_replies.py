@@ -152,3 +152,4 @@ def test_when_minutes_are_free_again(free_in_s: float, time: str) -> None:
 def test_help_has_five_lines() -> None:
     assert replies.help_text().count("\n") == 4
     assert "Reply" in replies.help_text(in_group=True)
+    assert replies.help_text(in_group=True) in replies.welcome(in_group=True)

@@ -98,6 +98,9 @@ async def test_what_holds_no_song_is_answered_in_private_and_passed_over_in_grou
     assert len(world.server.texts(GROUP)) == 1
     assert world.server.texts(GROUP)[0].startswith("Which song?")
     assert any("no audio or video" in text for text in world.server.texts(ANN))
+    world.server.say(GROUP, ANN, "/start")
+    await world.server.until(lambda: len(world.server.texts(GROUP)) == 2)
+    assert "Reply with /stems to a song" in world.server.texts(GROUP)[1]
 
 
 async def more_than(world: World, number: int) -> None:
