@@ -20,7 +20,7 @@ from bot.telegram_buttons import parse_data
 from bot.telegram_chats import Chats
 from bot.telegram_courier import most_to_download
 from bot.telegram_http import insist
-from bot.telegram_orders import PLATFORM, Song, answers_to, has_file, order, place_of, song_in
+from bot.telegram_orders import PLATFORM, Song, answers_to, has_file, order, place_of, quoted_by, song_in
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class Desk:
 
     async def _wished(self, message: Message, place: Place, wish: Wish, me: int) -> None:
         """Some stems of the song that comes with the command, or that it is a reply to."""
-        quoted = message.reply_to_message or message.external_reply
+        quoted = quoted_by(message)
         if song := song_in(message):
             self._note_album(message, place, wish)
             await self._accept(self._order(place, wish, song, message))
@@ -142,9 +142,10 @@ class Desk:
 
     def _job_about(self, message: Message, place: Place) -> Job | None:
         """The job of the message that ``message`` is a reply to: ours about a job, or somebody's that led to one."""
-        if message.reply_to_message is None:
+        quoted = quoted_by(message)
+        if not isinstance(quoted, Message):
             return None
-        number = message.reply_to_message.message_id
+        number = quoted.message_id
         found = self._service.find(PLATFORM, place.chat, {"message": number})
         return found or self._service.find(PLATFORM, place.chat, {"answers": number})
 

@@ -41,6 +41,12 @@ def song_in(message: Message | ExternalReplyInfo) -> Song | None:
     return found or (document if document and _is_audible(document) else None)
 
 
+def quoted_by(message: Message) -> Message | ExternalReplyInfo | None:
+    """What a message is a reply to. In a topic Telegram makes one to the topic's beginning of all that is none."""
+    reply = message.reply_to_message
+    return message.external_reply if reply is None or reply.forum_topic_created else reply
+
+
 def has_file(message: Message) -> bool:
     """Whether a message holds anything else that could have been meant as a song."""
     return bool(message.document or message.animation)

@@ -141,12 +141,17 @@ async def test_in_a_group_only_what_is_asked_for(world: World, tmp_path: Path) -
 
 async def test_in_a_topic_all_is_said_there(world: World, tmp_path: Path) -> None:
     topic = world.server.open_topic(GROUP, BOB)
+    asked = world.server.say(GROUP, ANN, "/stems", topic=topic)
+    await world.server.until(lambda: world.server.texts(GROUP))
+    (answer,) = world.server.seen(GROUP)
+    assert answer["text"].startswith("Which song?")
+    assert answer["reply_to_message"]["message_id"] == asked["message_id"]
     song = world.server.send(GROUP, ANN, "audio", wav(tmp_path), file_name="a.wav", caption="/stems bass", topic=topic)
     await world.answered(GROUP)
     assert world.server.names(GROUP) == ["a – bass.mp3"]
-    for message in world.server.seen(GROUP):
-        assert message["message_thread_id"] == topic["message_id"]
+    for message in world.server.seen(GROUP)[1:]:
         assert message["reply_to_message"]["message_id"] == song["message_id"]
+    assert {message["message_thread_id"] for message in world.server.seen(GROUP)} == {topic["message_id"]}
 
 
 async def test_what_is_asked_later_needs_no_engine_and_no_second_upload(world: World, tmp_path: Path) -> None:
