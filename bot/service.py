@@ -210,7 +210,7 @@ class SeparationService:
         self._ledger.forget(job.id for job in jobs)
         alone = {job.audio for job in jobs if job.audio and not self._store.is_referred_to(job.audio)}
         freed = [self._shelf.drop_result(audio) for audio in alone if self._store.result(audio)]
-        return Forgotten(len(jobs), len(freed), sum(freed) / 1e6)
+        return Forgotten(len({job.audio or job.id for job in jobs}), len(freed), sum(freed) / 1e6)
 
     def _check_new_song(self, job: Job) -> None:
         """Raises Refused for a song that would have to be fetched or separated."""
