@@ -74,7 +74,7 @@ class Desk:
             answer = replies.not_yours()
         elif action == "cancel":
             ended = await self._service.cancel(job.id, job.place)
-            answer = replies.cancelled([ended] if ended else [])
+            answer = replies.cancelled([ended]) if ended else replies.too_late(job)
         elif action == "delete":
             answer = await self._delete(interaction, job)
         else:

@@ -200,6 +200,11 @@ def cancelled(jobs: Sequence[Job]) -> str:
     return f"Cancelled: {_listed([song_title(job.order.title) for job in jobs], ', ')}."
 
 
+def too_late(job: Job) -> str:
+    """``/cancel`` of one song, which is over."""
+    return f"There is nothing left to cancel. {status(Standing(job))}"
+
+
 def forgotten(what: Forgotten) -> str:
     """``/forget``."""
     if not what.songs:

@@ -155,7 +155,7 @@ class Desk:
         """Does what a button says; raises Refused."""
         if action == "cancel":
             ended = await self._service.cancel(job.id, place)
-            return replies.cancelled([ended] if ended else [])
+            return replies.cancelled([ended]) if ended else replies.too_late(job)
         if action == "delete":
             await self._service.forget_job(job.id, place)
             await self._chats.delete(place.chat, (job.status or {}).get("message", ()))
@@ -186,6 +186,8 @@ class Desk:
         job = self._job_about(message, place)
         if job and job.place != place:
             return replies.not_yours()
+        if job and job.state.is_final:
+            return replies.too_late(job)
         ids = [job.id] if job else [standing.job.id for standing in self._service.jobs(place)]
         ended = [await self._service.cancel(job_id, place) for job_id in ids]
         return replies.cancelled([job for job in ended if job])

@@ -231,6 +231,17 @@ async def test_cancel_while_waiting_and_while_running(world: World, tmp_path: Pa
     assert all(not labels(message) for message in world.server.seen(ANN) + world.server.seen(BOB))
 
 
+async def test_what_is_done_is_past_cancelling(world: World, tmp_path: Path) -> None:
+    world.server.send(ANN, ANN, "audio", wav(tmp_path), file_name="a.wav", caption="/vocals")
+    await world.answered(ANN)
+    world.server.send(ANN, ANN, "audio", wav(tmp_path, SLOW, seed=1), file_name="b.wav")
+    await world.server.until(lambda: any("%" in text for text in world.server.texts(ANN)))
+    (note,) = world.server.notes(ANN)
+    world.server.say(ANN, ANN, "/cancel", reply=note)
+    await world.server.until(lambda: "There is nothing left to cancel. a: done." in world.server.texts(ANN))
+    assert len(world.store.unfinished()) == 1
+
+
 async def test_an_admin_may_have_a_group_forgotten(world: World, tmp_path: Path) -> None:
     world.server.send(GROUP, ANN, "audio", wav(tmp_path), file_name="a.wav", caption="/bass")
     await world.answered(GROUP)
