@@ -20,6 +20,7 @@ from bot.admission import Admission
 from bot.announcer import Announcer
 from bot.jobs import Courier, DeliveryError, Job, Order, Refused, State
 from bot.ledger import Ledger
+from bot.names import one_line
 from bot.patience import Patience
 from bot.queue import Chat, Ticket, turns
 from bot.shelf import Shelf, is_disk_full, is_disk_trouble
@@ -229,8 +230,9 @@ class Delivering:
 
 def _named(job: Job, found: Inspected) -> Order:
     """The order with the song's name by its tags, where the platform gave no more than a file name."""
-    if job.order.performer is None and found.title and found.performer:
-        return replace(job.order, title=found.title, performer=found.performer)
+    title, performer = one_line(found.title or ""), one_line(found.performer or "")
+    if job.order.performer is None and title and performer:
+        return replace(job.order, title=title, performer=performer)
     return job.order
 
 

@@ -18,6 +18,7 @@ from telegram import (
 )
 
 from bot.jobs import Order, Place, Reference, Wish
+from bot.names import one_line
 
 PLATFORM = "telegram"
 
@@ -68,7 +69,7 @@ def order(place: Place, wish: Wish, song: Song, *, answers: Message) -> Order:
         wish=wish,
         source={"file": song.file_id},
         title=_title(song),
-        performer=_line(performer) or None,
+        performer=one_line(performer or "") or None,
         source_key=song.file_unique_id,
         size_bytes=song.file_size,
         seconds=_seconds(song),
@@ -102,10 +103,6 @@ def _title(song: Song) -> str:
         return "voice message"
     if isinstance(song, VideoNote):
         return "video message"
-    tagged = _line(song.title) if isinstance(song, Audio) else ""
-    named = _line(PurePath(song.file_name or "").stem)
+    tagged = one_line(song.title or "") if isinstance(song, Audio) else ""
+    named = one_line(PurePath(song.file_name or "").stem)
     return tagged or named or ("video" if isinstance(song, Video) else "song")
-
-
-def _line(text: str | None) -> str:
-    return " ".join((text or "").split())

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 import soundfile
+from telegram import Audio, Chat, Message
 
 from bot.config import LimitSettings, Settings, TelegramSettings
-from bot.jobs import StartError
+from bot.jobs import Place, StartError, Wish
 from bot.telegram_app import TelegramApp
+from bot.telegram_orders import order
 from spectacles_engine.audio_files import encode
 from spectacles_engine.messages import STEMS
 from tests.bot.telegram_world import World, telegram_world
@@ -62,6 +65,14 @@ async def test_a_song_in_a_private_chat(world: World, tmp_path: Path) -> None:
     assert world.server.texts(ANN) == [note["text"]]
     assert "Blue: " in world.server.said[0][2]
     assert [command["command"] for command in world.server.menu][:2] == ["stems", "vocals"]
+
+
+def test_a_title_that_nobody_can_see_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PTB_TIMEDELTA", "true")
+    asked = Message(1, datetime.now(UTC), Chat(ANN, Chat.PRIVATE))
+    song = Audio("f", "u", 3, performer="\u200d", title="\u200b", file_name="good name.mp3")
+    ordered = order(Place("telegram", str(ANN), str(ANN)), Wish(), song, answers=asked)
+    assert (ordered.title, ordered.performer) == ("good name", None)
 
 
 async def ogg(folder: Path) -> bytes:
