@@ -342,6 +342,8 @@ def song_too_long(most_minutes: float) -> str:
 def too_many_waiting(most: int, *, whole_chat: bool) -> str:
     """``most``: how many unfinished jobs a person or a chat may have."""
     whose = "This chat has" if whole_chat else "You have"
+    if most == 1:
+        return f"{whose} a song in progress already. Please wait until it is done, or cancel it."
     return f"{whose} {most} songs in progress already. Please wait until one of them is done, or cancel one."
 
 
