@@ -134,10 +134,7 @@ class Desk:
 
     async def _accept(self, wanted: Order) -> None:
         """Raises Refused. What was accepted before is an update that came twice, as happens after a crash."""
-        known = (standing.job.order for standing in self._service.history(wanted.place))
-        if not any(
-            (one.answers, one.source, one.wish) == (wanted.answers, wanted.source, wanted.wish) for one in known
-        ):
+        if not any(wanted.is_same(known.job.order) for known in self._service.history(wanted.place)):
             await self._service.accept(wanted)
 
     def _job_about(self, message: Message, place: Place) -> Job | None:
