@@ -40,6 +40,9 @@ class Desk:
     ) -> None:
         """Orders the stems of ``songs``, which are a ``message``'s unless they came with the command."""
         await _take_time(interaction)
+        if message and message.attachments and message.author == interaction.client.user:
+            await _answer(interaction, replies.stems_already())
+            return
         place, guild = _place(interaction), interaction.guild_id
         try:
             wish = requests.parse_wish("stems", text)

@@ -269,6 +269,11 @@ def nothing_to_hear() -> str:
     return "There is no audio or video in that message."
 
 
+def stems_already() -> str:
+    """The menu of a message, on a result of ours."""
+    return "These are stems already. The buttons under them give you others of the same song."
+
+
 def unknown_word(word: str) -> str:
     """A word of ``/stems`` that means nothing here."""
     formats, mixes = ", ".join(FORMATS), ", ".join(MIXES)
