@@ -101,11 +101,13 @@ class Announcer:
                     self._unheard[job_id].set()
                 if standing.job.state.is_final:
                     self._unheard.pop(job_id, None)
-                    self._on_told(job_id)
+                    if not failures:
+                        self._on_told(job_id)
                     return
                 failures = 0
                 await asyncio.sleep(0 if self._is_closed else self._patience.pace_s)
         finally:
+            self._news.discard(job_id)
             self._tasks.pop(job_id, None)
 
     async def _is_said(self, courier: Courier, standing: Standing) -> bool:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from platformdirs import user_data_path
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from spectacles_engine.messages import Limits
 
@@ -88,6 +89,16 @@ class DiscordSettings(_Section):
     allowed_channels: tuple[int, ...] = ()
 
 
+class _Environment(EnvSettingsSource):
+    """Variables; what should be JSON and is not is told like any other wrong value."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except ValueError:
+            return value
+
+
 class Settings(BaseSettings):
     """All settings. Tokens come from the environment alone and are never shown."""
 
@@ -120,11 +131,26 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment first, then what :func:`load` read from the file; nothing else."""
-        return env_settings, init_settings
+        return _Environment(settings_cls), init_settings
 
 
 _FILE_KEYS = tuple(name for name in Settings.model_fields if not name.endswith("_token"))
 _SECTIONS = tuple(name for name in _FILE_KEYS if name != "data_dir")
+_VARIABLES = ("config", "data_dir", "debug", *_SECTIONS)
+"""What there is in the environment besides settings of a section."""
+_SECRETS = {
+    f"{section}.{key}"
+    for section in _SECTIONS
+    for key, field in type(Settings.model_fields[section].default).model_fields.items()
+    if SecretStr in get_args(field.annotation)
+}
+_WISHES = {
+    "tuple_type": "a list, like [1, 2]",
+    "string_type": "text (digits alone need quotes)",
+    "string_too_short": "some text",
+    "too_short": "at least {min_length} characters long",
+}
+"""By pydantic's names of errors: what must be, where its own words are for programmers."""
 
 
 def load(default_file: Path) -> Settings:
@@ -135,13 +161,11 @@ def load(default_file: Path) -> Settings:
     named = os.environ.get(f"{PREFIX}CONFIG")
     file = Path(named) if named else default_file
     from_file = _read(file) if named or file.exists() else {}
-    _refuse_unknown_sections()
+    _refuse_unknown_variables()
     try:
         return Settings(**from_file)
     except ValidationError as error:
         raise ConfigError(_sentence(error.errors()[0], file)) from None
-    except SettingsError as error:
-        raise ConfigError(f"the environment cannot be read: {error}") from None
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -175,17 +199,22 @@ def _refuse_tokens(settings: dict[Any, Any], file: Path) -> None:
             _refuse_tokens(value, file)
 
 
-def _refuse_unknown_sections() -> None:
-    for name in os.environ:
-        section, delimiter, _ = name.upper().removeprefix(PREFIX).partition("__")
-        if name.upper().startswith(PREFIX) and delimiter and section.lower() not in _SECTIONS:
-            raise ConfigError(f"{name}: there is no section {section.lower()}, only {', '.join(_SECTIONS)}")
+def _refuse_unknown_variables() -> None:
+    for name in filter(lambda name: name.upper().startswith(PREFIX), os.environ):
+        section, delimiter, _ = name.lower().removeprefix(PREFIX.lower()).partition("__")
+        if delimiter and section not in _SECTIONS:
+            raise ConfigError(f"{name}: there is no section {section}, only {', '.join(_SECTIONS)}")
+        if section not in _VARIABLES:
+            raise ConfigError(
+                f"{name}: there is no such variable; settings are called {PREFIX}<SECTION>__<KEY>, as in "
+                f"{PREFIX}WEB__PORT"
+            )
 
 
 def _sentence(error: ErrorDetails, file: Path) -> str:
     """Pydantic's first complaint in our words. Values of sections and of unknown keys may be secrets: not shown."""
     key = ".".join(str(part) for part in error["loc"])
-    variable = PREFIX + key.upper().replace(".", "__")
+    variable = PREFIX + "__".join(map(str, error["loc"][:2])).upper()
     name = variable if variable in os.environ else f"{file}: {key}"
     section = str(error["loc"][0])
     if error["type"] == "extra_forbidden":
@@ -193,5 +222,9 @@ def _sentence(error: ErrorDetails, file: Path) -> str:
         return f"{name}: there is no such setting, {section} has only {allowed}"
     if key in _SECTIONS:
         return f"{name} must be a section with keys of its own"
-    allowed = error["msg"].removeprefix("Input should be ").split(", unable")[0]
-    return f"{name} is {str(error['input'])[:40]!r}, but must be {allowed}"
+    if wish := _WISHES.get(error["type"]):
+        allowed = wish.format(**error.get("ctx", {}))
+    else:
+        allowed = error["msg"].removeprefix("Input should be ").split(", unable")[0]
+    found = "" if key in _SECRETS else f" is {str(error['input'])[:40]!r}, but"
+    return f"{name}{found} must be {allowed}"

@@ -74,8 +74,10 @@ def open_database(file: Path) -> sqlite3.Connection:
 
 def _prepare(database: sqlite3.Connection, file: Path) -> None:
     """Makes the tables of a new file; raises StartError for one of a later version."""
-    # FULL: what was accepted is on the disk, should the machine lose its power
-    database.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")
+    # FULL: what was accepted is on the disk, should the machine lose its power; secure: what is deleted is overwritten
+    database.executescript(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON"
+    )
     version: int = database.execute("PRAGMA user_version").fetchone()[0]
     if version > SCHEMA_VERSION:
         raise StartError(f"{file} was written by a later version of SpecTacles")

@@ -16,7 +16,7 @@ import discord
 from bot import delivery, replies
 from bot.config import Settings
 from bot.discord_buttons import cancel_view, result_view
-from bot.discord_http import Gone, download, insist
+from bot.discord_http import DROPPED, Gone, download, insist
 from bot.discord_orders import plain
 from bot.jobs import DeliveryError, Job, Refused, Standing, State, StoredResult
 from bot.pace import Pace
@@ -54,6 +54,8 @@ class DiscordCourier:
         self._paces: defaultdict[str, Pace] = defaultdict(lambda: Pace(BETWEEN_EDITS_S))
         self._shown: dict[str, str] = {}
         """By job: what its status message says."""
+        self._hidden: set[str] = set()
+        """Jobs whose progress cannot be shown, and is not tried again."""
 
     async def fetch(self, job: Job, to: Path) -> None:
         """See Courier."""
@@ -72,6 +74,8 @@ class DiscordCourier:
         """See Courier."""
         await self._when_ready()
         job = standing.job
+        if job.id in self._hidden and not job.state.is_final:
+            return
         try:
             if job.state is State.DONE:
                 await self._remove_status(job)  # the stems say all that there is to say
@@ -81,8 +85,10 @@ class DiscordCourier:
                 await self._show_next(standing)
         except (discord.Forbidden, discord.NotFound) as error:
             log.info("job %s: its channel shows nothing (%s)", job.id, error)
+            self._hidden.add(job.id)
         if job.state.is_final:
             self._shown.pop(job.id, None)
+            self._hidden.discard(job.id)
 
     async def deliver(self, job: Job, result: StoredResult) -> None:
         """See Courier."""
@@ -101,6 +107,8 @@ class DiscordCourier:
         except (discord.Forbidden, discord.NotFound) as error:
             log.info("job %s: its channel takes no stems (%s)", job.id, error)
             raise DeliveryError(replies.cannot_write_here()) from error
+        except (discord.DiscordServerError, *DROPPED) as error:
+            raise ConnectionError(type(error).__name__) from error
         raise DeliveryError(replies.too_large_to_send(most_bytes))
 
     async def _fresh_url(self, job: Job) -> str:

@@ -40,6 +40,9 @@ class Desk:
     ) -> None:
         """Orders the stems of ``songs``, which are a ``message``'s unless they came with the command."""
         await _take_time(interaction)
+        if message and message.attachments and message.author == interaction.client.user:
+            await _answer(interaction, replies.stems_already())
+            return
         place, guild = _place(interaction), interaction.guild_id
         try:
             wish = requests.parse_wish("stems", text)
@@ -74,7 +77,7 @@ class Desk:
             answer = replies.not_yours()
         elif action == "cancel":
             ended = await self._service.cancel(job.id, job.place)
-            answer = replies.cancelled([ended] if ended else [])
+            answer = replies.cancelled([ended]) if ended else replies.too_late(job)
         elif action == "delete":
             answer = await self._delete(interaction, job)
         else:

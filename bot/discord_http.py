@@ -22,7 +22,7 @@ T = TypeVar("T")
 PAUSES_S = (1.0, 4.0, 15.0)
 """Before the second try, the third …; the library has tried five times itself after most errors of Discord's."""
 
-_DROPPED = (aiohttp.ClientError, ConnectionError, TimeoutError)
+DROPPED = (aiohttp.ClientError, ConnectionError, TimeoutError)
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)
 _BLOCK_BYTES = 1 << 18
 
@@ -43,7 +43,7 @@ async def insist(call: Callable[[], Awaitable[T]]) -> T:
             if error.status < 500 and error.status != 429:
                 raise
             log.warning("Discord answered %s, next try in %g s", error.status, pause_s)
-        except _DROPPED as error:
+        except DROPPED as error:
             log.warning("no connection to Discord (%s), next try in %g s", type(error).__name__, pause_s)
         await asyncio.sleep(pause_s)
     return await call()

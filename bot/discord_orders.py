@@ -10,6 +10,7 @@ import discord
 
 from bot.config import DiscordSettings
 from bot.jobs import Order, Place, Wish
+from bot.names import one_line
 
 PLATFORM = "discord"
 DEFAULT_TITLE = "voice message"
@@ -62,4 +63,4 @@ def _title(song: discord.Attachment) -> str:
     """Discord writes blanks in file names as underscores, unless it knows a title."""
     if song.is_voice_message():
         return DEFAULT_TITLE
-    return (song.title or PurePath(song.filename).stem.replace("_", " ")).strip() or DEFAULT_TITLE
+    return one_line(song.title or "") or one_line(PurePath(song.filename).stem.replace("_", " ")) or DEFAULT_TITLE

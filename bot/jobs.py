@@ -199,4 +199,7 @@ class Courier(Protocol):
         """Shows where a job stands: sends its status message, or edits it. Called often: the pace is the courier's."""
 
     async def deliver(self, job: Job, result: StoredResult) -> None:
-        """Sends what was asked for, and the note; raises DeliveryError if the chat takes nothing any more."""
+        """Sends what was asked for, and the note; raises DeliveryError if the chat takes nothing any more.
+
+        Raises ConnectionError if the platform cannot be reached: then it is called again, after minutes.
+        """

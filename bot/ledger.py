@@ -79,6 +79,13 @@ class Ledger:
                 self._keep(job)
             self._write(job)
 
+    def untold(self, since: float) -> list[Job]:
+        """Jobs whose end is still to be told. Those that were accepted before ``since`` are given up."""
+        for job in [job for job in self._ending.values() if job.accepted_at < since]:
+            log.warning("job %s: it is %s, and nobody could be told", job.id, job.state)
+            self.note_told(job.id)
+        return list(self._ending.values())
+
     def note_told(self, job_id: str) -> None:
         """The end of a job was told: all is done."""
         self._ending.pop(job_id, None)

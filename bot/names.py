@@ -10,6 +10,9 @@ from pathlib import PurePath
 LONGEST_BYTES = 120
 """File systems take 255; this leaves room for numbers, suffixes and album titles."""
 
+_JOINERS = "\u200c\u200d"
+"""Not printable by themselves, but Persian, Hindi and families of emoji are spelt with them."""
+
 _DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\.|$)", re.IGNORECASE)
 """Windows opens a device of that name, whatever its suffix."""
 
@@ -17,6 +20,13 @@ _DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s
 def printable(text: str) -> str:
     """One line without control characters, so that a file name cannot steer the terminal."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+def one_line(text: str) -> str:
+    """A title without what would turn or hide the rest of the line; empty if there is nothing in it to see."""
+    words = ("".join(sign for sign in word if sign.isprintable() or sign in _JOINERS) for word in text.split())
+    line = " ".join(filter(None, words))
+    return line if line.strip(f" {_JOINERS}") else ""
 
 
 def song_folder(file_name: str, taken: Set[str] = frozenset()) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bot.jobs import Forgotten, Job, Standing, State
+from bot.names import one_line
 from bot.words import ENGLISH, sentence
 from spectacles_engine.messages import FORMATS, MIXES, STEMS, QualityNote, StemQuality, WeakSpot
 
@@ -13,8 +14,6 @@ AUDIBLE_RESIDUAL_DB = -20.0
 
 _MOST_OF_A_LIST = 1200
 """Characters. A Discord message takes 2000, with a backslash before each sign that is markup there."""
-_JOINERS = "\u200c\u200d"
-"""Not printable by themselves, but Persian, Hindi and families of emoji are spelt with them."""
 
 
 def quality_note(note: QualityNote, language: str = ENGLISH) -> str:
@@ -102,19 +101,13 @@ def status(standing: Standing) -> str:
 
 def song_title(title: str) -> str:
     """A title on one line, at most 60 characters."""
-    line = _line(title)
+    line = one_line(title)
     return line if len(line) <= 60 else f"{line[:59].rstrip()}…"
 
 
 def stem_title(title: str, name: str) -> str:
     """``Song – vocals``."""
-    return f"{_line(title)} – {name}"
-
-
-def _line(text: str) -> str:
-    """On one line, without what would turn or hide the rest of it."""
-    line = " ".join(text.split())
-    return "".join(character for character in line if character.isprintable() or character in _JOINERS)
+    return f"{one_line(title)} – {name}"
 
 
 def duration(seconds: float) -> str:
@@ -200,6 +193,11 @@ def cancelled(jobs: Sequence[Job]) -> str:
     return f"Cancelled: {_listed([song_title(job.order.title) for job in jobs], ', ')}."
 
 
+def too_late(job: Job) -> str:
+    """``/cancel`` of one song, which is over."""
+    return f"There is nothing left to cancel. {status(Standing(job))}"
+
+
 def forgotten(what: Forgotten) -> str:
     """``/forget``."""
     if not what.songs:
@@ -244,9 +242,9 @@ def help_on_discord() -> str:
     )
 
 
-def welcome() -> str:
+def welcome(*, in_group: bool = False) -> str:
     """``/start``."""
-    return f"Hello! I take songs apart.\n{help_text()}"
+    return f"Hello! I take songs apart.\n{help_text(in_group=in_group)}"
 
 
 def privacy(keep_hours: float) -> str:
@@ -269,6 +267,11 @@ def no_song() -> str:
 def nothing_to_hear() -> str:
     """A message that holds no file which could be a song."""
     return "There is no audio or video in that message."
+
+
+def stems_already() -> str:
+    """The menu of a message, on a result of ours."""
+    return "These are stems already. The buttons under them give you others of the same song."
 
 
 def unknown_word(word: str) -> str:
@@ -344,6 +347,8 @@ def song_too_long(most_minutes: float) -> str:
 def too_many_waiting(most: int, *, whole_chat: bool) -> str:
     """``most``: how many unfinished jobs a person or a chat may have."""
     whose = "This chat has" if whole_chat else "You have"
+    if most == 1:
+        return f"{whose} a song in progress already. Please wait until it is done, or cancel it."
     return f"{whose} {most} songs in progress already. Please wait until one of them is done, or cancel one."
 
 

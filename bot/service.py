@@ -210,7 +210,7 @@ class SeparationService:
         self._ledger.forget(job.id for job in jobs)
         alone = {job.audio for job in jobs if job.audio and not self._store.is_referred_to(job.audio)}
         freed = [self._shelf.drop_result(audio) for audio in alone if self._store.result(audio)]
-        return Forgotten(len(jobs), len(freed), sum(freed) / 1e6)
+        return Forgotten(len({job.audio or job.id for job in jobs}), len(freed), sum(freed) / 1e6)
 
     def _check_new_song(self, job: Job) -> None:
         """Raises Refused for a song that would have to be fetched or separated."""
@@ -282,13 +282,15 @@ class SeparationService:
         self._announce(self._board.refresh())
 
     async def _tidy_up(self) -> None:
-        """From time to time deletes what is no longer kept, and writes what could not be written."""
+        """From time to time deletes what is no longer kept; writes, and tells, what could not be before."""
         while True:
             try:
                 self._ledger.flush()
                 oldest = time.time() - self._settings.storage.keep_hours * 3600
                 self._ledger.forget(job.id for job in self._store.finished_before(oldest))
                 self._shelf.tidy(self._spared())
+                # last: what was too old already at the start is still told, and goes next time
+                self._announce(self._ledger.untold(oldest))
             except (StoreError, OSError):
                 log.exception("what is no longer kept cannot be deleted yet")
             await asyncio.sleep(self._patience.tidy_s)

@@ -55,8 +55,11 @@ async def serve(
 
 
 async def _load(service: SeparationService, start_engines: Callable[[], Awaitable[Sequence[Engine]]]) -> None:
-    for engine in await start_engines():
-        service.add_engine(engine)
+    try:
+        for engine in await start_engines():
+            service.add_engine(engine)
+    except Exception:
+        log.exception("there is no engine, and songs wait for the next start")
 
 
 async def _stop(app: ChatApp) -> None:

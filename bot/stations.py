@@ -20,6 +20,7 @@ from bot.admission import Admission
 from bot.announcer import Announcer
 from bot.jobs import Courier, DeliveryError, Job, Order, Refused, State
 from bot.ledger import Ledger
+from bot.names import one_line
 from bot.patience import Patience
 from bot.queue import Chat, Ticket, turns
 from bot.shelf import Shelf, is_disk_full, is_disk_trouble
@@ -198,6 +199,19 @@ class Delivering:
         await self._crew.stop(self._patience.goodbye_s)
 
     async def _deliver(self, job: Job) -> None:
+        for pause_s in (*self._patience.outages_s, None):
+            try:
+                await self._send(job)
+                return
+            except Exception as error:  # noqa: BLE001  whatever a chat does, it is told of
+                if pause_s is None or not isinstance(error, ConnectionError):
+                    sentence = sentence_of(error, replies.delivery_failed())
+                    self._ledger.change(job.id, state=State.FAILED, error=sentence)
+                    return
+                log.warning("job %s: its chat cannot be reached (%s), next try in %g s", job.id, error, pause_s)
+            await asyncio.sleep(pause_s)
+
+    async def _send(self, job: Job) -> None:
         chat = self._chats.setdefault(chat_of(job), asyncio.Lock())
         async with chat, self._slots:
             await self._announcer.heard(job.id, self._patience.first_word_s)
@@ -206,21 +220,17 @@ class Delivering:
                 self._ledger.change(job.id, state=State.PREPARING)
                 return
             self._shelf.note_use(result)
-            try:
-                async with asyncio.timeout(self._patience.deliver_s):
-                    await self._couriers[job.place.platform].deliver(self._ledger.latest(job.id) or job, result)
-            except Exception as error:  # noqa: BLE001  whatever a chat does, it is told of
-                sentence = sentence_of(error, replies.delivery_failed())
-                self._ledger.change(job.id, state=State.FAILED, error=sentence)
-            else:
-                # At once: should the bot be killed before this, the stems are sent again.
-                self._ledger.change(job.id, state=State.DONE)
+            async with asyncio.timeout(self._patience.deliver_s):
+                await self._couriers[job.place.platform].deliver(self._ledger.latest(job.id) or job, result)
+            # At once: should the bot be killed before this, the stems are sent again.
+            self._ledger.change(job.id, state=State.DONE)
 
 
 def _named(job: Job, found: Inspected) -> Order:
     """The order with the song's name by its tags, where the platform gave no more than a file name."""
-    if job.order.performer is None and found.title and found.performer:
-        return replace(job.order, title=found.title, performer=found.performer)
+    title, performer = one_line(found.title or ""), one_line(found.performer or "")
+    if job.order.performer is None and title and performer:
+        return replace(job.order, title=title, performer=performer)
     return job.order
 
 

@@ -117,8 +117,10 @@ class JobStore:
         self._change("UPDATE jobs SET told = 1 WHERE id = ?", job_id)
 
     def delete(self, job_ids: Iterable[str]) -> None:
+        """Deletes jobs, also from the journal."""
         with self._transaction() as database:
             database.executemany("DELETE FROM jobs WHERE id = ?", [(job_id,) for job_id in job_ids])
+        self._rows("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def audio_of(self, platform: str, source_key: str) -> str | None:
         """The sound of a song that was asked for before under this key."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from telegram import Audio, Bot, Document, Message
 from telegram.constants import FileSizeLimit
-from telegram.error import BadRequest, ChatMigrated, Forbidden, NetworkError
+from telegram.error import BadRequest, ChatMigrated, Forbidden, NetworkError, RetryAfter, TelegramError
 
 from bot import delivery, replies
 from bot.config import Settings
@@ -56,6 +56,8 @@ class TelegramCourier:
         self._bot, self._chats, self._settings, self._service = bot, chats, settings, service
         self._most_together = _MOST_BYTES_LOCAL * 2
         """How large an album may be, in bytes; Telegram does not say, and so it is learned."""
+        self._hidden: set[str] = set()
+        """Jobs whose progress cannot be shown, and is not tried again."""
 
     async def fetch(self, job: Job, to: Path) -> None:
         """See Courier."""
@@ -78,6 +80,8 @@ class TelegramCourier:
     async def tell(self, standing: Standing) -> None:
         """See Courier."""
         job = standing.job
+        if job.id in self._hidden and not job.state.is_final:
+            return
         try:
             if job.state is State.DONE:
                 await self._remove_status(job)  # the stems say all that there is to say
@@ -87,6 +91,9 @@ class TelegramCourier:
                 await self._show_first(standing)
         except _LOST as error:
             log.info("job %s: its chat shows nothing (%s)", job.id, error)
+            self._hidden.add(job.id)
+        if job.state.is_final:
+            self._hidden.discard(job.id)
 
     async def deliver(self, job: Job, result: StoredResult) -> None:
         """See Courier."""
@@ -96,6 +103,8 @@ class TelegramCourier:
         except _LOST as error:
             log.info("job %s: its chat takes no stems (%s)", job.id, error)
             raise DeliveryError(replies.cannot_write_here()) from error
+        except (NetworkError, RetryAfter) as error:
+            raise ConnectionError(type(error).__name__) from error
 
     async def _deliver(self, job: Job, result: StoredResult, limit_bytes: int) -> None:
         """Sends what fits, from the wished format downwards; ``limit_bytes`` is Telegram's for a file."""
@@ -160,7 +169,7 @@ class TelegramCourier:
         """Sends stems and the note, once; False if Telegram takes no such files after all.
 
         ``made``: what was uploaded, to be remembered. What may have been sent already, before the bot was killed or
-        when a connection dropped, is looked for first. Raises DeliveryError where that never comes to an end.
+        when a connection dropped, is looked for first. Raises ConnectionError where that never comes to an end.
         """
         chat = job.place.chat
         for _ in range(_TRIES):
@@ -179,7 +188,13 @@ class TelegramCourier:
                         return False
                     raise
             noted = _noted(self._latest(job))
-            number = await self._chats.say(chat, note, keyboard=result_keyboard(job))
+            try:
+                number = await self._chats.say(chat, note, answers=job.order.answers, keyboard=result_keyboard(job))
+            except TelegramError as error:
+                if "sent" not in noted:
+                    raise
+                log.warning("job %s: its stems are there, but without the note (%s)", job.id, error)
+                return True
             try:
                 found = [] if "sent" in noted else await self._chats.find(chat, noted["sending"], number, len(items))
             except Unconfirmed:  # better asked for once more than sent twice
@@ -190,7 +205,7 @@ class TelegramCourier:
                 return True
             await self._chats.delete(chat, [number])
             self._remember(job, sending=None)
-        raise DeliveryError(replies.delivery_failed())
+        raise ConnectionError("its answers are lost")
 
     async def _send(self, job: Job, items: Sequence[Item], made: tuple[StoredResult, delivery.Rung] | None) -> None:
         messages = await self._chats.send(job.place.chat, items, job.order.answers)

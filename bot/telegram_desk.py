@@ -20,7 +20,7 @@ from bot.telegram_buttons import parse_data
 from bot.telegram_chats import Chats
 from bot.telegram_courier import most_to_download
 from bot.telegram_http import insist
-from bot.telegram_orders import PLATFORM, Song, answers_to, has_file, order, place_of, song_in
+from bot.telegram_orders import PLATFORM, Song, answers_to, has_file, order, place_of, quoted_by, song_in
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class Desk:
 
     async def _wished(self, message: Message, place: Place, wish: Wish, me: int) -> None:
         """Some stems of the song that comes with the command, or that it is a reply to."""
-        quoted = message.reply_to_message or message.external_reply
+        quoted = quoted_by(message)
         if song := song_in(message):
             self._note_album(message, place, wish)
             await self._accept(self._order(place, wish, song, message))
@@ -134,17 +134,15 @@ class Desk:
 
     async def _accept(self, wanted: Order) -> None:
         """Raises Refused. What was accepted before is an update that came twice, as happens after a crash."""
-        known = (standing.job.order for standing in self._service.history(wanted.place))
-        if not any(
-            (one.answers, one.source, one.wish) == (wanted.answers, wanted.source, wanted.wish) for one in known
-        ):
+        if not any(wanted.is_same(known.job.order) for known in self._service.history(wanted.place)):
             await self._service.accept(wanted)
 
     def _job_about(self, message: Message, place: Place) -> Job | None:
         """The job of the message that ``message`` is a reply to: ours about a job, or somebody's that led to one."""
-        if message.reply_to_message is None:
+        quoted = quoted_by(message)
+        if not isinstance(quoted, Message):
             return None
-        number = message.reply_to_message.message_id
+        number = quoted.message_id
         found = self._service.find(PLATFORM, place.chat, {"message": number})
         return found or self._service.find(PLATFORM, place.chat, {"answers": number})
 
@@ -154,7 +152,7 @@ class Desk:
         """Does what a button says; raises Refused."""
         if action == "cancel":
             ended = await self._service.cancel(job.id, place)
-            return replies.cancelled([ended] if ended else [])
+            return replies.cancelled([ended]) if ended else replies.too_late(job)
         if action == "delete":
             await self._service.forget_job(job.id, place)
             await self._chats.delete(place.chat, (job.status or {}).get("message", ()))
@@ -169,7 +167,7 @@ class Desk:
     async def _answer(self, command: str, message: Message, place: Place) -> str | None:
         """What is said to a command; None if there is no such command."""
         plain: Mapping[str, str] = {
-            "start": replies.welcome(),
+            "start": replies.welcome(in_group=_in_group(message)),
             "help": replies.help_text(in_group=_in_group(message)),
             "privacy": replies.privacy(self._settings.storage.keep_hours),
         }
@@ -185,6 +183,8 @@ class Desk:
         job = self._job_about(message, place)
         if job and job.place != place:
             return replies.not_yours()
+        if job and job.state.is_final:
+            return replies.too_late(job)
         ids = [job.id] if job else [standing.job.id for standing in self._service.jobs(place)]
         ended = [await self._service.cancel(job_id, place) for job_id in ids]
         return replies.cancelled([job for job in ended if job])

@@ -18,6 +18,7 @@ from telegram import (
 )
 
 from bot.jobs import Order, Place, Reference, Wish
+from bot.names import one_line
 
 PLATFORM = "telegram"
 
@@ -41,6 +42,12 @@ def song_in(message: Message | ExternalReplyInfo) -> Song | None:
     return found or (document if document and _is_audible(document) else None)
 
 
+def quoted_by(message: Message) -> Message | ExternalReplyInfo | None:
+    """What a message is a reply to. In a topic Telegram makes one to the topic's beginning of all that is none."""
+    reply = message.reply_to_message
+    return message.external_reply if reply is None or reply.forum_topic_created else reply
+
+
 def has_file(message: Message) -> bool:
     """Whether a message holds anything else that could have been meant as a song."""
     return bool(message.document or message.animation)
@@ -62,7 +69,7 @@ def order(place: Place, wish: Wish, song: Song, *, answers: Message) -> Order:
         wish=wish,
         source={"file": song.file_id},
         title=_title(song),
-        performer=_line(performer) or None,
+        performer=one_line(performer or "") or None,
         source_key=song.file_unique_id,
         size_bytes=song.file_size,
         seconds=_seconds(song),
@@ -96,10 +103,6 @@ def _title(song: Song) -> str:
         return "voice message"
     if isinstance(song, VideoNote):
         return "video message"
-    tagged = _line(song.title) if isinstance(song, Audio) else ""
-    named = _line(PurePath(song.file_name or "").stem)
+    tagged = one_line(song.title or "") if isinstance(song, Audio) else ""
+    named = one_line(PurePath(song.file_name or "").stem)
     return tagged or named or ("video" if isinstance(song, Video) else "song")
-
-
-def _line(text: str | None) -> str:
-    return " ".join((text or "").split())

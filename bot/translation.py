@@ -16,6 +16,12 @@ _GERMAN = {
     "You have {n} songs in progress already. Please wait until one of them is done, or cancel one.": (
         "Von dir sind schon {n} Lieder in Arbeit. Bitte warte, bis eins fertig ist, oder brich eins ab."
     ),
+    "This chat has a song in progress already. Please wait until it is done, or cancel it.": (
+        "Von diesem Chat ist schon ein Lied in Arbeit. Bitte warte, bis es fertig ist, oder brich es ab."
+    ),
+    "You have a song in progress already. Please wait until it is done, or cancel it.": (
+        "Von dir ist schon ein Lied in Arbeit. Bitte warte, bis es fertig ist, oder brich es ab."
+    ),
     "That song alone is more than your {n} minutes of audio within 24 hours.": (
         "Dieses Lied allein ist länger als deine {n} Minuten Ton in 24 Stunden."
     ),

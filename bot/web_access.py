@@ -19,6 +19,7 @@ from multidict import CIMultiDictProxy
 from bot.config import WebSettings
 from bot.jobs import Job, Place
 from bot.web_errors import WebError
+from bot.words import ENGLISH, LANGUAGES
 
 PLATFORM = "web"
 BROWSER, ADMITTED = "spectacles_browser", "spectacles_admitted"
@@ -170,8 +171,8 @@ def _kept(file: Path, fresh: str) -> str:
     return fresh
 
 
-def language(headers: CIMultiDictProxy[str], known: tuple[str, ...]) -> str:
-    """The first language of ``Accept-Language`` that is ``known``, else the first known one."""
+def language(headers: CIMultiDictProxy[str]) -> str:
+    """The first language of ``Accept-Language`` that is known here, else English."""
     wishes = []
     for entry in headers.get("Accept-Language", "").split(","):
         tag, _, quality = entry.partition(";q=")
@@ -180,4 +181,4 @@ def language(headers: CIMultiDictProxy[str], known: tuple[str, ...]) -> str:
         except ValueError:
             continue
     # Sorting is stable: of equal wishes the first one counts.
-    return next((tag for _, tag in sorted(wishes, key=lambda wish: wish[0]) if tag in known), known[0])
+    return next((tag for _, tag in sorted(wishes, key=lambda wish: wish[0]) if tag in LANGUAGES), ENGLISH)

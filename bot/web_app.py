@@ -26,7 +26,7 @@ from bot.web_jobs import JobRoutes
 from bot.web_playback import Playbacks
 from bot.web_stems import StemRoutes
 from bot.web_uploads import Uploads
-from bot.words import LANGUAGES, page_sentences, sentence
+from bot.words import ENGLISH, page_sentences, sentence
 from spectacles_engine.messages import FORMATS, STEMS
 
 log = logging.getLogger(__name__)
@@ -132,7 +132,7 @@ class WebApp:
             return _refusal(request, error)
         except Refused as error:
             status = next((status for kind, status in _STATUS_OF.items() if isinstance(error, kind)), 429)
-            return _json_error(status, translated(str(error), language(request.headers, LANGUAGES)))
+            return _json_error(status, translated(str(error), language(request.headers)))
         except web.HTTPException as error:
             return _refusal(request, WebError(error.status, _SENTENCE_OF.get(error.status, "web.broken_form")))
         except ConnectionError:
@@ -143,7 +143,7 @@ class WebApp:
 
     async def _page(self, request: web.Request) -> web.Response:
         """What the page has to know before it shows anything."""
-        known = language(request.headers, LANGUAGES)
+        known = language(request.headers)
 
         response = web.json_response(
             {
@@ -185,7 +185,7 @@ class WebCourier:
         try:
             await asyncio.to_thread(_link, song, to)
         except FileNotFoundError:
-            raise Refused(sentence("web.upload_gone", LANGUAGES[0])) from None
+            raise Refused(sentence("web.upload_gone", ENGLISH)) from None
 
     async def tell(self, standing: Standing) -> None:
         """Lets go of the upload in the end."""
@@ -237,7 +237,7 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
 
 
 def _refusal(request: web.Request, error: WebError) -> web.Response:
-    return _json_error(error.status, sentence(error.key, language(request.headers, LANGUAGES), **error.values))
+    return _json_error(error.status, sentence(error.key, language(request.headers), **error.values))
 
 
 def _json_error(status: int, text: str) -> web.Response:

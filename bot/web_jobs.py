@@ -19,7 +19,6 @@ from bot.web_access import browser, language, may_see, new_browser, place, remem
 from bot.web_errors import WebError
 from bot.web_uploads import Uploads
 from bot.web_views import job_view
-from bot.words import LANGUAGES
 from spectacles_engine.messages import FORMATS, MIXES, STEMS, stems_meant
 
 ID = r"{id:[A-Za-z0-9_-]{8,64}}"
@@ -125,7 +124,7 @@ class JobRoutes:
     def _view(self, request: web.Request, standing: Standing) -> dict[str, Any]:
         is_done = standing.job.state is State.DONE
         done = self._service.result(standing.job) if is_done else None
-        return job_view(standing, done, language(request.headers, LANGUAGES))
+        return job_view(standing, done, language(request.headers))
 
     async def _stream(self, request: web.Request, jobs: Sequence[Job]) -> web.StreamResponse:
         """A ``job`` event for every change, and ``end``. Each has all there is to say: none needs the one before.

@@ -247,7 +247,7 @@ async def start_engines(options: EngineOptions, *, target: Target = worker.main)
     first = EngineProcess(options, target=target)
     try:
         await first.start()
-    except EngineError as error:
+    except SpecTaclesError as error:
         log.warning("the engine could not be started: %s", error)
     except asyncio.CancelledError:
         # nobody else knows of it, and a process that is half started when the bot ends dies with a traceback

@@ -34,6 +34,7 @@ QUICK = Patience(
     deliver_s=5.0,
     pace_s=0.0,
     again_s=(0.01, 0.01),
+    outages_s=(0.01, 0.01),
     first_word_s=1.0,
     restart_s=(0.01,),
     tidy_s=0.05,

@@ -112,20 +112,36 @@ class TelegramServer:
 
     # What people do.
 
-    def say(self, chat: int, person: int, text: str, *, reply: Json | None = None) -> Json:
-        """A person writes."""
-        return self._from_person(chat, person, {"text": text}, reply)
+    def say(self, chat: int, person: int, text: str, *, reply: Json | None = None, topic: Json | None = None) -> Json:
+        """A person writes; ``topic``: of a forum, see ``open_topic``."""
+        return self._from_person(chat, person, {"text": text} | _in_topic(topic), reply or topic)
+
+    def open_topic(self, chat: int, person: int) -> Json:
+        """A person opens a topic; whatever is no reply in there is, to Telegram, one to this message."""
+        body = {"forum_topic_created": {"name": "songs", "icon_color": 7322096}, "is_topic_message": True}
+        message = self._store(chat, _person(person), body)
+        message["message_thread_id"] = message["message_id"]
+        return message
 
     def send(
-        self, chat: int, person: int, kind: str, data: bytes, *, reply: Json | None = None, size: int = 0, **more: Any
+        self,
+        chat: int,
+        person: int,
+        kind: str,
+        data: bytes,
+        *,
+        reply: Json | None = None,
+        topic: Json | None = None,
+        size: int = 0,
+        **more: Any,
     ) -> Json:
         """A person sends a file; ``size``: what it pretends to have. ``more`` is of the file, or of the message."""
-        about = {key: more.pop(key) for key in ("caption", "media_group_id") if key in more}
+        about = {key: more.pop(key) for key in ("caption", "media_group_id") if key in more} | _in_topic(topic)
         file = self._keep(data, more.get("file_name", f"{kind}.bin"), kind, size or len(data))
         details = {"duration": 3} if kind != "document" else {}
         details |= {"width": 640, "height": 480} if kind == "video" else {}
         details |= {"length": 240} if kind == "video_note" else {}
-        return self._from_person(chat, person, {kind: file | details | more} | about, reply)
+        return self._from_person(chat, person, {kind: file | details | more} | about, reply or topic)
 
     def tap(self, message: Json, person: int, label: str, *, chat: int | None = None) -> str:
         """A person taps on a button; returns a number for ``taps``. ``chat``: of a forged tap."""
@@ -398,6 +414,8 @@ class TelegramServer:
             if answered is None and not reply.get("allow_sending_without_reply"):
                 raise bad("message to be replied not found")
             body |= {"reply_to_message": _without_reply(answered)} if answered else {}
+        if thread := parameters.get("message_thread_id"):
+            body |= _in_topic(self.messages[chat, thread])
         message = self._store(chat, BOT, body | _markup(parameters))
         self._see(message)
         return message
@@ -489,6 +507,10 @@ def _chat(chat: int) -> Json:
 
 def _person(person: int) -> Json:
     return {"id": person, "is_bot": False, "first_name": f"P{person}"}
+
+
+def _in_topic(topic: Json | None) -> Json:
+    return {"message_thread_id": topic["message_id"], "is_topic_message": True} if topic else {}
 
 
 def _without_reply(message: Json) -> Json:

@@ -94,6 +94,9 @@ def test_settings_are_frozen() -> None:
         ("wbe: {port: 1}", "there is no setting wbe, only data_dir, engine, limits, storage, web, telegram, discord"),
         ("_env_file: x", "there is no setting _env_file"),
         ("1: x", "there is no setting 1"),
+        ("web: {access_code: 12345}", "config.yaml: web.access_code must be text (digits alone need quotes)"),
+        ("web: {host: ''}", "config.yaml: web.host is '', but must be some text"),
+        ("telegram: {allowed_chats: 5}", "telegram.allowed_chats is '5', but must be a list, like [1, 2]"),
         ("web: 8080", "config.yaml: web must be a section with keys of its own"),
         ("- web", "must hold sections (data_dir, engine, limits, storage, web, telegram, discord), not a list"),
         ("web: [", "config.yaml is not YAML: expected the node content, but found '<stream end>' in line 1"),
@@ -111,7 +114,11 @@ def test_mistakes_in_the_file_are_one_sentence(tmp_path: Path, text: str, senten
         ("SPECTACLES_WEB__PROT", "1", "SPECTACLES_WEB__PROT: there is no such setting, web has only enabled"),
         ("SPECTACLES_WBE__PORT", "1", "SPECTACLES_WBE__PORT: there is no section wbe, only engine, limits"),
         ("SPECTACLES_WEB", "8080", "SPECTACLES_WEB must be a section"),
-        ("SPECTACLES_WEB", "{", "the environment cannot be read"),
+        ("SPECTACLES_WEB", "{", "SPECTACLES_WEB must be a section"),
+        ("SPECTACLES_WEB_PORT", "9000", "SPECTACLES_WEB_PORT: there is no such variable; settings are called SPECT"),
+        ("SPECTACLES_TELEGRAM__ALLOWED_CHATS", "1,2", "CHATS is '1,2', but must be a list, like [1, 2]"),
+        ("SPECTACLES_TELEGRAM__ALLOWED_CHATS", "[1, x", "CHATS is '[1, x', but must be a list, like [1, 2]"),
+        ("SPECTACLES_WEB__ACCESS_CODE", "abc", "SPECTACLES_WEB__ACCESS_CODE must be at least 6 characters long"),
     ],
 )
 def test_mistakes_in_the_environment_are_one_sentence(
@@ -131,7 +138,11 @@ def test_a_token_in_the_file_is_refused_and_not_shown(tmp_path: Path, text: str)
 
 
 @pytest.mark.parametrize(
-    "text", ["telegram: 123:abc", "telegram: {key: 123:abc}", "telegram: 123:abc\n  x: [", "\t123:abc"]
+    "text",
+    [
+        *("telegram: 123:abc", "telegram: {key: 123:abc}", "telegram: 123:abc\n  x: [", "\t123:abc"),
+        *("web: {access_code: abc}", "web: {access_code: [abc]}"),
+    ],
 )
 def test_no_complaint_shows_what_may_be_a_secret(tmp_path: Path, text: str) -> None:
     assert "abc" not in _complaint(tmp_path, text)

@@ -113,6 +113,16 @@ async def test_a_song_with_the_command_then_a_button_is_answered_from_the_store(
     assert world.engine_work == 1
 
 
+async def test_stems_are_not_separated_once_more(world: World, tmp_path: Path) -> None:
+    channel = world.env.create_guild().create_text_channel("class")
+    alice = world.env.guild.add_member(world.env.create_user("alice"))
+    await alice.slash(channel, "separate", attachment=("a.wav", wav(tmp_path)), **VOCALS)
+    result = await world.result(channel)
+    assert "buttons under them" in said(await alice.context_menu(channel, MENU, result))
+    await world.quiet()
+    assert world.engine_work == 1
+
+
 async def test_only_who_asked_may_delete(world: World, tmp_path: Path) -> None:
     channel = world.env.create_guild().create_text_channel("class")
     alice = world.env.guild.add_member(world.env.create_user("alice"))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.names import LONGEST_BYTES, printable, song_folder
+from bot.names import LONGEST_BYTES, one_line, printable, song_folder
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,9 @@ def test_a_folder_name_is_never_a_path_hidden_or_too_long(file_name: str) -> Non
 def test_printable_keeps_text_and_disarms_the_rest() -> None:
     assert printable("Für Elise – 3") == "Für Elise – 3"
     assert printable("a\x1b[2Jb\nc") == "a\ufffd[2Jb\ufffdc"
+
+
+@pytest.mark.parametrize("text", ["", " \n", "\u200b", "\u200b \u200b", "\u200d", "\x00\u202e"])
+def test_a_line_in_which_there_is_nothing_to_see_is_empty(text: str) -> None:
+    assert one_line(text) == ""
+    assert one_line("\u200b a\nb") == "a b"

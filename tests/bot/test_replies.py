@@ -149,6 +149,12 @@ def test_when_minutes_are_free_again(free_in_s: float, time: str) -> None:
     assert replies.minutes_used_up(300, free_in_s, whole_chat=False).endswith(f"free again in {time}.")
 
 
+def test_one_song_is_no_songs() -> None:
+    assert replies.too_many_waiting(1, whole_chat=False).startswith("You have a song in progress already.")
+    assert replies.too_many_waiting(2, whole_chat=True).startswith("This chat has 2 songs in progress already.")
+
+
 def test_help_has_five_lines() -> None:
     assert replies.help_text().count("\n") == 4
     assert "Reply" in replies.help_text(in_group=True)
+    assert replies.help_text(in_group=True) in replies.welcome(in_group=True)

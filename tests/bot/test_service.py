@@ -238,6 +238,18 @@ async def test_a_courier_that_hangs_is_given_up(tmp_path: Path) -> None:
         assert (job.error or "").startswith("The stems are ready, but I could not send them.")
 
 
+async def test_stems_come_when_the_chat_can_be_reached_again(tmp_path: Path) -> None:
+    courier = FakeCourier(trouble={("deliver", "a"): ConnectionError("no network")})
+    async with house(tmp_path, courier=courier, patience=replace(QUICK, outages_s=(0.01,) * 1000)) as home:
+        job = await home.service.accept(order("a"))
+        await eventually(lambda: courier.sending.count("a") > 2)
+        # nobody else waits for that
+        assert (await home.told(await home.service.accept(order("b")))).state is State.DONE
+        courier.trouble.clear()
+        assert (await home.told(job)).state is State.DONE
+        assert courier.answers() == [("1", "b"), ("1", "a")]
+
+
 async def test_a_chat_that_is_slow_to_show_delays_nobody(tmp_path: Path) -> None:
     shown = asyncio.Event()
 

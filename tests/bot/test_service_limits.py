@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bot.config import LimitSettings, StorageSettings, TelegramSettings
-from bot.jobs import Place, Refused, State, TooLarge, Unavailable
+from bot.jobs import Place, Refused, State, TooLarge, Unavailable, Wish
 from tests.service_fakes import FakeCourier, FakeEngine, House, audio_of, eventually, house, order, refusal
 
 Usage = namedtuple("Usage", "total used free")
@@ -197,7 +197,9 @@ async def test_results_are_kept_for_their_time(tmp_path: Path) -> None:
 
 async def test_a_person_is_forgotten_on_all_chats_and_others_keep_theirs(tmp_path: Path) -> None:
     async with house(tmp_path) as home:
-        orders = [order("a"), order("b", chat="2"), order("b", chat="3", person="bob"), order("c", person="bob")]
+        # whoever asks twice for one song has one song
+        orders = [order("a"), order("a", wish=Wish(("bass",))), order("b", chat="2")]
+        orders += [order("b", chat="3", person="bob"), order("c", person="bob")]
         jobs = [await home.told(await home.service.accept(wanted)) for wanted in orders]
         home.engine.may_go.clear()
         running = await home.service.accept(order("d"))
@@ -205,7 +207,7 @@ async def test_a_person_is_forgotten_on_all_chats_and_others_keep_theirs(tmp_pat
         gone = await home.service.forget(Place("fake", "1", "ann"))
         assert (gone.songs, gone.results) == (3, 1)
         assert gone.megabytes == pytest.approx(4e-6)
-        assert [home.service.job(job.id) is None for job in jobs] == [True, True, False, False]
+        assert [home.service.job(job.id) is None for job in jobs] == [True, True, True, False, False]
         assert home.service.standing(running.id) is None
         await eventually(lambda: {path.name for path in (tmp_path / "results").iterdir()} == set(map(audio_of, "bc")))
         # the running one was cancelled, told, and leaves nothing

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bot.config import EngineSettings
+from bot.config import EngineSettings, StorageSettings
 from bot.jobs import Job, Refused, Standing, State
 from bot.store import JobStore
 from spectacles_engine.messages import STEMS
-from tests.service_fakes import FakeCourier, FakeEngine, audio_of, eventually, house, order
+from tests.service_fakes import QUICK, FakeCourier, FakeEngine, audio_of, eventually, house, order
 
 
 def _held() -> FakeEngine:
@@ -98,6 +99,25 @@ async def test_an_end_that_nobody_was_told_is_told_after_a_restart(tmp_path: Pat
         await home.told(await home.service.accept(order("c")))
         assert set(home.courier.ends()) == {"c"}
     assert home.courier.answers() == [("1", "c")]
+
+
+@pytest.mark.parametrize("has_restarted", [False, True])
+async def test_an_end_is_told_when_a_long_outage_is_over(tmp_path: Path, has_restarted: bool) -> None:
+    outage = FakeCourier(trouble={("tell", "a"): ConnectionError("no network")})
+    patience = replace(QUICK, tidy_s=3600) if has_restarted else QUICK
+    async with house(tmp_path, courier=outage, patience=patience) as home:
+        job = await home.service.accept(order("a"))
+        await home.until(job)
+        await eventually(lambda: not home.service._announcer._tasks)
+        assert home.store.untold() == [home.service.job(job.id)]
+        if not has_restarted:
+            outage.trouble.clear()
+            await home.told(job)
+    async with house(tmp_path) as home:
+        if has_restarted:
+            await home.told(job)
+        await eventually(lambda: home.store.untold() == [])
+        assert home.courier.answers() == []
 
 
 async def test_leftovers_of_a_killed_bot_are_cleaned_up(tmp_path: Path) -> None:
@@ -208,9 +228,10 @@ async def test_a_mistake_in_a_courier_does_not_stop_the_service(tmp_path: Path) 
         async def tell(self, standing: Standing) -> None:
             raise ZeroDivisionError
 
-    async with house(tmp_path, courier=Broken()) as home:
+    storage = StorageSettings(keep_hours=1 / 3600, keep_free_mb=0)
+    async with house(tmp_path, courier=Broken(), storage=storage) as home:
         for name in "ab":
             assert (await home.until(await home.service.accept(order(name)))).job.state is State.DONE
         assert home.courier.answers() == [("1", "a"), ("1", "b")]
         # nobody can be told, and that is not tried for ever
-        await eventually(lambda: home.store.untold() == [])
+        await eventually(lambda: home.store.of_chat("fake", "1") == [])

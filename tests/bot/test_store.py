@@ -78,6 +78,15 @@ def test_which_jobs_are_asked_for(store: JobStore) -> None:
     assert store.of_chat("fake", "1") == [JOB]
 
 
+def test_what_is_deleted_is_in_no_file(store: JobStore) -> None:
+    store.save([replace(JOB, order=replace(ORDER, title="Nobody's business"))])
+    store.save([replace(JOB, state=State.DONE, order=replace(ORDER, title="Nobody's business"))])
+    files = [file for file in store.folder.iterdir() if file.is_file()]
+    assert any(b"Nobody's business" in file.read_bytes() for file in files)
+    store.delete(["j1"])
+    assert not any(b"Nobody's business" in file.read_bytes() for file in files)
+
+
 def test_a_job_is_old_since_its_end_not_since_it_was_written_last(store: JobStore) -> None:
     done = replace(JOB, state=State.DONE)
     store.save([done])

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 import soundfile
+from telegram import Audio, Chat, Message
 
 from bot.config import LimitSettings, Settings, TelegramSettings
-from bot.jobs import StartError
+from bot.jobs import Place, StartError, Wish
 from bot.telegram_app import TelegramApp
+from bot.telegram_orders import order
 from spectacles_engine.audio_files import encode
 from spectacles_engine.messages import STEMS
 from tests.bot.telegram_world import World, telegram_world
@@ -64,6 +67,14 @@ async def test_a_song_in_a_private_chat(world: World, tmp_path: Path) -> None:
     assert [command["command"] for command in world.server.menu][:2] == ["stems", "vocals"]
 
 
+def test_a_title_that_nobody_can_see_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PTB_TIMEDELTA", "true")
+    asked = Message(1, datetime.now(UTC), Chat(ANN, Chat.PRIVATE))
+    song = Audio("f", "u", 3, performer="\u200d", title="\u200b", file_name="good name.mp3")
+    ordered = order(Place("telegram", str(ANN), str(ANN)), Wish(), song, answers=asked)
+    assert (ordered.title, ordered.performer) == ("good name", None)
+
+
 async def ogg(folder: Path) -> bytes:
     """A voice note as phones make them: mono is not needed, Opus in Ogg is."""
     await encode([write_song(folder / "voice.wav")], folder / "voice.ogg", "opus", bitrate_kbps=32)
@@ -98,6 +109,9 @@ async def test_what_holds_no_song_is_answered_in_private_and_passed_over_in_grou
     assert len(world.server.texts(GROUP)) == 1
     assert world.server.texts(GROUP)[0].startswith("Which song?")
     assert any("no audio or video" in text for text in world.server.texts(ANN))
+    world.server.say(GROUP, ANN, "/start")
+    await world.server.until(lambda: len(world.server.texts(GROUP)) == 2)
+    assert "Reply with /stems to a song" in world.server.texts(GROUP)[1]
 
 
 async def more_than(world: World, number: int) -> None:
@@ -134,6 +148,21 @@ async def test_in_a_group_only_what_is_asked_for(world: World, tmp_path: Path) -
     await world.answered(GROUP, 2)
     assert world.server.names(GROUP)[1:] == ["a – vocals.mp3", "a – drums.mp3"]
     assert world.server.files(GROUP)[1]["reply_to_message"]["message_id"] == asked["message_id"]
+
+
+async def test_in_a_topic_all_is_said_there(world: World, tmp_path: Path) -> None:
+    topic = world.server.open_topic(GROUP, BOB)
+    asked = world.server.say(GROUP, ANN, "/stems", topic=topic)
+    await world.server.until(lambda: world.server.texts(GROUP))
+    (answer,) = world.server.seen(GROUP)
+    assert answer["text"].startswith("Which song?")
+    assert answer["reply_to_message"]["message_id"] == asked["message_id"]
+    song = world.server.send(GROUP, ANN, "audio", wav(tmp_path), file_name="a.wav", caption="/stems bass", topic=topic)
+    await world.answered(GROUP)
+    assert world.server.names(GROUP) == ["a – bass.mp3"]
+    for message in world.server.seen(GROUP)[1:]:
+        assert message["reply_to_message"]["message_id"] == song["message_id"]
+    assert {message["message_thread_id"] for message in world.server.seen(GROUP)} == {topic["message_id"]}
 
 
 async def test_what_is_asked_later_needs_no_engine_and_no_second_upload(world: World, tmp_path: Path) -> None:
@@ -211,6 +240,17 @@ async def test_cancel_while_waiting_and_while_running(world: World, tmp_path: Pa
     await world.server.until(lambda: "running: cancelled." in world.server.texts(ANN))
     await world.quiet()
     assert all(not labels(message) for message in world.server.seen(ANN) + world.server.seen(BOB))
+
+
+async def test_what_is_done_is_past_cancelling(world: World, tmp_path: Path) -> None:
+    world.server.send(ANN, ANN, "audio", wav(tmp_path), file_name="a.wav", caption="/vocals")
+    await world.answered(ANN)
+    world.server.send(ANN, ANN, "audio", wav(tmp_path, SLOW, seed=1), file_name="b.wav")
+    await world.server.until(lambda: any("%" in text for text in world.server.texts(ANN)))
+    (note,) = world.server.notes(ANN)
+    world.server.say(ANN, ANN, "/cancel", reply=note)
+    await world.server.until(lambda: "There is nothing left to cancel. a: done." in world.server.texts(ANN))
+    assert len(world.store.unfinished()) == 1
 
 
 async def test_an_admin_may_have_a_group_forgotten(world: World, tmp_path: Path) -> None:

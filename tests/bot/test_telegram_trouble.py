@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from bot.patience import PATIENCE
 from spectacles_engine import worker
 from spectacles_engine.audio_files import encode
 from spectacles_engine.messages import STEMS, EngineOptions
 from tests.bot.telegram_world import World, telegram_world
 from tests.fake_engine import Behaviour, write_song
-from tests.telegram_server import Refusal, Trouble, telegram_server
+from tests.telegram_server import Json, Refusal, TelegramServer, Trouble, telegram_server
 
 ANN, BOB = 11, 12
 PAIR = ["a – vocals.mp3", "a – bass.mp3"]
@@ -83,6 +86,33 @@ async def test_a_note_whose_answer_was_lost_comes_once(world: World, tmp_path: P
     assert len(world.server.notes(ANN)) == 1
 
 
+async def test_an_outage_is_waited_for(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world.service._delivering, "_patience", replace(PATIENCE, outages_s=(0.1,) * 100))
+    world.server.forgiven += PROBES
+    world.server.troubles.append(Trouble("sendMediaGroup", times=5, refusal=Refusal(502, "Bad Gateway")))
+    send(world, tmp_path)
+    await world.answered(ANN)
+    assert world.server.names(ANN) == PAIR
+    assert len(world.server.seen(ANN)) == 3
+
+
+async def test_stems_that_came_without_their_note_are_no_failure(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    album = TelegramServer._sendMediaGroup
+
+    def send_album(self: TelegramServer, *args: Any) -> list[Json]:
+        self.troubles.append(Trouble("sendMessage", times=5, refusal=Refusal(502, "Bad Gateway")))
+        return album(self, *args)
+
+    monkeypatch.setattr(TelegramServer, "_sendMediaGroup", send_album)
+    send(world, tmp_path)
+    await world.server.until(lambda: world.server.files(ANN))
+    await world.quiet()
+    assert world.server.names(ANN) == PAIR
+    assert world.server.texts(ANN) == []
+
+
 async def test_who_blocks_the_bot_is_left_alone(world: World, tmp_path: Path) -> None:
     world.server.forgiven += ["bot was blocked"]
     send(world, tmp_path, Behaviour(steps=20, step_s=0.1))
@@ -92,6 +122,16 @@ async def test_who_blocks_the_bot_is_left_alone(world: World, tmp_path: Path) ->
     assert world.server.files(ANN) == []
     send(world, tmp_path, chat=BOB, seed=1)
     await world.answered(BOB)
+
+
+async def test_where_nothing_can_be_shown_it_is_not_tried_all_the_time(world: World, tmp_path: Path) -> None:
+    world.server.forgiven += ["bot was blocked"]
+    world.server.blocked.add(ANN)
+    send(world, tmp_path, Behaviour(steps=20, step_s=0.1))
+    await world.server.until(lambda: world.separations())
+    await world.quiet()
+    # its first word, and its last one
+    assert world.server.count("sendMessage") == 2
 
 
 async def test_a_status_message_that_somebody_deleted(world: World, tmp_path: Path) -> None:

@@ -66,6 +66,8 @@ def test_warnings_are_told_in_german() -> None:
     [
         replies.too_many_waiting(20, whole_chat=False),
         replies.too_many_waiting(50, whole_chat=True),
+        replies.too_many_waiting(1, whole_chat=False),
+        replies.too_many_waiting(1, whole_chat=True),
         replies.minutes_used_up(300, None, whole_chat=False),
         replies.minutes_used_up(300, 60, whole_chat=False),
         replies.minutes_used_up(600, None, whole_chat=True),

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from spectacles_engine import keeper
 from spectacles_engine.errors import CancelledError, EngineError, NotAudioError, PoisonousError, SpecTaclesError
 from spectacles_engine.messages import STEMS, SeparationRequest, SeparationResult
 from spectacles_engine.process import EngineProcess, Patience, start_engines
@@ -326,6 +327,19 @@ async def test_an_engine_for_each_gpu_and_one_without(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="the models are not here"):
         await broken.start()
     await broken.close()
+
+
+async def test_an_engine_whose_process_cannot_be_made_is_there_to_be_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*_: object) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keeper, "Child", no_memory)
+        (engine,) = await start_engines(FakeOptions(tmp_path), target=fake_engine.main)
+    await engine.start()
+    await engine.close()
 
 
 async def test_engines_that_nobody_waits_for_any_more_leave_no_process_behind(tmp_path: Path) -> None:
