@@ -6,7 +6,8 @@ import { decode, RATE, StemSound } from "/sound.js";
 import { Ruler, seekable, Wave } from "/timeline.js";
 
 let context = null;
-let current = null; // the player that keys speak to, and the only one that may sound
+let current = null; // the player that keys speak to
+let sounding = null; // the player that was started last: no other may sound
 
 /** One AudioContext for all players, at the rate of the segments, so that nothing is resampled. */
 function audio() {
@@ -91,8 +92,8 @@ export class Player {
 
   toggle() {
     if (this.sound.playing) return this.sound.pause();
-    if (current && current !== this) current.sound.pause();
-    current = this;
+    sounding?.sound.pause();
+    sounding = current = this;
     audio().resume();
     this.sound.play();
     this.#draw();
@@ -131,6 +132,7 @@ export class Player {
       lane.gain.disconnect();
     }
     if (current === this) current = null;
+    if (sounding === this) sounding = null;
   }
 
   #build() {

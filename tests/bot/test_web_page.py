@@ -185,6 +185,17 @@ async def test_mute_solo_volume_and_the_mixture(browser: Browser, chat: Chat, so
     assert softer[0] == pytest.approx(whole[0], rel=0.1)
 
 
+async def test_only_one_player_sounds(browser: Browser, chat: Chat, song: Path, write: Write) -> None:
+    page = await _open(browser, chat)
+    await _send(page, song, write("Another", seconds=30))
+    await page.get_by_role("button", name="Open the player").click()
+    players = page.get_by_role("group", name="Player of")
+    for n in (0, 1):
+        await players.nth(n).get_by_role("button", name="Play", exact=True).click()
+        await expect(players.nth(n).get_by_role("button", name="Pause")).to_be_visible()
+    assert await page.get_by_role("button", name="Pause").count() == 1
+
+
 async def test_a_loop_is_kept_to(browser: Browser, chat: Chat, song: Path) -> None:
     page = await _playing(browser, chat, song)
     await page.keyboard.press("l")
