@@ -105,8 +105,13 @@ class JobRoutes:
         return await self._stream(request, [job])
 
     async def all_events(self, request: web.Request) -> web.StreamResponse:
-        """Server-sent events of all unfinished jobs of this browser, until they are final."""
-        return await self._stream(request, [s.job for s in self._of(request) if not s.job.state.is_final])
+        """Server-sent events of this browser's jobs, until all are final.
+
+        A final one is told of only if ``?unfinished=`` names it: the page has not heard yet that it ended.
+        """
+        unheard = request.query.get("unfinished", "").split(",")
+        jobs = [standing.job for standing in self._of(request)]
+        return await self._stream(request, [job for job in jobs if not job.state.is_final or job.id in unheard])
 
     def job(self, request: web.Request) -> Job:
         """The job that a path names; 404 also where it is another's."""

@@ -23,9 +23,8 @@ function complain(sentence) {
 const isOpen = () => ![...cards.values()].some((card) => card.player);
 
 function follow(isNew = false) {
-  const unfinished = [...cards.values()].some((card) => ["queued", "running"].includes(card.job.state));
-  if (isNew || unfinished !== follow.wanted) events.follow(unfinished);
-  follow.wanted = unfinished;
+  const unfinished = [...cards.values()].map((card) => card.job).filter((job) => ["queued", "running"].includes(job.state));
+  events.follow(unfinished.map((job) => job.id), isNew);
   document.body.classList.toggle("has-songs", feed.children.length > 0);
 }
 

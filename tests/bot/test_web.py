@@ -158,6 +158,9 @@ async def test_one_stream_tells_of_all_songs_of_a_browser(chat: Chat, tmp_path: 
                 last[event.data["id"]] = event.data["state"]
         assert last == dict.fromkeys(sent, "done")
         assert [event.kind async for event in client.events("/api/events")] == ["end"]
+        ended = sent.pop()  # while the page did not listen
+        told = [event.data.get("id") async for event in client.events(f"/api/events?unfinished=forgotten,{ended}")]
+        assert told == [ended, None]
 
 
 ROUTES = [
