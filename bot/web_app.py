@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,7 +134,8 @@ class WebApp:
             status = next((status for kind, status in _STATUS_OF.items() if isinstance(error, kind)), 429)
             return _json_error(status, translated(str(error), language(request.headers, LANGUAGES)))
         except web.HTTPException as error:
-            return _refusal(request, WebError(error.status, _SENTENCE_OF.get(error.status, "web.broken_form")))
+            allow = {name: value for name, value in error.headers.items() if name == hdrs.ALLOW}
+            return _refusal(request, WebError(error.status, _SENTENCE_OF.get(error.status, "web.broken_form"), allow))
         except ConnectionError:
             return web.Response(status=400)  # nobody is there any more to read it
         except Exception as error:
@@ -237,11 +238,12 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
 
 
 def _refusal(request: web.Request, error: WebError) -> web.Response:
-    return _json_error(error.status, sentence(error.key, language(request.headers, LANGUAGES), **error.values))
+    said = sentence(error.key, language(request.headers, LANGUAGES), **error.values)
+    return _json_error(error.status, said, error.headers)
 
 
-def _json_error(status: int, text: str) -> web.Response:
-    return web.json_response({"error": text}, status=status)
+def _json_error(status: int, text: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.json_response({"error": text}, status=status, headers=headers)
 
 
 def _link(song: Path, to: Path) -> None:

@@ -40,10 +40,10 @@ class JobRoutes:
             web.post("/api/jobs", self.accept),
             web.get("/api/jobs", self.history),
             web.delete("/api/jobs", self.forget),
-            web.get("/api/events", self.all_events),
+            web.get("/api/events", self.all_events, allow_head=False),
             web.get(f"/api/jobs/{ID}", self.show),
             web.delete(f"/api/jobs/{ID}", self.end),
-            web.get(f"/api/jobs/{ID}/events", self.events),
+            web.get(f"/api/jobs/{ID}/events", self.events, allow_head=False),
         ]
 
     async def accept(self, request: web.Request) -> web.Response:

@@ -55,7 +55,7 @@ class StemRoutes:
     def routes(self) -> list[web.RouteDef]:
         return [
             web.get(rf"/api/jobs/{ID}/stems/{{name:[a-z-]+}}", self.stem),
-            web.get(rf"/api/jobs/{ID}/zip", self.zip),
+            web.get(rf"/api/jobs/{ID}/zip", self.zip, allow_head=False),
             web.get(rf"/api/jobs/{ID}/peaks", self.peaks),
             web.get(rf"/api/jobs/{ID}/playback/{{number:\d{{1,6}}}}", self.segment),
         ]

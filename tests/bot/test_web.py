@@ -400,7 +400,19 @@ async def test_only_the_page_itself_is_served(chat: Chat) -> None:
                 assert answer.status == 304
         for path in ("/web_app.py", "/..%2fconfig.py", "/%2e%2e/config.py", "/style.css/", "/api/"):
             assert await client.refused("GET", path) == 404
-        assert await client.refused("PUT", "/api/jobs") == 405
+        async with client.request("PUT", "/api/jobs") as answer:
+            assert (answer.status, answer.headers["Allow"]) == (405, "DELETE,GET,HEAD,POST")
+            assert (await answer.json())["error"]
+
+
+async def test_what_has_no_length_has_no_head(chat: Chat, song: Path) -> None:
+    async with chat.browser() as client:
+        job = await client.done(song)
+        for path in ("/api/events", f"/api/jobs/{job['id']}/events", f"/api/jobs/{job['id']}/zip"):
+            async with client.request("HEAD", path) as answer:
+                assert (answer.status, answer.headers["Allow"]) == (405, "GET")
+        async with client.request("HEAD", job["stems"]["bass"]) as answer:
+            assert answer.status == 200
 
 
 async def test_beyond_this_machine_the_code_is_asked_for(tmp_path: Path, song: Path) -> None:
