@@ -134,9 +134,12 @@ def may_see(request: web.Request, job: Job) -> bool:
 def _refuse_other_pages(request: web.Request) -> None:
     if request.method in ("GET", "HEAD"):
         return
-    origin = request.headers.get("Origin")
-    site = request.headers.get("Sec-Fetch-Site", "none")
-    if (origin is not None and urlsplit(origin).netloc != request.host) or site not in ("same-origin", "none"):
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    if site is not None:
+        is_ours = site in ("same-origin", "none")
+    else:  # an old browser, or http:// in a local network: a proxy in between has to pass the host on
+        is_ours = origin is None or origin.partition("://")[2] == request.host
+    if not is_ours:
         raise WebError(403, "web.other_page")
 
 

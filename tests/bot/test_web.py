@@ -382,6 +382,13 @@ async def test_other_pages_and_names_are_refused(chat: Chat) -> None:
                 assert answer.status == 200
 
 
+async def test_behind_a_proxy_that_keeps_its_own_host_the_browser_tells_whose_page_it_is(chat: Chat) -> None:
+    async with chat.browser() as client:
+        for site, status in (("same-origin", 404), ("same-site", 403), ("cross-site", 403)):
+            headers = {"Origin": "https://music.example.org", "Sec-Fetch-Site": site}
+            assert await client.refused("DELETE", "/api/jobs/nothing-here", headers=headers) == status
+
+
 async def test_every_answer_has_the_headers(chat: Chat) -> None:
     async with chat.browser() as client:
         for path in ("/", "/app.js", "/api/page", "/api/jobs", "/api/events", "/nothing", "/api/jobs/xxxxxxxxxxxx"):
