@@ -10,6 +10,7 @@ const RETRY_MS = 1000;
 const cards = new Map(); // job id → Card
 const waiting = []; // songs that are not sent yet
 let sending = 0;
+let recording = null;
 let page;
 let events;
 const feed = el("ol", { class: "feed" });
@@ -124,23 +125,22 @@ async function next() {
 }
 
 async function toggleRecording(button) {
-  if (toggleRecording.running) {
-    const { stop, name } = toggleRecording.running;
-    toggleRecording.running = null;
-    button.replaceChildren(icon("mic"), t("page.record"));
-    button.classList.remove("recording");
-    const { blob, suffix } = await stop();
-    return take([[blob, `${name}.${suffix}`]]);
-  }
+  if (recording) return recording.stop?.();
+  recording = {}; // the browser may ask the person first
   try {
-    const { stop } = await record();
-    const name = t("page.recording_of", { time: new Date().toLocaleTimeString(page.language, { timeStyle: "short" }) });
-    toggleRecording.running = { stop, name: name.replaceAll(":", ".") };
-    button.replaceChildren(icon("stop"), t("page.stop_recording"));
-    button.classList.add("recording");
+    recording = await record();
   } catch {
-    complain(t("page.no_microphone"));
+    recording = null;
+    return complain(t("page.no_microphone"));
   }
+  const name = t("page.recording_of", { time: new Date().toLocaleTimeString(page.language, { timeStyle: "short" }) });
+  button.replaceChildren(icon("stop"), t("page.stop_recording"));
+  button.classList.add("recording");
+  const { blob, suffix } = await recording.recorded;
+  recording = null;
+  button.replaceChildren(icon("mic"), t("page.record"));
+  button.classList.remove("recording");
+  take([[blob, `${name.replaceAll(":", ".")}.${suffix}`]]);
 }
 
 /** Four bundles of bars, one for each stem: what a song is taken apart into. */

@@ -354,6 +354,30 @@ async def test_record_a_song(browser: Browser, chat: Chat) -> None:
     assert "POST" in sent
 
 
+# Keeps the streams that were given, and takes its time over each.
+_MICROPHONES = """() => {
+  const give = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  window.streams = [];
+  navigator.mediaDevices.getUserMedia = async (wish) => {
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    streams.push(await give(wish));
+    return streams.at(-1);
+  };
+}"""
+
+
+async def test_a_microphone_that_goes_away_loses_nothing(browser: Browser, chat: Chat) -> None:
+    page = await _open(browser, chat, permissions=["microphone"])
+    await page.evaluate(_MICROPHONES)
+    await page.get_by_role("button", name="Record").dblclick()
+    await page.get_by_role("button", name="Stop and separate").wait_for()
+    await page.wait_for_timeout(1500)
+    assert await page.evaluate("streams.length") == 1
+    await page.evaluate("streams[0].getTracks()[0].stop()")
+    await expect(page.locator(".card")).to_contain_text("Recording")
+    await expect(page.get_by_role("button", name="Record", exact=True)).to_be_visible()
+
+
 async def test_the_page_asks_nobody_else_and_is_light(browser: Browser, chat: Chat) -> None:
     page = await _open(browser, chat)
     asked: list[str] = []
