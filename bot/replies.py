@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bot.jobs import Forgotten, Job, Standing, State
+from bot.names import one_line
 from bot.words import ENGLISH, sentence
 from spectacles_engine.messages import FORMATS, MIXES, STEMS, QualityNote, StemQuality, WeakSpot
 
@@ -13,8 +14,6 @@ AUDIBLE_RESIDUAL_DB = -20.0
 
 _MOST_OF_A_LIST = 1200
 """Characters. A Discord message takes 2000, with a backslash before each sign that is markup there."""
-_JOINERS = "\u200c\u200d"
-"""Not printable by themselves, but Persian, Hindi and families of emoji are spelt with them."""
 
 
 def quality_note(note: QualityNote, language: str = ENGLISH) -> str:
@@ -102,19 +101,13 @@ def status(standing: Standing) -> str:
 
 def song_title(title: str) -> str:
     """A title on one line, at most 60 characters."""
-    line = _line(title)
+    line = one_line(title)
     return line if len(line) <= 60 else f"{line[:59].rstrip()}…"
 
 
 def stem_title(title: str, name: str) -> str:
     """``Song – vocals``."""
-    return f"{_line(title)} – {name}"
-
-
-def _line(text: str) -> str:
-    """On one line, without what would turn or hide the rest of it."""
-    line = " ".join(text.split())
-    return "".join(character for character in line if character.isprintable() or character in _JOINERS)
+    return f"{one_line(title)} – {name}"
 
 
 def duration(seconds: float) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from bot.jobs import Job, Order, Standing, State, Wish
-from bot.names import printable
+from bot.names import one_line
 from bot.service import SeparationService
 from bot.web_access import browser, language, may_see, new_browser, place, remember
 from bot.web_errors import WebError
@@ -55,7 +55,7 @@ class JobRoutes:
                 place=place(owner),
                 wish=_wish(upload.fields),
                 source={"upload": upload.path.name},
-                title=printable(PurePath(upload.name).stem) or "song",
+                title=one_line(PurePath(upload.name).stem) or "song",
                 size_bytes=upload.size_bytes,
             )
             job = await self._service.accept(order)
@@ -198,7 +198,7 @@ async def _latest(watched: Sequence[AsyncIterator[Standing]]) -> AsyncGenerator[
 def _wish(fields: Mapping[str, str]) -> Wish:
     """CONTRACT's form fields: ``stems`` (names with commas), ``mix``, ``format``."""
     for name in fields.keys() - {"stems", "mix", "format"}:
-        raise WebError(400, "web.unknown_field", name=printable(name)[:40])
+        raise WebError(400, "web.unknown_field", name=one_line(name)[:40])
     wanted = {name for name in fields.get("stems", "").replace(" ", "").split(",") if name}
     mix, format = fields.get("mix") or None, fields.get("format") or None
     if not wanted <= set(STEMS):

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from bot.jobs import Job, StoredResult
-from bot.names import file_name, song_folder
+from bot.names import file_name, safe_name
 from bot.service import SeparationService
 from bot.web_downloads import Downloads
 from bot.web_errors import WebError
@@ -75,7 +75,7 @@ class StemRoutes:
         """Four stems and the karaoke mix in one file, which is never written to disk."""
         job, result = self._finished(request)
         format = _format(request, job)
-        folder = song_folder(f"{job.order.title}.zip")
+        folder = safe_name(job.order.title)
         names = (*STEMS, "karaoke")
         made = await asyncio.gather(*(self._downloads.file(job, result, name, format) for name in names))
         inside = [f"{folder}/{file_name(job.order.title, name, format)}" for name in names]

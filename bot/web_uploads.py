@@ -105,7 +105,7 @@ class Uploads:
             if entry.name == "file":
                 if upload.path.exists():
                     raise WebError(400, "web.one_song")
-                upload.name = entry.filename or ""
+                upload.name = (entry.filename or "").replace("%22", '"')  # so is it written in a form
                 upload.size_bytes = await self._save(entry, upload.path)
             else:
                 earlier = upload.fields.get(entry.name)

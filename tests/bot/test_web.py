@@ -53,6 +53,19 @@ async def test_a_song_becomes_four_stems(chat: Chat, song: Path) -> None:
         assert (await client.json("/api/jobs"))["jobs"] == [done]
 
 
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("He said %22Hi%22 100%", 'He said "Hi" 100%'),  # what a browser makes of quotes
+        ("アーティスト\u3000曲名", "アーティスト 曲名"),
+        ("\u200d\xa0", "song"),
+    ],
+)
+async def test_a_title_reads_as_its_file_was_called(chat: Chat, tmp_path: Path, name: str, title: str) -> None:
+    async with chat.browser() as client:
+        assert (await client.send(write_song(tmp_path / f"{name}.wav")))["title"] == title
+
+
 async def test_what_was_asked_for_is_what_is_offered(chat: Chat, song: Path) -> None:
     async with chat.browser() as client:
         mix = await client.done(song, mix="karaoke", format="mp3")
