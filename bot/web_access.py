@@ -66,7 +66,7 @@ class Access:
     def check(self, request: web.Request) -> None:
         """Raises WebError for what another web page or a stranger asks."""
         _refuse_other_pages(request)
-        if self.code is None and not is_loopback(urlsplit(f"//{request.host}").hostname or ""):
+        if self.code is None and not is_loopback(_name(request.host)):
             # A name that a stranger's DNS points at this machine.
             raise WebError(403, "web.wrong_host")
         is_api = request.path.startswith("/api/") and request.path not in ("/api/page", "/api/access")
@@ -131,6 +131,14 @@ def may_see(request: web.Request, job: Job) -> bool:
     return job.place.platform == PLATFORM and (owner.startswith(_OPEN) or _equal(browser(request) or "", owner))
 
 
+def _name(host: str) -> str:
+    """What ``Host`` says, without its port; empty where that cannot be read."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
 def _refuse_other_pages(request: web.Request) -> None:
     if request.method in ("GET", "HEAD"):
         return
@@ -158,8 +166,8 @@ def _plain(code: str) -> str:
 
 
 def _equal(one: str, other: str) -> bool:
-    """In constant time; False for two empty ones."""
-    return bool(one) and hmac.compare_digest(one.encode(), other.encode())
+    """In constant time; False for two empty ones. Half a character, as only a stranger sends it, is no error."""
+    return bool(one) and hmac.compare_digest(*(text.encode(errors="surrogatepass") for text in (one, other)))
 
 
 def _kept(file: Path, fresh: str) -> str:

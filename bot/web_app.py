@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp import hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from bot.config import Settings
 from bot.jobs import Job, Refused, Standing, StartError, StoredResult, TooLarge, Unavailable
@@ -136,6 +137,8 @@ class WebApp:
         except web.HTTPException as error:
             allow = {name: value for name, value in error.headers.items() if name == hdrs.ALLOW}
             return _refusal(request, WebError(error.status, _SENTENCE_OF.get(error.status, "web.broken_form"), allow))
+        except (web.RequestPayloadError, HttpProcessingError):
+            return _refusal(request, WebError(400, "web.broken_form"))
         except ConnectionError:
             return web.Response(status=400)  # nobody is there any more to read it
         except Exception as error:
@@ -167,7 +170,7 @@ class WebApp:
         """Takes the access code."""
         try:
             code = str((await request.json())["code"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             raise WebError(400, "web.broken_form") from None
         response = web.json_response({"admitted": True})
         self._access.admit(request, code, response)

@@ -86,7 +86,7 @@ class Uploads:
                 await self._read_parts(await request.multipart(), upload)
         except TimeoutError:
             raise WebError(400, "web.stopped_arriving") from None
-        except (ValueError, AssertionError, web.HTTPException) as error:
+        except (ValueError, AssertionError, RuntimeError, web.HTTPException) as error:  # aiohttp's, of a form
             raise WebError(400, "web.broken_form") from error
         if not part.exists():
             raise WebError(400, "web.no_file")

@@ -305,6 +305,34 @@ async def test_what_is_no_form_is_refused(chat: Chat) -> None:
         assert await client.refused("POST", "/api/jobs", data=b"--x--\r\n", headers=form) == 400
 
 
+_PART = b'--x\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n--x--\r\n'
+
+
+@pytest.mark.parametrize(
+    ("path", "type", "body", "headers"),
+    [
+        ("/api/jobs", "multipart/form-data; boundary=x", b"--x\r\nno header\r\n\r\nabc\r\n--x--\r\n", {}),
+        ("/api/jobs", "multipart/form-data; boundary=x", b"--x\r\nlong: " + b"a" * 20_000, {}),
+        ("/api/jobs", "multipart/form-data; boundary=x", _PART % (b"_charset_", b"a" * 40), {}),
+        ("/api/jobs", "multipart/form-data; boundary=x", b"not gzip", {"Content-Encoding": "gzip"}),
+        ("/api/access", "application/json", b"[" * 100_000, {}),
+        ("/api/access", "application/json; charset=none", b"{}", {}),
+        ("/api/access", "application/json", b"not gzip", {"Content-Encoding": "gzip"}),
+    ],
+)
+async def test_what_cannot_be_read_is_no_mistake_of_ours(
+    chat: Chat, path: str, type: str, body: bytes, headers: dict[str, str]
+) -> None:
+    async with chat.browser() as client:
+        assert await client.refused("POST", path, data=body, headers={"Content-Type": type, **headers}) == 400
+
+
+async def test_half_a_character_opens_nothing(tmp_path: Path) -> None:
+    async with serving(tmp_path, access_code="Secret-Code") as chat, chat.client() as client:
+        assert await client.refused("GET", "/api/jobs", headers={"Cookie": "spectacles_admitted=\udcff"}) == 401
+        assert await client.refused("POST", "/api/access", json={"code": "\ud800"}) == 403
+
+
 async def test_a_file_that_is_too_large_is_refused_while_it_arrives(tmp_path: Path) -> None:
     async def unannounced() -> AsyncIterator[bytes]:
         for _ in range(20):
@@ -388,7 +416,7 @@ async def test_other_pages_and_names_are_refused(chat: Chat) -> None:
         for headers in ({"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
             assert await client.refused("POST", "/api/jobs", data=_with_file(_form()), headers=headers) == 403
             assert await client.refused("DELETE", "/api/jobs", headers=headers) == 403
-        for host in ("evil.example", "127.0.0.1.evil.example:8080", "192.168.1.2"):
+        for host in ("evil.example", "127.0.0.1.evil.example:8080", "192.168.1.2", "["):
             assert await client.refused("GET", "/", headers={"Host": host}) == 403
         for host in ("localhost:9999", "127.0.0.1", "[::1]:8080"):
             async with client.get("/", headers={"Host": host}) as answer:
