@@ -20,7 +20,7 @@ from bot.config import Settings
 from bot.jobs import Job, Refused, Standing, StartError, StoredResult, TooLarge, Unavailable
 from bot.service import SeparationService
 from bot.translation import translated
-from bot.web_access import HEADERS, PLATFORM, Access, browser, is_loopback, language, new_browser, place, remember
+from bot.web_access import HEADERS, PLATFORM, Access, browser, language, new_browser, place, remember
 from bot.web_downloads import Downloads
 from bot.web_errors import WebError
 from bot.web_jobs import JobRoutes
@@ -261,15 +261,19 @@ def _link(song: Path, to: Path) -> None:
 
 def _address(bound: tuple[str, int], host: str) -> str:
     """The URL that works in a browser: an address that means all of them becomes this machine's own."""
-    name = host if is_loopback(host) or host not in ("0.0.0.0", "::") else _own_address()
+    name = _own_address(bound[0]) if bound[0] in ("0.0.0.0", "::") else host
     return f"http://{f'[{name}]' if ':' in name else name}:{bound[1]}"
 
 
-def _own_address() -> str:
+def _own_address(all_of_them: str) -> str:
     """The address under which the local network knows this machine; nothing is sent to find it out."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+    family, far, near = {
+        "0.0.0.0": (socket.AF_INET, "192.0.2.1", "127.0.0.1"),
+        "::": (socket.AF_INET6, "2001:db8::1", "::1"),  # where IPv4 is not answered
+    }[all_of_them]
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(("192.0.2.1", 9))
+            probe.connect((far, 9))
             return str(probe.getsockname()[0])
         except OSError:
-            return "127.0.0.1"
+            return near

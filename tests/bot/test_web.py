@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import io
 import re
+import socket
 import struct
 import zipfile
 from collections.abc import AsyncIterator
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import FormData, hdrs
+from aiohttp import ClientSession, FormData, hdrs
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from bot.jobs import StartError
@@ -482,6 +483,24 @@ async def test_beyond_this_machine_the_code_is_asked_for(tmp_path: Path, song: P
         assert len((await client.json("/api/jobs"))["jobs"]) == 1
     async with serving(tmp_path, host="0.0.0.0", access_code="another code") as chat, chat.client(cookies) as client:
         assert await client.refused("GET", "/api/jobs") == 401
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("host", [*(["::", "::1"] if _has_ipv6() else []), "0.0.0.0", "localhost"])
+async def test_the_address_that_is_told_answers(tmp_path: Path, host: str) -> None:
+    async with (
+        serving(tmp_path, host=host) as chat,
+        ClientSession() as session,
+        session.get(f"{chat.app.address}/healthz") as answer,
+    ):
+        assert answer.status == 200
 
 
 async def test_codes_cannot_be_tried_out(tmp_path: Path) -> None:
