@@ -16,6 +16,7 @@ from bot.names import file_name, safe_name
 from bot.service import SeparationService
 from bot.web_downloads import Downloads
 from bot.web_errors import WebError
+from bot.web_files import sent
 from bot.web_jobs import ID
 from bot.web_playback import Playbacks
 from spectacles_engine.messages import FORMATS, MIXES, STEMS
@@ -67,9 +68,7 @@ class StemRoutes:
         if name not in (*STEMS, *MIXES):
             raise WebError(404, "web.no_stem", stems=", ".join((*STEMS, *MIXES)))
         file = await self._downloads.file(job, result, name, format)
-        return web.FileResponse(
-            file, headers={**_KEPT, **_named(_TYPES[format], file_name(job.order.title, name, format))}
-        )
+        return await sent(request, file, {**_KEPT, **_named(_TYPES[format], file_name(job.order.title, name, format))})
 
     async def zip(self, request: web.Request) -> web.StreamResponse:
         """Four stems and the karaoke mix in one file, which is never written to disk."""
@@ -91,13 +90,13 @@ class StemRoutes:
         """Loudest samples along the song, to draw waveforms from."""
         _, result = self._finished(request)
         file = await self._playbacks.file(result, PEAKS_FILE)
-        return web.FileResponse(file, headers={**_KEPT, "Content-Type": "application/json"})
+        return await sent(request, file, {**_KEPT, "Content-Type": "application/json"})
 
     async def segment(self, request: web.Request) -> web.StreamResponse:
         """All stems of two seconds of the song."""
         _, result = self._finished(request)
         file = await self._playbacks.file(result, segment_file(int(request.match_info["number"])))
-        return web.FileResponse(file, headers={**_KEPT, "Content-Type": "application/octet-stream"})
+        return await sent(request, file, {**_KEPT, "Content-Type": "application/octet-stream"})
 
     def _finished(self, request: web.Request) -> tuple[Job, StoredResult]:
         job = self._job_of(request)

@@ -164,6 +164,8 @@ _WORDS: dict[str, tuple[str, str]] = {
     "web.no_stem": ("There is only: {stems}", "Es gibt nur: {stems}"),
     "web.gone": ("The stems of this song are no longer kept.", "Die Spuren dieses Liedes sind nicht mehr da."),
     "web.not_done": ("This song is not separated yet.", "Dieses Lied ist noch nicht zerlegt."),
+    "web.no_part": ("The file is shorter than that.", "So lang ist die Datei nicht."),
+    "web.other_file": ("This file is another one by now.", "Diese Datei ist inzwischen eine andere."),
     "web.no_segment": ("The song is shorter than that.", "So lang ist das Lied nicht."),
     "web.no_playback": ("This song cannot be played here.", "Dieses Lied kann hier nicht abgespielt werden."),
     "web.not_written": (

@@ -84,14 +84,28 @@ async def test_ranges_and_formats(chat: Chat, song: Path, format: str, type: str
         job = await client.done(song)
         url = f"{job['stems']['bass']}?format={format}"
         async with client.get(url) as answer:
-            whole = await answer.read()
+            whole, tag, changed = await answer.read(), answer.headers["ETag"], answer.headers["Last-Modified"]
             assert (answer.status, answer.content_type, answer.headers["Accept-Ranges"]) == (200, type, "bytes")
         async with client.get(url, headers={"Range": "bytes=100-299"}) as answer:
             assert answer.status == 206
             assert answer.headers["Content-Range"] == f"bytes 100-299/{len(whole)}"
             assert await answer.read() == whole[100:300]
+        async with client.get(url, headers={"Range": "bytes=-7"}) as answer:
+            assert await answer.read() == whole[-7:]
         async with client.get(url, headers={"Range": f"bytes={len(whole)}-"}) as answer:
-            assert answer.status == 416
+            assert (answer.status, answer.headers["Content-Range"]) == (416, f"bytes */{len(whole)}")
+            assert (answer.headers["Cache-Control"], bool((await answer.json())["error"])) == ("no-store", True)
+        for known, status in ((tag, 206), (changed, 206), ('"another"', 200), (f"W/{tag}", 200)):
+            async with client.get(url, headers={"Range": "bytes=9-", "If-Range": known}) as answer:
+                assert (answer.status, await answer.read()) == (status, whole[9:] if status == 206 else whole)
+        for meant in ("bytes=0-1,4-5", "seconds=1-2", "bytes=5-4", "bytes=-", f"bytes={'9' * 5000}-"):
+            async with client.get(url, headers={"Range": meant}) as answer:
+                assert (answer.status, await answer.read()) == (200, whole)
+                assert HEADERS.items() <= answer.headers.items()
+        for condition in ({"If-Match": '"another"'}, {"If-Unmodified-Since": "Thu, 01 Jan 1970 00:00:00 GMT"}):
+            assert await client.refused("GET", url, headers=condition) == 412
+        async with client.get(url, headers={"If-Match": tag}) as answer:
+            assert answer.status == 200
 
 
 async def test_the_zip_holds_everything(chat: Chat, song: Path) -> None:
