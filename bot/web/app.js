@@ -192,6 +192,8 @@ async function forgetAll() {
       card.node.remove();
     }
     cards.clear();
+    // What was refused is known to nobody but the page.
+    for (const node of feed.querySelectorAll("[data-state=failed]")) node.remove();
     follow();
     complain(t("page.forgotten", { songs, megabytes: number(megabytes) }));
   } catch (refused) {

@@ -291,9 +291,12 @@ async def test_progress_survives_a_lost_connection(browser: Browser, write: Writ
         await again.stop()
 
 
-async def test_cancel_and_forget(browser: Browser, chat: Chat, write: Write, song: Path) -> None:
+async def test_cancel_and_forget(browser: Browser, chat: Chat, write: Write, song: Path, tmp_path: Path) -> None:
     page = await _open(browser, chat)
-    await _send(page, song, write("Endless", ENDLESS))
+    refused = tmp_path / "notes.txt"
+    refused.write_text("no song")
+    await _send(page, song, write("Endless", ENDLESS), refused)
+    await expect(page.locator("[data-state=failed]")).to_be_visible()
     endless = page.locator(".card", has=page.get_by_role("heading", name="Endless"))
     await expect(endless).to_have_attribute("data-state", re.compile("queued|running"))
     await endless.get_by_role("button", name="Cancel Endless").click()
