@@ -19,8 +19,12 @@ _BLOCK_BYTES = 1 << 16
 _SILENCE_S, _LONGEST_S = 60.0, 3600.0
 _MOST_FIELD_BYTES = 1000
 _MOST_PARTS = 8
-# Types under which browsers and curl send what is no sound; anything else is looked at by a decoder.
-_NOT_AUDIO = ("text/", "image/", "font/", "model/", "application/pdf", "application/json", "application/zip")
+# Types under which browsers and curl send what is no sound; anything else is looked at by a decoder. Not all of text/
+# and model/: camcorders' .ts and .mts are text/vnd.trolltech.linguist and model/vnd.mts to some systems.
+_NOT_AUDIO = (
+    *("text/plain", "text/html", "text/css", "text/csv"),
+    *("image/", "font/", "application/pdf", "application/json", "application/zip"),
+)
 
 
 @dataclass

@@ -309,6 +309,14 @@ async def test_a_wrong_form_is_refused_and_nothing_of_it_kept(chat: Chat, form: 
         assert (await client.json("/api/jobs"))["jobs"] == []
 
 
+@pytest.mark.parametrize("type", ["text/vnd.trolltech.linguist", "model/vnd.mts"])
+async def test_videos_of_camcorders_are_listened_to(chat: Chat, song: Path, type: str) -> None:
+    async with chat.browser() as client:
+        form = _with_file(_form(), song.read_bytes(), type, "clip.mts")
+        async with client.request("POST", "/api/jobs", data=form) as answer:
+            assert answer.status == 202
+
+
 async def test_what_is_no_form_is_refused(chat: Chat) -> None:
     async with chat.browser() as client:
         assert await client.refused("POST", "/api/jobs", data=b"RIFF") == 415
