@@ -172,7 +172,7 @@ def _equal(one: str, other: str) -> bool:
 
 def _kept(file: Path, fresh: str) -> str:
     """The text of a file that only we may read; ``fresh`` if there is none yet."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as new:
             new.write(fresh)

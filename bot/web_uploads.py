@@ -47,7 +47,8 @@ class Uploads:
 
     def open(self, unfinished_of: Callable[[str], Collection[str]]) -> None:
         """Makes the folder, and deletes what a killed bot left there; ``unfinished_of``: an owner's uploads in use."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        for folder in (self._folder.parent, self._folder):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for file in self._folder.iterdir():
             if file.name not in unfinished_of(file.name.partition(".")[0]):
                 file.unlink()

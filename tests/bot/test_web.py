@@ -537,6 +537,8 @@ async def test_secrets_are_for_us_alone(tmp_path: Path) -> None:
     async with serving(tmp_path, host="0.0.0.0") as chat:
         for name in ("secret", "access_code"):
             assert (chat.folder / name).stat().st_mode & 0o077 == 0
+        for folder in (chat.folder, chat.folder / "uploads"):
+            assert folder.stat().st_mode & 0o077 == 0
 
 
 async def test_a_port_in_use_is_told_in_a_sentence(chat: Chat, tmp_path: Path) -> None:
