@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from bot.jobs import Job, StoredResult
+from bot.jobs import Job, State, StoredResult
 from bot.names import file_name, safe_name
 from bot.service import SeparationService
 from bot.web_downloads import Downloads
@@ -102,7 +102,8 @@ class StemRoutes:
         job = self._job_of(request)
         result = self._service.result(job)
         if result is None:
-            raise WebError(404, "web.gone" if job.state.is_final else "web.not_done")
+            never = "web.never_done" if job.state.is_final else "web.not_done"
+            raise WebError(404, "web.gone" if job.state is State.DONE else never)
         return job, result
 
 

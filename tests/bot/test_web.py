@@ -272,7 +272,8 @@ async def test_what_is_no_song_fails_with_a_sentence(chat: Chat, tmp_path: Path)
         german = await client.json(f"/api/jobs/{job['id']}", headers={"Accept-Language": "de"})
         assert german["error"] == "Keine Audiodatei."
         await chat.lets_go()
-        assert await client.refused("GET", f"/api/jobs/{job['id']}/stems/vocals") == 404
+        async with client.get(f"/api/jobs/{job['id']}/stems/vocals") as answer:
+            assert (answer.status, await answer.json()) == (404, {"error": "This song was not separated."})
 
 
 def _form(**fields: str) -> FormData:
