@@ -185,7 +185,21 @@ async def test_mute_solo_volume_and_the_mixture(browser: Browser, chat: Chat, so
     assert softer[0] == pytest.approx(whole[0], rel=0.1)
 
 
-async def test_only_one_player_sounds(browser: Browser, chat: Chat, song: Path, write: Write) -> None:
+async def test_a_paused_player_sees_the_connection_come_back(browser: Browser, chat: Chat, song: Path) -> None:
+    page = await _open(browser, chat)
+    await _send(page, song)
+    await expect(page.locator(".player")).to_be_visible()
+    await page.route("**/playback/*", lambda route: route.abort())
+    await page.get_by_role("slider", name="Place in the song").press("ArrowUp")
+    status = page.locator(".transport").get_by_role("status")
+    await expect(status).to_have_text("Waiting for the connection …")
+    await page.unroute("**/playback/*")
+    await expect(status).to_have_text("")
+
+
+async def test_only_one_player_sounds_and_keys_speak_to_one_that_is_there(
+    browser: Browser, chat: Chat, song: Path, write: Write
+) -> None:
     page = await _open(browser, chat)
     await _send(page, song, write("Another", seconds=30))
     await page.get_by_role("button", name="Open the player").click()
@@ -194,6 +208,11 @@ async def test_only_one_player_sounds(browser: Browser, chat: Chat, song: Path, 
         await players.nth(n).get_by_role("button", name="Play", exact=True).click()
         await expect(players.nth(n).get_by_role("button", name="Pause")).to_be_visible()
     assert await page.get_by_role("button", name="Pause").count() == 1
+    await page.locator(".card").nth(1).get_by_role("button", name="Forget").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    await expect(players).to_have_count(1)
+    await page.keyboard.press("k")
+    await expect(players.get_by_role("button", name="Pause")).to_be_visible()
 
 
 async def test_a_loop_is_kept_to(browser: Browser, chat: Chat, song: Path) -> None:
