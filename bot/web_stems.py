@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
+import time
 import zipfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
@@ -115,8 +117,10 @@ def _format(request: web.Request, job: Job) -> str:
 
 
 def _named(type: str, name: str) -> dict[str, str]:
-    """Headers of a download; RFC 6266 has the name in UTF-8, and percent signs for all that could end it."""
-    return {"Content-Type": type, "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}"}
+    """Headers of a download: its name as RFC 6266 has it, in UTF-8, and a plain one for who does not know that."""
+    plain = re.sub(r'[^ -~]|["%\\]', "_", name.replace("–", "-"))
+    known = f"filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+    return {"Content-Type": type, "Content-Disposition": f"attachment; {known}"}
 
 
 async def _zipped(files: Mapping[str, Path]) -> AsyncIterator[bytes]:
@@ -130,7 +134,8 @@ def _zip_blocks(files: Mapping[str, Path]) -> Iterator[bytes]:
     out = _Growing()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for name, path in files.items():
-            with path.open("rb") as source, archive.open(name, "w", force_zip64=True) as entry:
+            about = zipfile.ZipInfo(name, time.localtime()[:6])
+            with path.open("rb") as source, archive.open(about, "w", force_zip64=True) as entry:
                 while block := source.read(_BLOCK_BYTES):
                     entry.write(block)
                     yield out.taken()

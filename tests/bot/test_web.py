@@ -6,6 +6,7 @@ import io
 import re
 import socket
 import struct
+import time
 import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -73,7 +74,10 @@ async def test_what_was_asked_for_is_what_is_offered(chat: Chat, song: Path) -> 
         assert list(mix["stems"]) == ["karaoke"]
         async with client.get(mix["stems"]["karaoke"]) as answer:
             assert answer.content_type == "audio/mpeg"
-            assert "%C3%9Cnique%20%E2%80%93%20song%20%E2%80%93%20karaoke.mp3" in answer.headers["Content-Disposition"]
+            assert answer.headers["Content-Disposition"] == (
+                'attachment; filename="_nique - song - karaoke.mp3"; '
+                "filename*=UTF-8''%C3%9Cnique%20%E2%80%93%20song%20%E2%80%93%20karaoke.mp3"
+            )
         two = await client.done(song, stems="drums, vocals")
         assert list(two["stems"]) == ["vocals", "drums"]
 
@@ -110,10 +114,11 @@ async def test_ranges_and_formats(chat: Chat, song: Path, format: str, type: str
 
 async def test_the_zip_holds_everything(chat: Chat, song: Path) -> None:
     async with chat.browser() as client:
-        job = await client.done(song)
+        job, sent_at = await client.done(song), time.localtime()
         async with client.get(f"/api/jobs/{job['id']}/zip?format=flac") as answer:
             archive = zipfile.ZipFile(io.BytesIO(await answer.read()))
         assert archive.testzip() is None
+        assert all(entry.date_time >= sent_at[:4] for entry in archive.infolist())
         assert archive.namelist() == [f"Ünique – song/Ünique – song – {name}.flac" for name in (*STEMS, "karaoke")]
 
 
