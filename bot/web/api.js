@@ -111,8 +111,8 @@ export class Events {
     source.onopen = () => this.onLost(false);
     source.onerror = () => {
       this.onLost(true);
-      // Some answers (a restarted server, a refused cookie) end the stream for good: ask again ourselves.
-      if (source.readyState === EventSource.CLOSED && source === this.#source) setTimeout(() => this.refresh(), 2000);
+      // Some answers (a restarted server, a refused cookie) end the stream for good: the page asks again, for all.
+      if (source.readyState === EventSource.CLOSED) setTimeout(() => source === this.#source && this.onEnd(), 2000);
     };
   }
 

@@ -45,7 +45,8 @@ async function refresh() {
       else add(job, "append");
     }
     follow(true);
-  } catch {
+  } catch (refused) {
+    if (refused.status === 401) return location.reload(); // for the form that asks for the code
     setTimeout(refresh, RETRY_MS);
   }
 }
@@ -88,14 +89,19 @@ function take(files) {
       complain(t("page.too_large", { song: name, megabytes: number(page.limits.upload_bytes / 1e6) }));
       continue;
     }
-    const card = add({ state: "uploading", progress: 0, title: name.replace(/\.[^.]+$/, "") });
-    card.abort = new AbortController();
-    card.abort.signal.addEventListener("abort", () => {
-      const at = waiting.findIndex((one) => one.card === card);
-      if (at >= 0) drop(waiting.splice(at, 1)[0].card);
-    });
-    waiting.push({ card, file, name });
+    const title = name.replace(/\.[^.]+$/, "");
+    enqueue(add({ state: "uploading", progress: 0, title }), file, name);
   }
+}
+
+function enqueue(card, file, name) {
+  card.show({ state: "uploading", progress: 0, title: card.job.title });
+  card.abort = new AbortController();
+  card.abort.signal.addEventListener("abort", () => {
+    const at = waiting.findIndex((one) => one.card === card);
+    if (at >= 0) drop(waiting.splice(at, 1)[0].card);
+  });
+  waiting.push({ card, file, name });
   follow();
   next();
 }
@@ -118,7 +124,11 @@ async function next() {
       drop(card);
       // It may have got through all the same, by a hair.
       setTimeout(refresh, RETRY_MS);
-    } else card.show({ state: "failed", title, error: error.message });
+    } else {
+      // No server, or one that is busy: that is not because of the song.
+      const again = (!error.status || error.status >= 429) && (() => enqueue(card, file, name));
+      card.show({ state: "failed", title, error: error.message, again });
+    }
   }
   sending--;
   next();

@@ -310,6 +310,37 @@ async def test_progress_survives_a_lost_connection(browser: Browser, write: Writ
         await again.stop()
 
 
+async def test_what_did_not_arrive_is_sent_again(browser: Browser, song: Path, tmp_path: Path) -> None:
+    async with serving(tmp_path) as chat:
+        page = await _open(browser, chat)
+        port = chat.port
+        await chat.app.stop()
+        await _send(page, song)
+        await expect(page.locator(".line")).to_contain_text("does not answer")
+        again = WebApp(settings_for(chat.settings.data_folder, port=port), chat.service)
+        await again.start()
+        await page.get_by_role("button", name="Send again").click()
+        await expect(page.locator(".player")).to_be_visible()
+        await again.stop()
+
+
+async def test_a_new_code_is_asked_for(browser: Browser, write: Write, tmp_path: Path) -> None:
+    async with serving(tmp_path, access_code="Wood-Wind") as chat:
+        page = await (await browser.new_context(locale="en")).new_page()
+        await page.goto(f"{chat.url}/#code=Wood-Wind")
+        await _send(page, write("Endless", ENDLESS))
+        await expect(page.locator(".line")).to_contain_text("Separating")
+        port = chat.port
+        await chat.app.stop()
+        settings = settings_for(chat.settings.data_folder, port=port, access_code="Brass-Band")
+        again = WebApp(settings, chat.service)
+        await again.start()
+        await page.get_by_label("Access code").fill("Brass-Band")
+        await page.get_by_role("button", name="Enter").click()
+        await expect(page.get_by_role("heading", name="Endless")).to_be_visible()
+        await again.stop()
+
+
 async def test_cancel_and_forget(browser: Browser, chat: Chat, write: Write, song: Path, tmp_path: Path) -> None:
     page = await _open(browser, chat)
     refused = tmp_path / "notes.txt"
