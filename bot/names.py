@@ -10,11 +10,11 @@ from pathlib import PurePath
 LONGEST_BYTES = 120
 """File systems take 255; this leaves room for numbers, suffixes and album titles."""
 
-_JOINERS = "\u200c\u200d"
-"""Not printable by themselves, but Persian, Hindi and families of emoji are spelt with them."""
-
 _DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\.|$)", re.IGNORECASE)
 """Windows opens a device of that name, whatever its suffix."""
+
+_JOINERS = "\u200c\u200d"
+"""Not printable by themselves, but Persian, Hindi and families of emoji are spelt with them."""
 
 
 def printable(text: str) -> str:
@@ -23,10 +23,8 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """A title without what would turn or hide the rest of the line; empty if there is nothing in it to see."""
-    words = ("".join(sign for sign in word if sign.isprintable() or sign in _JOINERS) for word in text.split())
-    line = " ".join(filter(None, words))
-    return line if line.strip(f" {_JOINERS}") else ""
+    """On one line, without what would turn or hide the rest of it; empty if nothing of it can be seen."""
+    return " ".join(_visible(text).split()).strip(f" {_JOINERS}")
 
 
 def song_folder(file_name: str, taken: Set[str] = frozenset()) -> str:
@@ -34,7 +32,7 @@ def song_folder(file_name: str, taken: Set[str] = frozenset()) -> str:
 
     ``taken`` holds folders in lower case, as some file systems do not tell ``Song`` from ``song``.
     """
-    name = _safe(PurePath(file_name).stem)
+    name = safe_name(PurePath(file_name).stem)
     number, candidate = 1, name
     while candidate.lower() in taken:
         number += 1
@@ -44,14 +42,20 @@ def song_folder(file_name: str, taken: Set[str] = frozenset()) -> str:
 
 def file_name(title: str, name: str, format: str) -> str:
     """Name of a file that is sent: ``AC/DC``, ``vocals``, ``mp3`` → ``AC_DC – vocals.mp3``."""
-    return f"{_safe(title)} – {name}.{format}"
+    return f"{safe_name(title)} – {name}.{format}"
 
 
-def _safe(text: str) -> str:
-    visible = "".join(character for character in unicodedata.normalize("NFC", text) if character.isprintable())
-    name = re.sub(r'[<>:"/\\|?*]', "_", visible).strip(". ")
+def safe_name(text: str) -> str:
+    """A title as the name of a file or folder, before its suffix: never a path, hidden, empty or too long."""
+    name = re.sub(r'[<>:"/\\|?*]', "_", _visible(unicodedata.normalize("NFC", text))).strip(f". {_JOINERS}")
     return _cut(f"_{name}" if _DEVICE.match(name) else name) or "song"
 
 
+def _visible(text: str) -> str:
+    """Without control characters; every kind of blank is a plain one."""
+    known = (" " if character.isspace() else character for character in text)
+    return "".join(character for character in known if character.isprintable() or character in _JOINERS)
+
+
 def _cut(name: str) -> str:
-    return name.encode()[:LONGEST_BYTES].decode(errors="ignore").strip(". ")
+    return name.encode()[:LONGEST_BYTES].decode(errors="ignore").strip(f". {_JOINERS}")

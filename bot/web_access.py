@@ -67,7 +67,7 @@ class Access:
     def check(self, request: web.Request) -> None:
         """Raises WebError for what another web page or a stranger asks."""
         _refuse_other_pages(request)
-        if self.code is None and not is_loopback(urlsplit(f"//{request.host}").hostname or ""):
+        if self.code is None and not is_loopback(_name(request.host)):
             # A name that a stranger's DNS points at this machine.
             raise WebError(403, "web.wrong_host")
         is_api = request.path.startswith("/api/") and request.path not in ("/api/page", "/api/access")
@@ -132,12 +132,23 @@ def may_see(request: web.Request, job: Job) -> bool:
     return job.place.platform == PLATFORM and (owner.startswith(_OPEN) or _equal(browser(request) or "", owner))
 
 
+def _name(host: str) -> str:
+    """What ``Host`` says, without its port; empty where that cannot be read."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
 def _refuse_other_pages(request: web.Request) -> None:
     if request.method in ("GET", "HEAD"):
         return
-    origin = request.headers.get("Origin")
-    site = request.headers.get("Sec-Fetch-Site", "none")
-    if (origin is not None and urlsplit(origin).netloc != request.host) or site not in ("same-origin", "none"):
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    if site is not None:
+        is_ours = site in ("same-origin", "none")
+    else:  # an old browser, or http:// in a local network: a proxy in between has to pass the host on
+        is_ours = origin is None or origin.partition("://")[2] == request.host
+    if not is_ours:
         raise WebError(403, "web.other_page")
 
 
@@ -156,13 +167,13 @@ def _plain(code: str) -> str:
 
 
 def _equal(one: str, other: str) -> bool:
-    """In constant time; False for two empty ones."""
-    return bool(one) and hmac.compare_digest(one.encode(), other.encode())
+    """In constant time; False for two empty ones. Half a character, as only a stranger sends it, is no error."""
+    return bool(one) and hmac.compare_digest(*(text.encode(errors="surrogatepass") for text in (one, other)))
 
 
 def _kept(file: Path, fresh: str) -> str:
     """The text of a file that only we may read; ``fresh`` if there is none yet."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as new:
             new.write(fresh)

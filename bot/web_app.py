@@ -9,17 +9,18 @@ import logging
 import os
 import shutil
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp import hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from bot.config import Settings
 from bot.jobs import Job, Refused, Standing, StartError, StoredResult, TooLarge, Unavailable
 from bot.service import SeparationService
 from bot.translation import translated
-from bot.web_access import HEADERS, PLATFORM, Access, browser, is_loopback, language, new_browser, place, remember
+from bot.web_access import HEADERS, PLATFORM, Access, browser, language, new_browser, place, remember
 from bot.web_downloads import Downloads
 from bot.web_errors import WebError
 from bot.web_jobs import JobRoutes
@@ -134,7 +135,10 @@ class WebApp:
             status = next((status for kind, status in _STATUS_OF.items() if isinstance(error, kind)), 429)
             return _json_error(status, translated(str(error), language(request.headers)))
         except web.HTTPException as error:
-            return _refusal(request, WebError(error.status, _SENTENCE_OF.get(error.status, "web.broken_form")))
+            allow = {name: value for name, value in error.headers.items() if name == hdrs.ALLOW}
+            return _refusal(request, WebError(error.status, _SENTENCE_OF.get(error.status, "web.broken_form"), allow))
+        except (web.RequestPayloadError, HttpProcessingError):
+            return _refusal(request, WebError(400, "web.broken_form"))
         except ConnectionError:
             return web.Response(status=400)  # nobody is there any more to read it
         except Exception as error:
@@ -166,7 +170,7 @@ class WebApp:
         """Takes the access code."""
         try:
             code = str((await request.json())["code"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             raise WebError(400, "web.broken_form") from None
         response = web.json_response({"admitted": True})
         self._access.admit(request, code, response)
@@ -237,11 +241,12 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
 
 
 def _refusal(request: web.Request, error: WebError) -> web.Response:
-    return _json_error(error.status, sentence(error.key, language(request.headers), **error.values))
+    said = sentence(error.key, language(request.headers), **error.values)
+    return _json_error(error.status, said, error.headers)
 
 
-def _json_error(status: int, text: str) -> web.Response:
-    return web.json_response({"error": text}, status=status)
+def _json_error(status: int, text: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.json_response({"error": text}, status=status, headers=headers)
 
 
 def _link(song: Path, to: Path) -> None:
@@ -256,15 +261,19 @@ def _link(song: Path, to: Path) -> None:
 
 def _address(bound: tuple[str, int], host: str) -> str:
     """The URL that works in a browser: an address that means all of them becomes this machine's own."""
-    name = host if is_loopback(host) or host not in ("0.0.0.0", "::") else _own_address()
+    name = _own_address(bound[0]) if bound[0] in ("0.0.0.0", "::") else host
     return f"http://{f'[{name}]' if ':' in name else name}:{bound[1]}"
 
 
-def _own_address() -> str:
+def _own_address(all_of_them: str) -> str:
     """The address under which the local network knows this machine; nothing is sent to find it out."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+    family, far, near = {
+        "0.0.0.0": (socket.AF_INET, "192.0.2.1", "127.0.0.1"),
+        "::": (socket.AF_INET6, "2001:db8::1", "::1"),  # where IPv4 is not answered
+    }[all_of_them]
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(("192.0.2.1", 9))
+            probe.connect((far, 9))
             return str(probe.getsockname()[0])
         except OSError:
-            return "127.0.0.1"
+            return near

@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from bot.jobs import Job, Order, Standing, State, Wish
-from bot.names import printable
+from bot.names import one_line
 from bot.service import SeparationService
 from bot.web_access import browser, language, may_see, new_browser, place, remember
 from bot.web_errors import WebError
@@ -39,10 +39,10 @@ class JobRoutes:
             web.post("/api/jobs", self.accept),
             web.get("/api/jobs", self.history),
             web.delete("/api/jobs", self.forget),
-            web.get("/api/events", self.all_events),
+            web.get("/api/events", self.all_events, allow_head=False),
             web.get(f"/api/jobs/{ID}", self.show),
             web.delete(f"/api/jobs/{ID}", self.end),
-            web.get(f"/api/jobs/{ID}/events", self.events),
+            web.get(f"/api/jobs/{ID}/events", self.events, allow_head=False),
         ]
 
     async def accept(self, request: web.Request) -> web.Response:
@@ -54,7 +54,7 @@ class JobRoutes:
                 place=place(owner),
                 wish=_wish(upload.fields),
                 source={"upload": upload.path.name},
-                title=printable(PurePath(upload.name).stem) or "song",
+                title=one_line(PurePath(upload.name).stem) or "song",
                 size_bytes=upload.size_bytes,
             )
             job = await self._service.accept(order)
@@ -104,8 +104,13 @@ class JobRoutes:
         return await self._stream(request, [job])
 
     async def all_events(self, request: web.Request) -> web.StreamResponse:
-        """Server-sent events of all unfinished jobs of this browser, until they are final."""
-        return await self._stream(request, [s.job for s in self._of(request) if not s.job.state.is_final])
+        """Server-sent events of this browser's jobs, until all are final.
+
+        A final one is told of only if ``?unfinished=`` names it: the page has not heard yet that it ended.
+        """
+        unheard = request.query.get("unfinished", "").split(",")
+        jobs = [standing.job for standing in self._of(request)]
+        return await self._stream(request, [job for job in jobs if not job.state.is_final or job.id in unheard])
 
     def job(self, request: web.Request) -> Job:
         """The job that a path names; 404 also where it is another's."""
@@ -192,7 +197,7 @@ async def _latest(watched: Sequence[AsyncIterator[Standing]]) -> AsyncGenerator[
 def _wish(fields: Mapping[str, str]) -> Wish:
     """CONTRACT's form fields: ``stems`` (names with commas), ``mix``, ``format``."""
     for name in fields.keys() - {"stems", "mix", "format"}:
-        raise WebError(400, "web.unknown_field", name=printable(name)[:40])
+        raise WebError(400, "web.unknown_field", name=one_line(name)[:40])
     wanted = {name for name in fields.get("stems", "").replace(" ", "").split(",") if name}
     mix, format = fields.get("mix") or None, fields.get("format") or None
     if not wanted <= set(STEMS):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
+import time
 import zipfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
@@ -11,11 +13,12 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from bot.jobs import Job, StoredResult
-from bot.names import file_name, song_folder
+from bot.jobs import Job, State, StoredResult
+from bot.names import file_name, safe_name
 from bot.service import SeparationService
 from bot.web_downloads import Downloads
 from bot.web_errors import WebError
+from bot.web_files import sent
 from bot.web_jobs import ID
 from bot.web_playback import Playbacks
 from spectacles_engine.messages import FORMATS, MIXES, STEMS
@@ -55,7 +58,7 @@ class StemRoutes:
     def routes(self) -> list[web.RouteDef]:
         return [
             web.get(rf"/api/jobs/{ID}/stems/{{name:[a-z-]+}}", self.stem),
-            web.get(rf"/api/jobs/{ID}/zip", self.zip),
+            web.get(rf"/api/jobs/{ID}/zip", self.zip, allow_head=False),
             web.get(rf"/api/jobs/{ID}/peaks", self.peaks),
             web.get(rf"/api/jobs/{ID}/playback/{{number:\d{{1,6}}}}", self.segment),
         ]
@@ -67,15 +70,13 @@ class StemRoutes:
         if name not in (*STEMS, *MIXES):
             raise WebError(404, "web.no_stem", stems=", ".join((*STEMS, *MIXES)))
         file = await self._downloads.file(job, result, name, format)
-        return web.FileResponse(
-            file, headers={**_KEPT, **_named(_TYPES[format], file_name(job.order.title, name, format))}
-        )
+        return await sent(request, file, {**_KEPT, **_named(_TYPES[format], file_name(job.order.title, name, format))})
 
     async def zip(self, request: web.Request) -> web.StreamResponse:
         """Four stems and the karaoke mix in one file, which is never written to disk."""
         job, result = self._finished(request)
         format = _format(request, job)
-        folder = song_folder(f"{job.order.title}.zip")
+        folder = safe_name(job.order.title)
         names = (*STEMS, "karaoke")
         made = await asyncio.gather(*(self._downloads.file(job, result, name, format) for name in names))
         inside = [f"{folder}/{file_name(job.order.title, name, format)}" for name in names]
@@ -91,19 +92,20 @@ class StemRoutes:
         """Loudest samples along the song, to draw waveforms from."""
         _, result = self._finished(request)
         file = await self._playbacks.file(result, PEAKS_FILE)
-        return web.FileResponse(file, headers={**_KEPT, "Content-Type": "application/json"})
+        return await sent(request, file, {**_KEPT, "Content-Type": "application/json"})
 
     async def segment(self, request: web.Request) -> web.StreamResponse:
         """All stems of two seconds of the song."""
         _, result = self._finished(request)
         file = await self._playbacks.file(result, segment_file(int(request.match_info["number"])))
-        return web.FileResponse(file, headers={**_KEPT, "Content-Type": "application/octet-stream"})
+        return await sent(request, file, {**_KEPT, "Content-Type": "application/octet-stream"})
 
     def _finished(self, request: web.Request) -> tuple[Job, StoredResult]:
         job = self._job_of(request)
         result = self._service.result(job)
         if result is None:
-            raise WebError(404, "web.gone" if job.state.is_final else "web.not_done")
+            never = "web.never_done" if job.state.is_final else "web.not_done"
+            raise WebError(404, "web.gone" if job.state is State.DONE else never)
         return job, result
 
 
@@ -115,8 +117,10 @@ def _format(request: web.Request, job: Job) -> str:
 
 
 def _named(type: str, name: str) -> dict[str, str]:
-    """Headers of a download; RFC 6266 has the name in UTF-8, and percent signs for all that could end it."""
-    return {"Content-Type": type, "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}"}
+    """Headers of a download: its name as RFC 6266 has it, in UTF-8, and a plain one for who does not know that."""
+    plain = re.sub(r'[^ -~]|["%\\]', "_", name.replace("–", "-"))
+    known = f"filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+    return {"Content-Type": type, "Content-Disposition": f"attachment; {known}"}
 
 
 async def _zipped(files: Mapping[str, Path]) -> AsyncIterator[bytes]:
@@ -130,7 +134,8 @@ def _zip_blocks(files: Mapping[str, Path]) -> Iterator[bytes]:
     out = _Growing()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for name, path in files.items():
-            with path.open("rb") as source, archive.open(name, "w", force_zip64=True) as entry:
+            about = zipfile.ZipInfo(name, time.localtime()[:6])
+            with path.open("rb") as source, archive.open(about, "w", force_zip64=True) as entry:
                 while block := source.read(_BLOCK_BYTES):
                     entry.write(block)
                     yield out.taken()

@@ -19,8 +19,12 @@ _BLOCK_BYTES = 1 << 16
 _SILENCE_S, _LONGEST_S = 60.0, 3600.0
 _MOST_FIELD_BYTES = 1000
 _MOST_PARTS = 8
-# Types under which browsers and curl send what is no sound; anything else is looked at by a decoder.
-_NOT_AUDIO = ("text/", "image/", "font/", "model/", "application/pdf", "application/json", "application/zip")
+# Types under which browsers and curl send what is no sound; anything else is looked at by a decoder. Not all of text/
+# and model/: camcorders' .ts and .mts are text/vnd.trolltech.linguist and model/vnd.mts to some systems.
+_NOT_AUDIO = (
+    *("text/plain", "text/html", "text/css", "text/csv"),
+    *("image/", "font/", "application/pdf", "application/json", "application/zip"),
+)
 
 
 @dataclass
@@ -43,7 +47,8 @@ class Uploads:
 
     def open(self, unfinished_of: Callable[[str], Collection[str]]) -> None:
         """Makes the folder, and deletes what a killed bot left there; ``unfinished_of``: an owner's uploads in use."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        for folder in (self._folder.parent, self._folder):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for file in self._folder.iterdir():
             if file.name not in unfinished_of(file.name.partition(".")[0]):
                 file.unlink()
@@ -86,7 +91,7 @@ class Uploads:
                 await self._read_parts(await request.multipart(), upload)
         except TimeoutError:
             raise WebError(400, "web.stopped_arriving") from None
-        except (ValueError, AssertionError, web.HTTPException) as error:
+        except (ValueError, AssertionError, RuntimeError, web.HTTPException) as error:  # aiohttp's, of a form
             raise WebError(400, "web.broken_form") from error
         if not part.exists():
             raise WebError(400, "web.no_file")
@@ -105,7 +110,7 @@ class Uploads:
             if entry.name == "file":
                 if upload.path.exists():
                     raise WebError(400, "web.one_song")
-                upload.name = entry.filename or ""
+                upload.name = (entry.filename or "").replace("%22", '"')  # so is it written in a form
                 upload.size_bytes = await self._save(entry, upload.path)
             else:
                 earlier = upload.fields.get(entry.name)

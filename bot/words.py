@@ -52,6 +52,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     ),
     "page.your_songs": ("Your songs", "Deine Lieder"),
     "page.sending": ("Sending: {percent} %", "Wird gesendet: {percent} %"),
+    "page.send_again": ("Send again", "Noch einmal senden"),
     "page.looking": ("Looking at the song", "Das Lied wird angesehen"),
     "page.place": ("Place {n} in the queue", "Platz {n} in der Warteschlange"),
     "page.separating": ("Separating: {percent} %", "Wird zerlegt: {percent} %"),
@@ -163,7 +164,10 @@ _WORDS: dict[str, tuple[str, str]] = {
     "web.formats_are": ("format is one of: {formats}", "format ist eins von: {formats}"),
     "web.no_stem": ("There is only: {stems}", "Es gibt nur: {stems}"),
     "web.gone": ("The stems of this song are no longer kept.", "Die Spuren dieses Liedes sind nicht mehr da."),
+    "web.never_done": ("This song was not separated.", "Dieses Lied wurde nicht zerlegt."),
     "web.not_done": ("This song is not separated yet.", "Dieses Lied ist noch nicht zerlegt."),
+    "web.no_part": ("The file is shorter than that.", "So lang ist die Datei nicht."),
+    "web.other_file": ("This file is another one by now.", "Diese Datei ist inzwischen eine andere."),
     "web.no_segment": ("The song is shorter than that.", "So lang ist das Lied nicht."),
     "web.no_playback": ("This song cannot be played here.", "Dieses Lied kann hier nicht abgespielt werden."),
     "web.not_written": (

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from spectacles_engine.audio.stem_file import STREAMS, read_stream
 from spectacles_engine.chunking import Array
 from spectacles_engine.errors import ModelMissingError, OutputError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.quality import usdr
+from spectacles_engine.stem_file import STREAMS, read_stream
 
 EXCERPT = Path("data", "The Easton Ellises - Falcon 69.stem.mp4")
 CUT_S = (0.1, 5.9)

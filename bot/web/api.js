@@ -75,7 +75,7 @@ export function send(file, name, onShare, signal) {
  */
 export class Events {
   #source = null;
-  #wanted = false;
+  #unfinished = [];
 
   constructor(onJob, onEnd, onLost) {
     Object.assign(this, { onJob, onEnd, onLost });
@@ -83,10 +83,11 @@ export class Events {
     window.addEventListener("online", () => this.refresh());
   }
 
-  /** Follow jobs or not; called again when a job came that the stream does not know. */
-  follow(wanted) {
-    this.#wanted = wanted;
-    this.refresh();
+  /** Follow these jobs, if there are any; `isNew`: the stream does not know all of them. */
+  follow(unfinished, isNew) {
+    const wasWanted = this.#unfinished.length > 0;
+    this.#unfinished = unfinished;
+    if (isNew || wasWanted !== unfinished.length > 0) this.refresh();
   }
 
   refresh() {
@@ -95,12 +96,13 @@ export class Events {
   }
 
   #apply() {
-    if (!this.#wanted || document.hidden) this.#close();
+    if (!this.#unfinished.length || document.hidden) this.#close();
     else if (!this.#source) this.#open();
   }
 
   #open() {
-    const source = (this.#source = new EventSource("/api/events"));
+    // Named, they are told of even if they ended while nobody listened.
+    const source = (this.#source = new EventSource(`/api/events?unfinished=${this.#unfinished}`));
     source.addEventListener("job", (event) => this.onJob(JSON.parse(event.data)));
     source.addEventListener("end", () => {
       this.#close();
@@ -109,8 +111,8 @@ export class Events {
     source.onopen = () => this.onLost(false);
     source.onerror = () => {
       this.onLost(true);
-      // Some answers (a restarted server, a refused cookie) end the stream for good: ask again ourselves.
-      if (source.readyState === EventSource.CLOSED && source === this.#source) setTimeout(() => this.refresh(), 2000);
+      // Some answers (a restarted server, a refused cookie) end the stream for good: the page asks again, for all.
+      if (source.readyState === EventSource.CLOSED) setTimeout(() => source === this.#source && this.onEnd(), 2000);
     };
   }
 

@@ -10,6 +10,7 @@ const RETRY_MS = 1000;
 const cards = new Map(); // job id → Card
 const waiting = []; // songs that are not sent yet
 let sending = 0;
+let recording = null;
 let page;
 let events;
 const feed = el("ol", { class: "feed" });
@@ -23,9 +24,8 @@ function complain(sentence) {
 const isOpen = () => ![...cards.values()].some((card) => card.player);
 
 function follow(isNew = false) {
-  const unfinished = [...cards.values()].some((card) => ["queued", "running"].includes(card.job.state));
-  if (isNew || unfinished !== follow.wanted) events.follow(unfinished);
-  follow.wanted = unfinished;
+  const unfinished = [...cards.values()].map((card) => card.job).filter((job) => ["queued", "running"].includes(job.state));
+  events.follow(unfinished.map((job) => job.id), isNew);
   document.body.classList.toggle("has-songs", feed.children.length > 0);
 }
 
@@ -45,7 +45,8 @@ async function refresh() {
       else add(job, "append");
     }
     follow(true);
-  } catch {
+  } catch (refused) {
+    if (refused.status === 401) return location.reload(); // for the form that asks for the code
     setTimeout(refresh, RETRY_MS);
   }
 }
@@ -88,14 +89,19 @@ function take(files) {
       complain(t("page.too_large", { song: name, megabytes: number(page.limits.upload_bytes / 1e6) }));
       continue;
     }
-    const card = add({ state: "uploading", progress: 0, title: name.replace(/\.[^.]+$/, "") });
-    card.abort = new AbortController();
-    card.abort.signal.addEventListener("abort", () => {
-      const at = waiting.findIndex((one) => one.card === card);
-      if (at >= 0) drop(waiting.splice(at, 1)[0].card);
-    });
-    waiting.push({ card, file, name });
+    const title = name.replace(/\.[^.]+$/, "");
+    enqueue(add({ state: "uploading", progress: 0, title }), file, name);
   }
+}
+
+function enqueue(card, file, name) {
+  card.show({ state: "uploading", progress: 0, title: card.job.title });
+  card.abort = new AbortController();
+  card.abort.signal.addEventListener("abort", () => {
+    const at = waiting.findIndex((one) => one.card === card);
+    if (at >= 0) drop(waiting.splice(at, 1)[0].card);
+  });
+  waiting.push({ card, file, name });
   follow();
   next();
 }
@@ -118,30 +124,33 @@ async function next() {
       drop(card);
       // It may have got through all the same, by a hair.
       setTimeout(refresh, RETRY_MS);
-    } else card.show({ state: "failed", title, error: error.message });
+    } else {
+      // No server, or one that is busy: that is not because of the song.
+      const again = (!error.status || error.status >= 429) && (() => enqueue(card, file, name));
+      card.show({ state: "failed", title, error: error.message, again });
+    }
   }
   sending--;
   next();
 }
 
 async function toggleRecording(button) {
-  if (toggleRecording.running) {
-    const { stop, name } = toggleRecording.running;
-    toggleRecording.running = null;
-    button.replaceChildren(icon("mic"), t("page.record"));
-    button.classList.remove("recording");
-    const { blob, suffix } = await stop();
-    return take([[blob, `${name}.${suffix}`]]);
-  }
+  if (recording) return recording.stop?.();
+  recording = {}; // the browser may ask the person first
   try {
-    const { stop } = await record();
-    const name = t("page.recording_of", { time: new Date().toLocaleTimeString(page.language, { timeStyle: "short" }) });
-    toggleRecording.running = { stop, name: name.replaceAll(":", ".") };
-    button.replaceChildren(icon("stop"), t("page.stop_recording"));
-    button.classList.add("recording");
+    recording = await record();
   } catch {
-    complain(t("page.no_microphone"));
+    recording = null;
+    return complain(t("page.no_microphone"));
   }
+  const name = t("page.recording_of", { time: new Date().toLocaleTimeString(page.language, { timeStyle: "short" }) });
+  button.replaceChildren(icon("stop"), t("page.stop_recording"));
+  button.classList.add("recording");
+  const { blob, suffix } = await recording.recorded;
+  recording = null;
+  button.replaceChildren(icon("mic"), t("page.record"));
+  button.classList.remove("recording");
+  take([[blob, `${name.replaceAll(":", ".")}.${suffix}`]]);
 }
 
 /** Four bundles of bars, one for each stem: what a song is taken apart into. */
@@ -193,6 +202,8 @@ async function forgetAll() {
       card.node.remove();
     }
     cards.clear();
+    // What was refused is known to nobody but the page.
+    for (const node of feed.querySelectorAll("[data-state=failed]")) node.remove();
     follow();
     complain(t("page.forgotten", { songs, megabytes: number(megabytes) }));
   } catch (refused) {

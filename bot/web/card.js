@@ -58,6 +58,7 @@ export class Card {
     }
     if (job.playback && !previous?.playback) this.#offer();
     else if (!job.playback) this.close();
+    if (job.again) this.body.replaceChildren(el("button", { type: "button", class: "wide", onclick: job.again }, t("page.send_again")));
   }
 
   /** Asks, where something would be lost. */

@@ -6,7 +6,8 @@ import { decode, RATE, StemSound } from "/sound.js";
 import { Ruler, seekable, Wave } from "/timeline.js";
 
 let context = null;
-let current = null; // the player that keys speak to, and the only one that may sound
+const players = new Set(); // all that are open; the one used last, to which keys speak, comes last
+let sounding = null; // the player that was started last: no other may sound
 
 /** One AudioContext for all players, at the rate of the segments, so that nothing is resampled. */
 function audio() {
@@ -79,9 +80,9 @@ export class Player {
     this.ruler = new Ruler(job.seconds, { onSeek: (at) => this.seek(at), onLoop: (loop) => this.#loop(loop) });
     for (const lane of this.lanes) seekable(lane.wave.node, job.seconds, (at) => this.seek(at));
     this.node = this.#build();
-    this.node.addEventListener("pointerdown", () => (current = this), true);
-    this.node.addEventListener("focusin", () => (current = this));
-    current ??= this;
+    this.node.addEventListener("pointerdown", () => this.#use(), true);
+    this.node.addEventListener("focusin", () => this.#use());
+    this.#use();
     this.sound.prepare();
     this.#load();
     this.#downloads(page.formats[0]);
@@ -91,8 +92,9 @@ export class Player {
 
   toggle() {
     if (this.sound.playing) return this.sound.pause();
-    if (current && current !== this) current.sound.pause();
-    current = this;
+    sounding?.sound.pause();
+    sounding = this;
+    this.#use();
     audio().resume();
     this.sound.play();
     this.#draw();
@@ -130,7 +132,13 @@ export class Player {
       lane.wave.observer.disconnect();
       lane.gain.disconnect();
     }
-    if (current === this) current = null;
+    players.delete(this);
+    if (sounding === this) sounding = null;
+  }
+
+  #use() {
+    players.delete(this);
+    players.add(this);
   }
 
   #build() {
@@ -156,6 +164,7 @@ export class Player {
     try {
       const { stems } = await api.peaks(this.job.id);
       for (const lane of this.lanes) lane.wave.show(stems[lane.stem].map((peak) => peak / 255));
+      this.#show();
     } catch (refused) {
       this.status.textContent = refused.message;
       if (!refused.status && this.node.isConnected) setTimeout(() => this.#load(), 2000);
@@ -228,6 +237,7 @@ export class Player {
 /** Keys for the player that was used last; never where somebody types, and Space is a button's own. */
 document.addEventListener("keydown", (event) => {
   const { target } = event;
+  const current = [...players].at(-1);
   if (!current || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
   if (target.closest("dialog, select, textarea, input:not([type=range])")) return;
   const isRange = target.matches("input[type=range]");

@@ -3,7 +3,10 @@
 /** Whether this browser lets this page record (it wants https or localhost). */
 export const canRecord = () => Boolean(navigator.mediaDevices?.getUserMedia && window.MediaRecorder);
 
-/** Starts; resolves with {stop()}, whose promise gives the recorded file; rejects if the person says no. */
+/**
+ * Starts; rejects if the person says no. Resolves with {stop(), recorded}: `recorded` is a promise of the file, kept
+ * also when the microphone goes away.
+ */
 export async function record() {
   const stream = await navigator.mediaDevices.getUserMedia({
     audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false },
@@ -11,16 +14,13 @@ export async function record() {
   const recorder = new MediaRecorder(stream, { audioBitsPerSecond: 192000 });
   const parts = [];
   recorder.ondataavailable = (event) => parts.push(event.data);
+  const recorded = new Promise((resolve) => {
+    recorder.onstop = () => {
+      stream.getTracks().forEach((track) => track.stop());
+      const type = recorder.mimeType.split(";")[0];
+      resolve({ blob: new Blob(parts, { type }), suffix: type.includes("mp4") ? "m4a" : type.split("/")[1] });
+    };
+  });
   recorder.start(1000);
-  return {
-    stop: () =>
-      new Promise((resolve) => {
-        recorder.onstop = () => {
-          stream.getTracks().forEach((track) => track.stop());
-          const type = recorder.mimeType.split(";")[0];
-          resolve({ blob: new Blob(parts, { type }), suffix: type.includes("mp4") ? "m4a" : type.split("/")[1] });
-        };
-        recorder.stop();
-      }),
-  };
+  return { stop: () => recorder.stop(), recorded };
 }

@@ -25,6 +25,7 @@ export class StemSound extends EventTarget {
   #gains;
   #run = null; // the gain nodes of this stretch of playing: faded out as one
   #timer = 0;
+  #isLost = false; // a segment did not come, and none since
   #rest = 0; // position while nothing plays
   #next = 0; // song sample that is scheduled next …
   #at = 0; // … and the frame of the context at which it sounds
@@ -230,11 +231,18 @@ export class StemSound extends EventTarget {
     try {
       entry.buffers = await this.load(n);
       this.#tick();
+      if (this.#isLost) {
+        this.#isLost = false;
+        this.#changed();
+      }
     } catch (error) {
+      this.#isLost = true;
       this.dispatchEvent(new CustomEvent("lost", { detail: error }));
       setTimeout(() => {
-        if (this.#cache.get(n) === entry) this.#cache.delete(n);
-        this.#tick();
+        if (this.#cache.get(n) !== entry) return;
+        this.#cache.delete(n);
+        if (this.playing) this.#tick();
+        else if (!error.status) this.prepare(); // only the connection comes back by itself
       }, 1500);
     }
   }

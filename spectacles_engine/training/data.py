@@ -1,7 +1,7 @@
 """Songs and loose stems on disk → excerpts in memory.
 
 A data folder holds, anywhere below it, ``<song>/{mixture,vocals,drums,bass,other}.{wav,flac,ogg}`` (the layout of
-MUSDB18-HQ) or ``<song>.stem.mp4`` (MUSDB18: five streams in one file, see ``audio/stem_file.py``), and may hold
+MUSDB18-HQ) or ``<song>.stem.mp4`` (MUSDB18: five streams in one file, see ``stem_file.py``), and may hold
 ``loose/<stem>/*``: audio of one class that belongs to no song. For training everything is decoded once into a cache of
 16-bit arrays that are memory-mapped, so that a random excerpt costs one read.
 """
@@ -20,7 +20,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from spectacles_engine.audio import stem_file
+from spectacles_engine import stem_file
 from spectacles_engine.errors import InputError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 

@@ -14,9 +14,9 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from spectacles_engine.audio.stem_file import SUFFIX
 from spectacles_engine.download import Download, download
 from spectacles_engine.errors import InputError, ModelError, NoNetworkError
+from spectacles_engine.stem_file import SUFFIX
 
 NAME = "musdb18-7s"
 ADDRESS = "https://github.com/sigsep/sigsep-mus-db/releases/download/v0.4.0/MUSDB18-7-STEMS.zip"

@@ -24,7 +24,11 @@ from bot.names import LONGEST_BYTES, one_line, printable, song_folder
         ("\udcff\udcfe.wav", "song"),
         ("cafe\u0301.wav", "caf\u00e9"),
         ("   .wav", "song"),
+        ("\u200d\u200c.wav", "song"),
         ("", "song"),
+        ("アーティスト\u3000曲名.wav", "アーティスト 曲名"),
+        ("Marcia\xa0di  Elio.wav", "Marcia di  Elio"),
+        ("👩\u200d🎤.wav", "👩\u200d🎤"),
         ("CON.mp3", "_CON"),
         ("nul.live.mp3", "_nul.live"),
         ("lpt1 .wav", "_lpt1"),
@@ -49,7 +53,7 @@ def test_a_folder_name_is_never_a_path_hidden_or_too_long(file_name: str) -> Non
     assert name[0] not in ". "
     assert name[-1] not in ". "
     assert len(name.encode()) <= LONGEST_BYTES
-    assert name.isprintable()
+    assert all(character.isprintable() or character in "\u200c\u200d" for character in name)
     assert not set('/\\\0:*?"<>|') & set(name)
 
 
@@ -62,3 +66,16 @@ def test_printable_keeps_text_and_disarms_the_rest() -> None:
 def test_a_line_in_which_there_is_nothing_to_see_is_empty(text: str) -> None:
     assert one_line(text) == ""
     assert one_line("\u200b a\nb") == "a b"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("アーティスト\u3000曲\xa0 名", "アーティスト 曲 名"),
+        ("می\u200cخواهم", "می\u200cخواهم"),
+        ("\x00 a\u202eb\r\nc\ufeff ", "ab c"),
+        (" \u200d\u2003", ""),
+    ],
+)
+def test_one_line_keeps_words_apart_and_joiners(text: str, line: str) -> None:
+    assert one_line(text) == line

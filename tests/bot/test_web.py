@@ -4,14 +4,16 @@ import asyncio
 import hashlib
 import io
 import re
+import socket
 import struct
+import time
 import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import FormData, hdrs
+from aiohttp import ClientSession, FormData, hdrs
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from bot.jobs import StartError
@@ -53,13 +55,29 @@ async def test_a_song_becomes_four_stems(chat: Chat, song: Path) -> None:
         assert (await client.json("/api/jobs"))["jobs"] == [done]
 
 
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("He said %22Hi%22 100%", 'He said "Hi" 100%'),  # what a browser makes of quotes
+        ("アーティスト\u3000曲名", "アーティスト 曲名"),
+        ("\u200d\xa0", "song"),
+    ],
+)
+async def test_a_title_reads_as_its_file_was_called(chat: Chat, tmp_path: Path, name: str, title: str) -> None:
+    async with chat.browser() as client:
+        assert (await client.send(write_song(tmp_path / f"{name}.wav")))["title"] == title
+
+
 async def test_what_was_asked_for_is_what_is_offered(chat: Chat, song: Path) -> None:
     async with chat.browser() as client:
         mix = await client.done(song, mix="karaoke", format="mp3")
         assert list(mix["stems"]) == ["karaoke"]
         async with client.get(mix["stems"]["karaoke"]) as answer:
             assert answer.content_type == "audio/mpeg"
-            assert "%C3%9Cnique%20%E2%80%93%20song%20%E2%80%93%20karaoke.mp3" in answer.headers["Content-Disposition"]
+            assert answer.headers["Content-Disposition"] == (
+                'attachment; filename="_nique - song - karaoke.mp3"; '
+                "filename*=UTF-8''%C3%9Cnique%20%E2%80%93%20song%20%E2%80%93%20karaoke.mp3"
+            )
         two = await client.done(song, stems="drums, vocals")
         assert list(two["stems"]) == ["vocals", "drums"]
 
@@ -70,22 +88,37 @@ async def test_ranges_and_formats(chat: Chat, song: Path, format: str, type: str
         job = await client.done(song)
         url = f"{job['stems']['bass']}?format={format}"
         async with client.get(url) as answer:
-            whole = await answer.read()
+            whole, tag, changed = await answer.read(), answer.headers["ETag"], answer.headers["Last-Modified"]
             assert (answer.status, answer.content_type, answer.headers["Accept-Ranges"]) == (200, type, "bytes")
         async with client.get(url, headers={"Range": "bytes=100-299"}) as answer:
             assert answer.status == 206
             assert answer.headers["Content-Range"] == f"bytes 100-299/{len(whole)}"
             assert await answer.read() == whole[100:300]
+        async with client.get(url, headers={"Range": "bytes=-7"}) as answer:
+            assert await answer.read() == whole[-7:]
         async with client.get(url, headers={"Range": f"bytes={len(whole)}-"}) as answer:
-            assert answer.status == 416
+            assert (answer.status, answer.headers["Content-Range"]) == (416, f"bytes */{len(whole)}")
+            assert (answer.headers["Cache-Control"], bool((await answer.json())["error"])) == ("no-store", True)
+        for known, status in ((tag, 206), (changed, 206), ('"another"', 200), (f"W/{tag}", 200)):
+            async with client.get(url, headers={"Range": "bytes=9-", "If-Range": known}) as answer:
+                assert (answer.status, await answer.read()) == (status, whole[9:] if status == 206 else whole)
+        for meant in ("bytes=0-1,4-5", "seconds=1-2", "bytes=5-4", "bytes=-", f"bytes={'9' * 5000}-"):
+            async with client.get(url, headers={"Range": meant}) as answer:
+                assert (answer.status, await answer.read()) == (200, whole)
+                assert HEADERS.items() <= answer.headers.items()
+        for condition in ({"If-Match": '"another"'}, {"If-Unmodified-Since": "Thu, 01 Jan 1970 00:00:00 GMT"}):
+            assert await client.refused("GET", url, headers=condition) == 412
+        async with client.get(url, headers={"If-Match": tag}) as answer:
+            assert answer.status == 200
 
 
 async def test_the_zip_holds_everything(chat: Chat, song: Path) -> None:
     async with chat.browser() as client:
-        job = await client.done(song)
+        job, sent_at = await client.done(song), time.localtime()
         async with client.get(f"/api/jobs/{job['id']}/zip?format=flac") as answer:
             archive = zipfile.ZipFile(io.BytesIO(await answer.read()))
         assert archive.testzip() is None
+        assert all(entry.date_time >= sent_at[:4] for entry in archive.infolist())
         assert archive.namelist() == [f"Ünique – song/Ünique – song – {name}.flac" for name in (*STEMS, "karaoke")]
 
 
@@ -158,6 +191,9 @@ async def test_one_stream_tells_of_all_songs_of_a_browser(chat: Chat, tmp_path: 
                 last[event.data["id"]] = event.data["state"]
         assert last == dict.fromkeys(sent, "done")
         assert [event.kind async for event in client.events("/api/events")] == ["end"]
+        ended = sent.pop()  # while the page did not listen
+        told = [event.data.get("id") async for event in client.events(f"/api/events?unfinished=forgotten,{ended}")]
+        assert told == [ended, None]
 
 
 ROUTES = [
@@ -241,7 +277,8 @@ async def test_what_is_no_song_fails_with_a_sentence(chat: Chat, tmp_path: Path)
         german = await client.json(f"/api/jobs/{job['id']}", headers={"Accept-Language": "de"})
         assert german["error"] == "Keine Audiodatei."
         await chat.lets_go()
-        assert await client.refused("GET", f"/api/jobs/{job['id']}/stems/vocals") == 404
+        async with client.get(f"/api/jobs/{job['id']}/stems/vocals") as answer:
+            assert (answer.status, await answer.json()) == (404, {"error": "This song was not separated."})
 
 
 def _form(**fields: str) -> FormData:
@@ -278,6 +315,14 @@ async def test_a_wrong_form_is_refused_and_nothing_of_it_kept(chat: Chat, form: 
         assert (await client.json("/api/jobs"))["jobs"] == []
 
 
+@pytest.mark.parametrize("type", ["text/vnd.trolltech.linguist", "model/vnd.mts"])
+async def test_videos_of_camcorders_are_listened_to(chat: Chat, song: Path, type: str) -> None:
+    async with chat.browser() as client:
+        form = _with_file(_form(), song.read_bytes(), type, "clip.mts")
+        async with client.request("POST", "/api/jobs", data=form) as answer:
+            assert answer.status == 202
+
+
 async def test_what_is_no_form_is_refused(chat: Chat) -> None:
     async with chat.browser() as client:
         assert await client.refused("POST", "/api/jobs", data=b"RIFF") == 415
@@ -287,6 +332,34 @@ async def test_what_is_no_form_is_refused(chat: Chat) -> None:
         form = {"Content-Type": "multipart/form-data; boundary=x"}
         assert await client.refused("POST", "/api/jobs", data=b"nothing of the kind", headers=form) == 400
         assert await client.refused("POST", "/api/jobs", data=b"--x--\r\n", headers=form) == 400
+
+
+_PART = b'--x\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n--x--\r\n'
+
+
+@pytest.mark.parametrize(
+    ("path", "type", "body", "headers"),
+    [
+        ("/api/jobs", "multipart/form-data; boundary=x", b"--x\r\nno header\r\n\r\nabc\r\n--x--\r\n", {}),
+        ("/api/jobs", "multipart/form-data; boundary=x", b"--x\r\nlong: " + b"a" * 20_000, {}),
+        ("/api/jobs", "multipart/form-data; boundary=x", _PART % (b"_charset_", b"a" * 40), {}),
+        ("/api/jobs", "multipart/form-data; boundary=x", b"not gzip", {"Content-Encoding": "gzip"}),
+        ("/api/access", "application/json", b"[" * 100_000, {}),
+        ("/api/access", "application/json; charset=none", b"{}", {}),
+        ("/api/access", "application/json", b"not gzip", {"Content-Encoding": "gzip"}),
+    ],
+)
+async def test_what_cannot_be_read_is_no_mistake_of_ours(
+    chat: Chat, path: str, type: str, body: bytes, headers: dict[str, str]
+) -> None:
+    async with chat.browser() as client:
+        assert await client.refused("POST", path, data=body, headers={"Content-Type": type, **headers}) == 400
+
+
+async def test_half_a_character_opens_nothing(tmp_path: Path) -> None:
+    async with serving(tmp_path, access_code="Secret-Code") as chat, chat.client() as client:
+        assert await client.refused("GET", "/api/jobs", headers={"Cookie": "spectacles_admitted=\udcff"}) == 401
+        assert await client.refused("POST", "/api/access", json={"code": "\ud800"}) == 403
 
 
 async def test_a_file_that_is_too_large_is_refused_while_it_arrives(tmp_path: Path) -> None:
@@ -372,11 +445,18 @@ async def test_other_pages_and_names_are_refused(chat: Chat) -> None:
         for headers in ({"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
             assert await client.refused("POST", "/api/jobs", data=_with_file(_form()), headers=headers) == 403
             assert await client.refused("DELETE", "/api/jobs", headers=headers) == 403
-        for host in ("evil.example", "127.0.0.1.evil.example:8080", "192.168.1.2"):
+        for host in ("evil.example", "127.0.0.1.evil.example:8080", "192.168.1.2", "["):
             assert await client.refused("GET", "/", headers={"Host": host}) == 403
         for host in ("localhost:9999", "127.0.0.1", "[::1]:8080"):
             async with client.get("/", headers={"Host": host}) as answer:
                 assert answer.status == 200
+
+
+async def test_behind_a_proxy_that_keeps_its_own_host_the_browser_tells_whose_page_it_is(chat: Chat) -> None:
+    async with chat.browser() as client:
+        for site, status in (("same-origin", 404), ("same-site", 403), ("cross-site", 403)):
+            headers = {"Origin": "https://music.example.org", "Sec-Fetch-Site": site}
+            assert await client.refused("DELETE", "/api/jobs/nothing-here", headers=headers) == status
 
 
 async def test_every_answer_has_the_headers(chat: Chat) -> None:
@@ -397,7 +477,19 @@ async def test_only_the_page_itself_is_served(chat: Chat) -> None:
                 assert answer.status == 304
         for path in ("/web_app.py", "/..%2fconfig.py", "/%2e%2e/config.py", "/style.css/", "/api/"):
             assert await client.refused("GET", path) == 404
-        assert await client.refused("PUT", "/api/jobs") == 405
+        async with client.request("PUT", "/api/jobs") as answer:
+            assert (answer.status, answer.headers["Allow"]) == (405, "DELETE,GET,HEAD,POST")
+            assert (await answer.json())["error"]
+
+
+async def test_what_has_no_length_has_no_head(chat: Chat, song: Path) -> None:
+    async with chat.browser() as client:
+        job = await client.done(song)
+        for path in ("/api/events", f"/api/jobs/{job['id']}/events", f"/api/jobs/{job['id']}/zip"):
+            async with client.request("HEAD", path) as answer:
+                assert (answer.status, answer.headers["Allow"]) == (405, "GET")
+        async with client.request("HEAD", job["stems"]["bass"]) as answer:
+            assert answer.status == 200
 
 
 async def test_beyond_this_machine_the_code_is_asked_for(tmp_path: Path, song: Path) -> None:
@@ -421,6 +513,24 @@ async def test_beyond_this_machine_the_code_is_asked_for(tmp_path: Path, song: P
         assert await client.refused("GET", "/api/jobs") == 401
 
 
+def _has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("host", [*(["::", "::1"] if _has_ipv6() else []), "0.0.0.0", "localhost"])
+async def test_the_address_that_is_told_answers(tmp_path: Path, host: str) -> None:
+    async with (
+        serving(tmp_path, host=host) as chat,
+        ClientSession() as session,
+        session.get(f"{chat.app.address}/healthz") as answer,
+    ):
+        assert answer.status == 200
+
+
 async def test_codes_cannot_be_tried_out(tmp_path: Path) -> None:
     async with serving(tmp_path, access_code="Secret-Code") as chat, chat.browser() as client:
         for _ in range(5):
@@ -433,6 +543,8 @@ async def test_secrets_are_for_us_alone(tmp_path: Path) -> None:
     async with serving(tmp_path, host="0.0.0.0") as chat:
         for name in ("secret", "access_code"):
             assert (chat.folder / name).stat().st_mode & 0o077 == 0
+        for folder in (chat.folder, chat.folder / "uploads"):
+            assert folder.stat().st_mode & 0o077 == 0
 
 
 async def test_a_port_in_use_is_told_in_a_sentence(chat: Chat, tmp_path: Path) -> None:

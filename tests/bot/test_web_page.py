@@ -185,6 +185,36 @@ async def test_mute_solo_volume_and_the_mixture(browser: Browser, chat: Chat, so
     assert softer[0] == pytest.approx(whole[0], rel=0.1)
 
 
+async def test_a_paused_player_sees_the_connection_come_back(browser: Browser, chat: Chat, song: Path) -> None:
+    page = await _open(browser, chat)
+    await _send(page, song)
+    await expect(page.locator(".player")).to_be_visible()
+    await page.route("**/playback/*", lambda route: route.abort())
+    await page.get_by_role("slider", name="Place in the song").press("ArrowUp")
+    status = page.locator(".transport").get_by_role("status")
+    await expect(status).to_have_text("Waiting for the connection …")
+    await page.unroute("**/playback/*")
+    await expect(status).to_have_text("")
+
+
+async def test_only_one_player_sounds_and_keys_speak_to_one_that_is_there(
+    browser: Browser, chat: Chat, song: Path, write: Write
+) -> None:
+    page = await _open(browser, chat)
+    await _send(page, song, write("Another", seconds=30))
+    await page.get_by_role("button", name="Open the player").click()
+    players = page.get_by_role("group", name="Player of")
+    for n in (0, 1):
+        await players.nth(n).get_by_role("button", name="Play", exact=True).click()
+        await expect(players.nth(n).get_by_role("button", name="Pause")).to_be_visible()
+    assert await page.get_by_role("button", name="Pause").count() == 1
+    await page.locator(".card").nth(1).get_by_role("button", name="Forget").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    await expect(players).to_have_count(1)
+    await page.keyboard.press("k")
+    await expect(players.get_by_role("button", name="Pause")).to_be_visible()
+
+
 async def test_a_loop_is_kept_to(browser: Browser, chat: Chat, song: Path) -> None:
     page = await _playing(browser, chat, song)
     await page.keyboard.press("l")
@@ -280,9 +310,43 @@ async def test_progress_survives_a_lost_connection(browser: Browser, write: Writ
         await again.stop()
 
 
-async def test_cancel_and_forget(browser: Browser, chat: Chat, write: Write, song: Path) -> None:
+async def test_what_did_not_arrive_is_sent_again(browser: Browser, song: Path, tmp_path: Path) -> None:
+    async with serving(tmp_path) as chat:
+        page = await _open(browser, chat)
+        port = chat.port
+        await chat.app.stop()
+        await _send(page, song)
+        await expect(page.locator(".line")).to_contain_text("does not answer")
+        again = WebApp(settings_for(chat.settings.data_folder, port=port), chat.service)
+        await again.start()
+        await page.get_by_role("button", name="Send again").click()
+        await expect(page.locator(".player")).to_be_visible()
+        await again.stop()
+
+
+async def test_a_new_code_is_asked_for(browser: Browser, write: Write, tmp_path: Path) -> None:
+    async with serving(tmp_path, access_code="Wood-Wind") as chat:
+        page = await (await browser.new_context(locale="en")).new_page()
+        await page.goto(f"{chat.url}/#code=Wood-Wind")
+        await _send(page, write("Endless", ENDLESS))
+        await expect(page.locator(".line")).to_contain_text("Separating")
+        port = chat.port
+        await chat.app.stop()
+        settings = settings_for(chat.settings.data_folder, port=port, access_code="Brass-Band")
+        again = WebApp(settings, chat.service)
+        await again.start()
+        await page.get_by_label("Access code").fill("Brass-Band")
+        await page.get_by_role("button", name="Enter").click()
+        await expect(page.get_by_role("heading", name="Endless")).to_be_visible()
+        await again.stop()
+
+
+async def test_cancel_and_forget(browser: Browser, chat: Chat, write: Write, song: Path, tmp_path: Path) -> None:
     page = await _open(browser, chat)
-    await _send(page, song, write("Endless", ENDLESS))
+    refused = tmp_path / "notes.txt"
+    refused.write_text("no song")
+    await _send(page, song, write("Endless", ENDLESS), refused)
+    await expect(page.locator("[data-state=failed]")).to_be_visible()
     endless = page.locator(".card", has=page.get_by_role("heading", name="Endless"))
     await expect(endless).to_have_attribute("data-state", re.compile("queued|running"))
     await endless.get_by_role("button", name="Cancel Endless").click()
@@ -341,6 +405,30 @@ async def test_record_a_song(browser: Browser, chat: Chat) -> None:
     await expect(page.locator(".card")).to_contain_text("Recording")
     await expect(page.locator(".card")).not_to_have_attribute("data-state", "uploading")
     assert "POST" in sent
+
+
+# Keeps the streams that were given, and takes its time over each.
+_MICROPHONES = """() => {
+  const give = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  window.streams = [];
+  navigator.mediaDevices.getUserMedia = async (wish) => {
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    streams.push(await give(wish));
+    return streams.at(-1);
+  };
+}"""
+
+
+async def test_a_microphone_that_goes_away_loses_nothing(browser: Browser, chat: Chat) -> None:
+    page = await _open(browser, chat, permissions=["microphone"])
+    await page.evaluate(_MICROPHONES)
+    await page.get_by_role("button", name="Record").dblclick()
+    await page.get_by_role("button", name="Stop and separate").wait_for()
+    await page.wait_for_timeout(1500)
+    assert await page.evaluate("streams.length") == 1
+    await page.evaluate("streams[0].getTracks()[0].stop()")
+    await expect(page.locator(".card")).to_contain_text("Recording")
+    await expect(page.get_by_role("button", name="Record", exact=True)).to_be_visible()
 
 
 async def test_the_page_asks_nobody_else_and_is_light(browser: Browser, chat: Chat) -> None:
