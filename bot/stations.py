@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,8 @@ from spectacles_engine.errors import SpecTaclesError
 log = logging.getLogger(__name__)
 
 MOST_ARRIVALS = 4
+MOST_ARRIVALS_OF_A_CHAT = 3
+"""One place is left to others: what somebody else sends must not wait until slow downloads end."""
 MOST_DELIVERIES = 8
 
 
@@ -127,10 +130,13 @@ class Preparing:
     def look(self) -> None:
         """Begins with what has its turn."""
         waiting = {job.id: job for job in self._crew.waiting()}
-        busy = {chat_of(job) for job in self._crew.busy()}
+        busy = Counter(chat_of(job) for job in self._crew.busy())
         for next_one in turns(map(ticket, waiting.values()), self._served_at, busy):
             if len(self._crew) >= MOST_ARRIVALS:
                 return
+            if busy[next_one.chat] >= MOST_ARRIVALS_OF_A_CHAT:
+                continue
+            busy[next_one.chat] += 1
             self._served_at[next_one.chat] = time.time()
             self._crew.begin(waiting[next_one.job_id], self._when_done)
 

@@ -96,6 +96,18 @@ async def test_turns_are_fair_among_chats(tmp_path: Path) -> None:
         assert engine.begun == ["a0", "b0", "c0", "a1", "a2", "a3", "a4"]
 
 
+async def test_slow_downloads_of_one_chat_leave_room_for_another(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        home.courier.may_fetch.clear()
+        for number in range(6):
+            await home.service.accept(order(f"a{number}", chat="a"))
+        await eventually(lambda: len(home.courier.fetched) == 3)
+        await home.service.accept(order("b", chat="b"))
+        await eventually(lambda: home.courier.fetched[3:] == ["b"])
+        home.courier.may_fetch.set()
+        await eventually(lambda: len(home.courier.answers()) == 7)
+
+
 async def test_places_are_told_when_the_queue_moves(tmp_path: Path) -> None:
     engine = _held()
     async with house(tmp_path, engine=engine) as home:
