@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from telegram import (
     Bot,
@@ -29,13 +29,15 @@ from telegram import (
     ReplyParameters,
 )
 from telegram.constants import ChatAction
-from telegram.error import BadRequest, TelegramError
+from telegram.error import BadRequest, ChatMigrated, TelegramError
 
 from bot.jobs import Reference
 from bot.pace import Pace
 from bot.telegram_http import Unconfirmed, insist
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 BETWEEN_EDITS_S = 3.0
 BETWEEN_EDITS_IN_GROUPS_S = 6.0
@@ -85,6 +87,8 @@ class Chats:
     def __init__(self, bot: Bot) -> None:
         self._bot = bot
         self._rooms: dict[str, _Room] = {}
+        self._moved: dict[str, str] = {}
+        """Groups that became supergroups: their number, as jobs know it, and that of now."""
 
     def saw(self, chat: str, message: int) -> None:
         """A person's message came in."""
@@ -112,12 +116,11 @@ class Chats:
 
         async def send() -> int:
             message = await self._bot.send_message(
-                chat,
-                text[:_MOST_CHARACTERS],
+                text=text[:_MOST_CHARACTERS],
                 reply_markup=keyboard,
                 disable_notification=is_silent,
                 link_preview_options=_NO_PREVIEW,
-                **_answering(answers),
+                **self._to(chat, answers),
             )
             return message.message_id
 
@@ -125,10 +128,10 @@ class Chats:
         async with room.turn:
             before = room.newest
             try:
-                number = await insist(send, is_once=True)
+                number = await self._insist(chat, send, is_once=True)
             except Unconfirmed:
                 await asyncio.sleep(STILL_AT_WORK_S)
-                number = await insist(send)
+                number = await self._insist(chat, send)
                 if before:
                     await self.delete(chat, await self._strays(chat, _Kind.TEXT, before, number, 1))
             self._note_own(chat, [number])
@@ -139,12 +142,12 @@ class Chats:
 
         async def send() -> list[Message]:
             with _opened(items) as media:
-                about = _answering(answers) | {"read_timeout": _MEDIA_READ_TIMEOUT_S}
+                about = self._to(chat, answers) | {"read_timeout": _MEDIA_READ_TIMEOUT_S}
                 if len(items) > 1:
-                    return list(await self._bot.send_media_group(chat, media, **about))
-                return [await self._send_one(chat, items[0], media[0], about)]
+                    return list(await self._bot.send_media_group(media=media, **about))
+                return [await self._send_one(items[0], media[0], about)]
 
-        messages = await insist(send, is_once=True)
+        messages = await self._insist(chat, send, is_once=True)
         self._note_own(chat, [message.message_id for message in messages])
         return messages
 
@@ -206,14 +209,14 @@ class Chats:
             return
         try:
             await insist(lambda: self._bot.delete_messages(chat, list(messages)))
-        except BadRequest as error:
+        except (BadRequest, ChatMigrated) as error:
             log.info("messages cannot be deleted (%s)", error)
 
-    async def _send_one(self, chat: str, item: Item, media: Any, about: dict[str, Any]) -> Message:
+    async def _send_one(self, item: Item, media: Any, about: dict[str, Any]) -> Message:
         if not item.is_audio:
-            return await self._bot.send_document(chat, media.media, disable_content_type_detection=True, **about)
+            return await self._bot.send_document(document=media.media, disable_content_type_detection=True, **about)
         details = {"title": media.title, "performer": media.performer, "duration": media.duration}
-        return await self._bot.send_audio(chat, media.media, **details, **about)
+        return await self._bot.send_audio(audio=media.media, **details, **about)
 
     async def _strays(self, chat: str, kind: _Kind, after: int, before: int, enough: int) -> list[int]:
         """Unknown messages of ours, of one kind, ``enough`` at most. They are near one end or the other."""
@@ -238,6 +241,20 @@ class Chats:
                 return _Kind.TEXT
             return _Kind.MEDIA if "not modified" in said else None
         return _Kind.MEDIA
+
+    async def _insist(self, chat: str, call: Callable[[], Awaitable[T]], *, is_once: bool = False) -> T:
+        """As ``insist``, for what is sent, also to a group that has moved since its job was accepted."""
+        try:
+            return await insist(call, is_once=is_once)
+        except ChatMigrated as error:
+            self._moved[chat] = str(error.new_chat_id)
+            return await insist(call, is_once=is_once)
+
+    def _to(self, chat: str, answers: Reference | None) -> dict[str, Any]:
+        """Parameters of a message: where it goes. In a group that has moved, old numbers mean other messages."""
+        if new := self._moved.get(chat):
+            return {"chat_id": new}
+        return {"chat_id": chat, **_answering(answers)}
 
     def _note_own(self, chat: str, numbers: Sequence[int]) -> None:
         room = self._room(chat)

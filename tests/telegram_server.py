@@ -103,6 +103,8 @@ class TelegramServer:
     menu: list[Json] = field(default_factory=list)
     admins: set[int] = field(default_factory=set)
     blocked: set[int] = field(default_factory=set)
+    moved: dict[int, int] = field(default_factory=dict)
+    """Groups that became supergroups, and their new numbers."""
     webhook: Json = field(default_factory=dict)
     _updates: list[Json] = field(default_factory=list)
     _files: dict[str, Upload] = field(default_factory=dict)
@@ -238,6 +240,8 @@ class TelegramServer:
             raise bad(f"this server knows no {unknown} of {method}")
         if parameters.get("chat_id") in self.blocked:
             raise Refusal(403, "Forbidden: bot was blocked by the user")
+        if new := self.moved.get(parameters.get("chat_id", 0)):
+            raise Refusal(400, "Bad Request: group chat was upgraded to a supergroup chat", migrate_to_chat_id=new)
         answer = getattr(self, f"_{method}")
         result = answer(parameters, files)
         return await result if asyncio.iscoroutine(result) else result

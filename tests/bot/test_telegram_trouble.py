@@ -51,6 +51,18 @@ async def test_rate_limits_are_waited_for(world: World, tmp_path: Path) -> None:
     assert len(world.server.seen(ANN)) == 3
 
 
+async def test_stems_follow_a_group_that_becomes_a_supergroup(world: World, tmp_path: Path) -> None:
+    old, new = -5, -1005
+    song = write_song(tmp_path / "a.wav", Behaviour(steps=20, step_s=0.1))
+    world.server.send(old, ANN, "audio", song.read_bytes(), file_name="a.wav", caption="/stems vocals bass")
+    await world.server.until(lambda: any("separating" in text for text in world.server.texts(old)))
+    world.server.forgiven.append("upgraded to a supergroup")
+    world.server.say(new, ANN, "we have moved")
+    world.server.moved[old] = new
+    await world.answered(new)
+    assert world.server.names(new) == PAIR
+
+
 async def test_a_chat_that_must_wait_holds_back_no_other(world: World, tmp_path: Path) -> None:
     world.server.troubles.append(Trouble("sendMessage", refusal=too_many(600)))
     world.server.say(BOB, BOB, "/help")
