@@ -1,4 +1,4 @@
-"""The page in a real Chromium: its weight, the time from the end of a separation to sound, drift, pictures.
+"""The page in a real Chromium: its weight, the time from the player to sound, drift, pictures.
 
 ::
 
@@ -101,7 +101,7 @@ async def _listen(browser: Browser, url: str, folder: Path, minutes: float) -> N
     await page.set_input_files("#songs", noise)
     while not (heard := await page.evaluate("heard"))["sound"]:  # the page forbids what wait_for_function needs
         await asyncio.sleep(0.1)
-    print(f"from the end of the separation to sound: {(heard['sound'] - heard['done']) / 1000:.2f} s", flush=True)
+    print(f"from the player's coming to sound: {(heard['sound'] - heard['done']) / 1000:.2f} s", flush=True)
     await asyncio.sleep(60 * minutes)
     heard = await page.evaluate("heard")
     played_s = heard["samples"] / await page.evaluate("new AudioContext().sampleRate")
@@ -134,7 +134,7 @@ async def _pictures(browser: Browser, folder: Path, to: Path) -> None:
             await page.wait_for_selector("text=/[1-9][0-9] %/")
             await page.screenshot(path=to / name / "running.png")
             await page.wait_for_selector(".play")
-            await asyncio.sleep(1)
+            await asyncio.sleep(5)  # the waves come from a process of their own
             await page.screenshot(path=to / name / "finished.png")
             await page.close()
         await engine.close()
