@@ -136,8 +136,12 @@ class Settings(BaseSettings):
 
 _FILE_KEYS = tuple(name for name in Settings.model_fields if not name.endswith("_token"))
 _SECTIONS = tuple(name for name in _FILE_KEYS if name != "data_dir")
-_VARIABLES = ("config", "data_dir", "debug", *_SECTIONS)
-"""What there is in the environment besides settings of a section."""
+_ONE_UNDERSCORE = {
+    f"{section}_{key}": f"{section}__{key}"
+    for section in _SECTIONS
+    for key in type(Settings.model_fields[section].default).model_fields
+}
+"""Names that are easily written in place of the right ones."""
 _SECRETS = {
     f"{section}.{key}"
     for section in _SECTIONS
@@ -204,11 +208,9 @@ def _refuse_unknown_variables() -> None:
         section, delimiter, _ = name.lower().removeprefix(PREFIX.lower()).partition("__")
         if delimiter and section not in _SECTIONS:
             raise ConfigError(f"{name}: there is no section {section}, only {', '.join(_SECTIONS)}")
-        if section not in _VARIABLES:
-            raise ConfigError(
-                f"{name}: there is no such variable; settings are called {PREFIX}<SECTION>__<KEY>, as in "
-                f"{PREFIX}WEB__PORT"
-            )
+        # others may be somebody else's: Kubernetes names variables after its services
+        if meant := _ONE_UNDERSCORE.get(section):
+            raise ConfigError(f"{name}: there is no such variable; this setting is called {PREFIX}{meant.upper()}")
 
 
 def _sentence(error: ErrorDetails, file: Path) -> str:

@@ -115,7 +115,11 @@ def test_mistakes_in_the_file_are_one_sentence(tmp_path: Path, text: str, senten
         ("SPECTACLES_WBE__PORT", "1", "SPECTACLES_WBE__PORT: there is no section wbe, only engine, limits"),
         ("SPECTACLES_WEB", "8080", "SPECTACLES_WEB must be a section"),
         ("SPECTACLES_WEB", "{", "SPECTACLES_WEB must be a section"),
-        ("SPECTACLES_WEB_PORT", "9000", "SPECTACLES_WEB_PORT: there is no such variable; settings are called SPECT"),
+        (
+            "SPECTACLES_WEB_PORT",
+            "9000",
+            "SPECTACLES_WEB_PORT: there is no such variable; this setting is called SPECTACLES_WEB__PORT",
+        ),
         ("SPECTACLES_TELEGRAM__ALLOWED_CHATS", "1,2", "CHATS is '1,2', but must be a list, like [1, 2]"),
         ("SPECTACLES_TELEGRAM__ALLOWED_CHATS", "[1, x", "CHATS is '[1, x', but must be a list, like [1, 2]"),
         ("SPECTACLES_WEB__ACCESS_CODE", "abc", "SPECTACLES_WEB__ACCESS_CODE must be at least 6 characters long"),
@@ -155,3 +159,10 @@ def test_tokens_come_from_the_environment_and_stay_hidden(tmp_path: Path, monkey
     assert settings.telegram_bot_token.get_secret_value() == "123:abc"
     assert "abc" not in repr(settings)
     assert settings.discord_bot_token is None
+
+
+def test_variables_of_somebody_else_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kubernetes sets these beside a service of the name ``spectacles``."""
+    monkeypatch.setenv("SPECTACLES_PORT", "tcp://10.0.0.1:8080")
+    monkeypatch.setenv("SPECTACLES_SERVICE_HOST", "10.0.0.1")
+    assert load(tmp_path / "config.yaml").web.port == 8080
