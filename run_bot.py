@@ -189,7 +189,7 @@ def _demo(arguments: argparse.Namespace, settings: Settings, load_engine: LoadEn
     if isinstance(outcome, str):
         complain(f"demo: {outcome}")
         return FAILED
-    true_db = demo.true_sdr_db(references, {stem: Path(file.path) for stem, file in outcome.files.items()})
+    true_db = demo.true_sdr_db(references, {stem: Path(path) for stem, path in outcome.files.items()})
     print_demo(outcome, true_db, demo.mixture_sdr_db(references))
     print(f"\nThe stems are in {folder}. To listen to them in the web chat: python run_bot.py")
     return DONE

@@ -136,16 +136,13 @@ class Settings(BaseSettings):
 
 _FILE_KEYS = tuple(name for name in Settings.model_fields if not name.endswith("_token"))
 _SECTIONS = tuple(name for name in _FILE_KEYS if name != "data_dir")
-_ONE_UNDERSCORE = {
-    f"{section}_{key}": f"{section}__{key}"
-    for section in _SECTIONS
-    for key in type(Settings.model_fields[section].default).model_fields
-}
+_KEYS = {section: type(Settings.model_fields[section].default).model_fields for section in _SECTIONS}
+_ONE_UNDERSCORE = {f"{section}_{key}": f"{section}__{key}" for section, keys in _KEYS.items() for key in keys}
 """Names that are easily written in place of the right ones."""
 _SECRETS = {
     f"{section}.{key}"
-    for section in _SECTIONS
-    for key, field in type(Settings.model_fields[section].default).model_fields.items()
+    for section, keys in _KEYS.items()
+    for key, field in keys.items()
     if SecretStr in get_args(field.annotation)
 }
 _WISHES = {
@@ -220,8 +217,7 @@ def _sentence(error: ErrorDetails, file: Path) -> str:
     name = variable if variable in os.environ else f"{file}: {key}"
     section = str(error["loc"][0])
     if error["type"] == "extra_forbidden":
-        allowed = ", ".join(Settings.model_fields[section].default.__class__.model_fields)
-        return f"{name}: there is no such setting, {section} has only {allowed}"
+        return f"{name}: there is no such setting, {section} has only {', '.join(_KEYS[section])}"
     if key in _SECTIONS:
         return f"{name} must be a section with keys of its own"
     if wish := _WISHES.get(error["type"]):

@@ -79,8 +79,8 @@ def download_progress() -> Iterator[OnBytes]:
 def print_result(result: SeparationResult) -> None:
     """Where the stems of a song are, and how good they are estimated to be."""
     print(f"{printable(result.song)} ({clock(result.seconds)}, {clock(result.elapsed_s)} of work)")
-    for file in result.files.values():
-        print(f"  {printable(file.path)}")
+    for path in result.files.values():
+        print(f"  {printable(path)}")
     for line in (quality_note(result.note.of(result.files)), *(f"Note: {warning}." for warning in result.warnings)):
         if line:
             print(f"  {line}")
@@ -90,8 +90,8 @@ def print_demo(result: SeparationResult, true_db: Mapping[str, float], mixture_d
     """The estimated SDR of every stem beside the true one, and beside that of the untouched mixture."""
     print(f"Six seconds of a real song, separated on {result.device} in {result.elapsed_s:.1f} s.\n")
     rows = [
-        (stem, figures(file.quality) or "–", f"{true_db[stem]:.1f}", f"{mixture_db[stem]:.1f}")
-        for stem, file in result.files.items()
+        (stem, figures(result.note.stems[stem]) or "–", f"{true_db[stem]:.1f}", f"{mixture_db[stem]:.1f}")
+        for stem in result.files
     ]
     print_table(("uSDR in dB", "estimated (80 % range)", "true", "mixture as the estimate"), rows)
     print(f"\n{quality_note(result.note.of(result.files))}")

@@ -21,10 +21,8 @@ _MOST_FIELD_BYTES = 1000
 _MOST_PARTS = 8
 # Types under which browsers and curl send what is no sound; anything else is looked at by a decoder. Not all of text/
 # and model/: camcorders' .ts and .mts are text/vnd.trolltech.linguist and model/vnd.mts to some systems.
-_NOT_AUDIO = (
-    *("text/plain", "text/html", "text/css", "text/csv"),
-    *("image/", "font/", "application/pdf", "application/json", "application/zip"),
-)
+_TEXTS = ("text/plain", "text/html", "text/css", "text/csv")
+_NOT_AUDIO = (*_TEXTS, "image/", "font/", "application/pdf", "application/json", "application/zip")
 
 
 @dataclass

@@ -93,8 +93,7 @@ def download(wanted: Download, on_progress: Callable[[int, int], None]) -> None:
 
 def _accept(wanted: Download) -> None:
     """The last step: check the sum, then give the file its name."""
-    _, digest = describe(wanted.part)
-    if wanted.sha256 and digest != wanted.sha256:
+    if wanted.sha256 and (digest := describe(wanted.part)[1]) != wanted.sha256:
         wanted.discard()
         raise ChecksumError(
             f"{wanted.host} sent something else as {wanted.target.name}: its SHA-256 begins with {digest[:12]}, "

@@ -97,16 +97,8 @@ class QualityNote:
 
 
 @dataclass(frozen=True)
-class SeparatedFile:
-    """One written file, a stem or a mix, and its quality."""
-
-    path: str
-    quality: StemQuality
-
-
-@dataclass(frozen=True)
 class SeparationResult:
-    """All there is to say about a song that was separated."""
+    """All there is to say about a song that was separated. ``files``: name of a stem or mix → the path of its file."""
 
     song: str
     seconds: float
@@ -116,7 +108,7 @@ class SeparationResult:
     device: str
     elapsed_s: float
     peak_rss_mb: int
-    files: dict[str, SeparatedFile]
+    files: dict[str, str]
     note: QualityNote
     warnings: tuple[str, ...] = field(default=())
 
@@ -132,7 +124,7 @@ class SeparationResult:
             "device": self.device,
             "elapsed_s": round(self.elapsed_s, 1),
             "peak_rss_mb": self.peak_rss_mb,
-            "stems": {name: {"path": file.path, **_given(file.quality)} for name, file in self.files.items()},
+            "stems": {name: {"path": path, **_given(self.note.stems[name])} for name, path in self.files.items()},
             "residual_db": self.note.residual_db,
             "weak_spots": [asdict(spot) for spot in self.note.of(self.files).weak_spots],
             "warnings": list(self.warnings),

@@ -136,8 +136,7 @@ class Meter:
 
     def features(self, stem: str) -> dict[str, float]:
         """The features of a whole song, named as in ``FEATURES``."""
-        row = self._row(stem)
-        heard, in_mixture, mixture = self._whole[row, row], max(self._whole[row, 0], 0.0), self._whole[0, 0]
+        heard, in_mixture, mixture = self.heard(stem), max(self._whole[self._row(stem), 0], 0.0), self._whole[0, 0]
         return {
             "agreement_db": min(_agreement_db(self._said(stem, self._whole)), 60.0),
             "share_db": ratio_db(heard, mixture),

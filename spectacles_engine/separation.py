@@ -22,7 +22,6 @@ from spectacles_engine.messages import (
     STEMS,
     Limits,
     QualityNote,
-    SeparatedFile,
     SeparationRequest,
     SeparationResult,
 )
@@ -77,7 +76,6 @@ class SongSeparator:
             ensemble, calibration = self.load(request.preset, request.blend)
             job = _Job(opened, ensemble, calibration, request, on_progress)
             written = job.run(_paths(song, out, request))
-            about = job.note()
             return SeparationResult(
                 song=str(song),
                 seconds=opened.samples / opened.sample_rate,
@@ -87,8 +85,8 @@ class SongSeparator:
                 device=" and ".join(sorted({model.placement.device for model in ensemble.models.values()})),
                 elapsed_s=time.monotonic() - started,
                 peak_rss_mb=_peak_rss_mb(),
-                files={name: SeparatedFile(str(path), about.stems[name]) for name, path in written.items()},
-                note=about,
+                files={name: str(path) for name, path in written.items()},
+                note=job.note(),
                 warnings=tuple(job.warnings()),
             )
 

@@ -32,7 +32,6 @@ from spectacles_engine.messages import (
     STEMS,
     EngineOptions,
     QualityNote,
-    SeparatedFile,
     SeparationRequest,
     SeparationResult,
     StemQuality,
@@ -164,7 +163,7 @@ def _separate(
         device="fake",
         elapsed_s=time.monotonic() - started,
         peak_rss_mb=0,
-        files={name: SeparatedFile(str(out / f"{name}.{request.format}"), quality) for name in names},
+        files={name: str(out / f"{name}.{request.format}") for name in names},
         note=QualityNote(dict.fromkeys((*STEMS, *MIXES), quality), -40.0),
     )
 

@@ -22,7 +22,6 @@ from spectacles_engine.errors import CancelledError, NotAudioError, TooLongError
 from spectacles_engine.messages import (
     STEMS,
     QualityNote,
-    SeparatedFile,
     SeparationRequest,
     SeparationResult,
     StemQuality,
@@ -127,7 +126,7 @@ class FakeEngine:
         for name in request.stems:
             (out / f"{name}.{request.format}").write_text(sound, encoding="utf-8")
         self.done.append(sound)
-        files = {name: SeparatedFile(str(out / f"{name}.flac"), QUALITY) for name in STEMS}
+        files = {name: str(out / f"{name}.flac") for name in STEMS}
         length_s = float(seconds)
         return SeparationResult(
             str(song), length_s, 44_100, request.preset, request.blend, "fake", length_s / 2, 0, files, NOTE

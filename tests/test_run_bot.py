@@ -21,9 +21,9 @@ import run_bot
 from bot.config import Settings
 from spectacles_engine.errors import ModelMissingError, NotAudioError
 from spectacles_engine.messages import (
+    MIXES,
     STEMS,
     QualityNote,
-    SeparatedFile,
     SeparationRequest,
     SeparationResult,
     StemQuality,
@@ -66,8 +66,8 @@ def _separate(
     for name in (*request.stems, *([request.mix] if request.mix else [])):
         path = folder / f"{name}.{request.format}"
         soundfile.write(path, samples / 4, rate)
-        files[name] = SeparatedFile(str(path), quality)
-    note = QualityNote(dict.fromkeys(STEMS, quality), -40.0)
+        files[name] = str(path)
+    note = QualityNote(dict.fromkeys((*STEMS, *MIXES), quality), -40.0)
     return SeparationResult(
         str(song),
         len(samples) / rate,

@@ -42,7 +42,7 @@ async def test_lite_in_its_own_process_writes_what_it_writes_in_this_one(
     here = SongSeparator(ModelStore(tmp_path / "models"), "cpu", Limits()).separate(song, tmp_path / "here", request)
     assert result.note == here.note
     for stem in STEMS:
-        theirs, ours = (soundfile.read(found.files[stem].path)[0] for found in (result, here))
+        theirs, ours = (soundfile.read(found.files[stem])[0] for found in (result, here))
         assert np.abs(theirs - ours).max() < 1e-4, stem
 
 
