@@ -18,7 +18,7 @@ from bot.discord_commands import Commands
 from bot.discord_courier import DiscordCourier
 from bot.discord_desk import Desk
 from bot.discord_orders import PLATFORM
-from bot.jobs import StartError
+from bot.jobs import StartError, UnreachableError
 from bot.service import SeparationService
 
 log = logging.getLogger(__name__)
@@ -44,6 +44,7 @@ class DiscordBot(commands.Bot):
             chunk_guilds_at_startup=False,
             max_messages=None,
         )
+        self._service = service
         self._desk = Desk(settings, service)
         self._commands = Commands(self._desk)
         self._is_set_up = asyncio.Event()
@@ -51,7 +52,8 @@ class DiscordBot(commands.Bot):
         self.tree.error(self._on_command_error)
 
     async def setup_hook(self) -> None:
-        """After the log-in: buttons from before a restart work again, and Discord learns the commands."""
+        """After the log-in: jobs and buttons from before a restart go on, and Discord learns the commands."""
+        self._service.attach(PLATFORM, self.courier)
         self.add_dynamic_items(JobButton)
         await self.add_cog(self._commands)
         self.tree.add_command(self._commands.menu)
@@ -86,19 +88,12 @@ class DiscordBot(commands.Bot):
         await self._desk.apologise(interaction, original)
 
 
-def build_client(settings: Settings, service: SeparationService) -> DiscordBot:
-    """The client, not yet logged in; the service knows its courier from now on."""
-    client = DiscordBot(settings, service)
-    service.attach(PLATFORM, client.courier)
-    return client
-
-
 class DiscordApp:
     """The Discord chat as it is served; ``str()`` says where it is."""
 
     def __init__(self, settings: Settings, service: SeparationService) -> None:
-        self._token = settings.discord_bot_token
-        self.client = build_client(settings, service)
+        self._settings, self._service = settings, service
+        self.client = DiscordBot(settings, service)
         self._connection: asyncio.Task[None] | None = None
 
     def __str__(self) -> str:
@@ -109,15 +104,18 @@ class DiscordApp:
         return f"Discord: {self.client.user}, in {servers} {'server' if servers == 1 else 'servers'}"
 
     async def start(self) -> None:
-        """Logs in, and stays connected; raises StartError."""
-        if self._token is None:
+        """See ChatApp."""
+        if self._settings.discord_bot_token is None:
             raise StartError("DISCORD_BOT_TOKEN is not set")
+        if self.client.is_closed():
+            self.client = DiscordBot(self._settings, self._service)
         try:
-            await self.client.login(self._token.get_secret_value())
+            await self.client.login(self._settings.discord_bot_token.get_secret_value())
         except discord.LoginFailure:
             raise StartError("Discord does not know the token in DISCORD_BOT_TOKEN") from None
         except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
-            raise StartError(f"Discord cannot be reached ({type(error).__name__})") from error
+            await self.client.close()
+            raise UnreachableError(f"Discord cannot be reached ({type(error).__name__})") from error
         self._connection = asyncio.create_task(self.client.connect())
         self._connection.add_done_callback(_log_end)
         with suppress(TimeoutError):  # a slow gateway is connected to while the others are served

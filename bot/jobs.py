@@ -181,6 +181,10 @@ class StartError(Exception):
         )
 
 
+class UnreachableError(StartError):
+    """A platform does not answer just now; once it does, the same start succeeds."""
+
+
 class DeliveryError(Exception):
     """A chat could not take the stems; ``str()`` is a sentence."""
 

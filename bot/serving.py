@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Protocol
 
+from bot.jobs import StartError, UnreachableError
 from bot.service import SeparationService
 from spectacles_engine.process import Engine
 
 log = logging.getLogger(__name__)
+
+AGAIN_S = (5.0, 15.0, 60.0)
+"""Before a platform that did not answer is tried again: the second time, the third …"""
 
 
 class ChatApp(Protocol):
     """A chat that is served; ``str()`` after ``start`` says in one line what and where."""
 
     async def start(self) -> None:
-        """Connects; raises StartError."""
+        """Connects. Raises StartError; after UnreachableError it may be called again."""
 
     async def stop(self) -> None:
         """Disconnects."""
@@ -33,25 +38,33 @@ async def serve(
 ) -> None:
     """Serves until SIGTERM or Ctrl-C; raises StartError if a chat cannot be started, and then has served none.
 
-    Chats are answered while the engines still load.
+    Chats are answered while the engines still load, and while other platforms are not there yet.
     """
     stopped = asyncio.Event()
+    away: list[ChatApp] = []
     async with contextlib.AsyncExitStack() as stack:
         for app in apps:
             stack.push_async_callback(_stop, app)
-            await app.start()
+            try:
+                await app.start()
+            except UnreachableError as error:
+                log.warning("%s; it is tried again until it can be", error)
+                away.append(app)
         stack.push_async_callback(service.stop)
         await service.start()
         await stack.enter_async_context(_signals(stopped))
         for app in apps:
-            say(str(app))
-        loading = asyncio.create_task(_load(service, start_engines))
+            if app not in away:
+                say(str(app))
+        coming = [_load(service, start_engines), *(_reach(app, say) for app in away)]
+        tasks = [asyncio.create_task(each) for each in coming]
         try:
             await stopped.wait()
         finally:
             say("ending; songs in progress go on at the next start")
-            loading.cancel()
-            await asyncio.gather(loading, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _load(service: SeparationService, start_engines: Callable[[], Awaitable[Sequence[Engine]]]) -> None:
@@ -60,6 +73,24 @@ async def _load(service: SeparationService, start_engines: Callable[[], Awaitabl
             service.add_engine(engine)
     except Exception:
         log.exception("there is no engine, and songs wait for the next start")
+
+
+async def _reach(app: ChatApp, say: Callable[[str], None]) -> None:
+    """Starts a chat as soon as its platform answers."""
+    for pause_s in itertools.chain(AGAIN_S, itertools.repeat(AGAIN_S[-1])):
+        await asyncio.sleep(pause_s)
+        try:
+            await app.start()
+        except UnreachableError as error:
+            log.warning("%s, still", error)
+        except StartError as error:
+            log.error("%s; it is not served", error)
+            return
+        except Exception:
+            log.exception("a chat cannot be started")
+        else:
+            say(str(app))
+            return
 
 
 async def _stop(app: ChatApp) -> None:

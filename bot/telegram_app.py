@@ -14,7 +14,7 @@ from telegram.error import Conflict, InvalidToken, TelegramError
 from telegram.ext import AIORateLimiter, Application, ApplicationBuilder, CallbackQueryHandler, MessageHandler, filters
 
 from bot.config import Settings
-from bot.jobs import StartError
+from bot.jobs import StartError, UnreachableError
 from bot.requests import COMMANDS
 from bot.service import SeparationService
 from bot.telegram_chats import Chats
@@ -36,8 +36,8 @@ _CONNECTIONS = 64
 _UPDATES = (Update.MESSAGE, Update.CALLBACK_QUERY)
 
 
-def build_application(settings: Settings, service: SeparationService) -> App:
-    """The application, not yet connected; the service knows its courier from now on. Raises StartError."""
+def build_application(settings: Settings) -> App:
+    """The application, not yet connected, and without anything to do. Raises StartError."""
     if settings.telegram_bot_token is None:
         raise StartError("TELEGRAM_BOT_TOKEN is not set")
     base = (os.environ.get("TELEGRAM_API_BASE_URL") or _API).rstrip("/")
@@ -46,7 +46,7 @@ def build_application(settings: Settings, service: SeparationService) -> App:
     # The library says so with a traceback when Telegram asks it to wait, which is nothing to worry about.
     logging.getLogger("telegram.ext.AIORateLimiter").setLevel(logging.CRITICAL)
     try:
-        application: App = (
+        return (
             ApplicationBuilder()
             .token(settings.telegram_bot_token.get_secret_value())
             .base_url(f"{base}/bot")
@@ -63,39 +63,40 @@ def build_application(settings: Settings, service: SeparationService) -> App:
         )
     except InvalidToken:
         raise StartError("TELEGRAM_BOT_TOKEN is empty") from None
-    chats = Chats(application.bot)
-    desk = Desk(chats, settings, service)
-    application.add_handler(MessageHandler(filters.UpdateType.MESSAGE & ~filters.StatusUpdate.ALL, desk.message))
-    application.add_handler(CallbackQueryHandler(desk.tapped))
-    application.add_error_handler(desk.apologise)
-    service.attach(PLATFORM, TelegramCourier(application.bot, chats, settings, service))
-    return application
 
 
 class TelegramApp:
     """The Telegram chat as it is served; ``str()`` says where it is."""
 
     def __init__(self, settings: Settings, service: SeparationService) -> None:
-        self._settings = settings.telegram
-        self._app = build_application(settings, service)
+        self._settings, self._service = settings.telegram, service
+        self._app = build_application(settings)
+        chats = Chats(self._app.bot)
+        desk = Desk(chats, settings, service)
+        self._app.add_handler(MessageHandler(filters.UpdateType.MESSAGE & ~filters.StatusUpdate.ALL, desk.message))
+        self._app.add_handler(CallbackQueryHandler(desk.tapped))
+        self._app.add_error_handler(desk.apologise)
+        self._courier = TelegramCourier(self._app.bot, chats, settings, service)
 
     def __str__(self) -> str:
         where = "webhook" if self._settings.webhook_url else "polling"
         return f"Telegram: https://t.me/{self._app.bot.username}, {where}"
 
     async def start(self) -> None:
-        """Connects; raises StartError."""
+        """See ChatApp."""
         try:
-            async with asyncio.timeout(_START_S):
-                await self._app.initialize()
-                await self._set_menu()
+            if not self._app.running:
+                async with asyncio.timeout(_START_S):
+                    await self._app.initialize()
+                    await self._set_menu()
+                self._service.attach(PLATFORM, self._courier)
                 await self._app.start()
-                await self._listen()
+            await self._listen()
         except InvalidToken:
             raise StartError("Telegram does not know the token in TELEGRAM_BOT_TOKEN") from None
         except (TelegramError, TimeoutError, OSError) as error:
             # Its own text may hold the address, and that the token.
-            raise StartError(f"Telegram cannot be reached ({type(error).__name__})") from None
+            raise UnreachableError(f"Telegram cannot be reached ({type(error).__name__})") from None
 
     async def stop(self) -> None:
         """Disconnects; answers that are on their way get a few seconds."""

@@ -468,7 +468,7 @@ _DETECTION = {"disable_content_type_detection", "parse_mode"}
 
 
 @asynccontextmanager
-async def telegram_server(folder: Path, *, is_local: bool = False) -> AsyncIterator[TelegramServer]:
+async def telegram_server(folder: Path, *, is_local: bool = False, port: int = 0) -> AsyncIterator[TelegramServer]:
     """A server at work; at the end it fails if Telegram would have refused anything that nobody asked for."""
     folder.mkdir(parents=True, exist_ok=True)
     server = TelegramServer(folder, is_local=is_local)
@@ -477,7 +477,7 @@ async def telegram_server(folder: Path, *, is_local: bool = False) -> AsyncItera
     app.router.add_post("/bot{token}/{method}", server.handle)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", port)
     await site.start()
     server.base = f"http://127.0.0.1:{runner.addresses[0][1]}"
     try:

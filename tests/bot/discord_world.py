@@ -25,7 +25,7 @@ from simcord.http.client import FakeHTTPClient
 
 from bot import discord_courier, discord_http
 from bot.config import Settings
-from bot.discord_app import build_client
+from bot.discord_app import DiscordBot
 from bot.service import SeparationService
 from bot.store import JobStore
 from spectacles_engine.messages import EngineOptions, SeparationResult
@@ -169,7 +169,7 @@ class World:
         await self.service.stop()
         await _close(self.service)
         self.service = self.make_service()
-        client = build_client(self.settings, cast(SeparationService, Outside(self.service)))
+        client = DiscordBot(self.settings, cast(SeparationService, Outside(self.service)))
         await self.env.restart_bot(client)
         await self.service.start()
 
@@ -214,7 +214,7 @@ async def discord_world(
         return service
 
     service = make_service()
-    client = build_client(settings, cast(SeparationService, Outside(service)))
+    client = DiscordBot(settings, cast(SeparationService, Outside(service)))
     approved = discord.Intents.all()
     approved.members = approved.presences = approved.message_content = False
     # Not simcord.run: that gives the test simcord's own clock as well, and jobs take real time.

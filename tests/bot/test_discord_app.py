@@ -16,7 +16,7 @@ from bot import discord_http
 from bot.config import Settings
 from bot.discord_app import DiscordApp
 from bot.discord_http import Gone, download, insist
-from bot.jobs import StartError, TooLarge
+from bot.jobs import StartError, TooLarge, UnreachableError
 from bot.service import SeparationService
 from bot.store import JobStore
 from tests.bot.discord_server import TOKEN, DiscordServer, discord_server
@@ -72,13 +72,22 @@ async def test_a_wrong_token_is_told_in_a_sentence(
     await app.stop()
 
 
-async def test_no_discord_is_told_in_a_sentence(service: SeparationService, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_discord_is_told_in_a_sentence_and_may_come_later(
+    server: DiscordServer, service: SeparationService, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DISCORD_BOT_TOKEN", TOKEN)
-    monkeypatch.setattr(discord.http.Route, "BASE", "http://127.0.0.1:1")
     app = DiscordApp(Settings(), service)
-    with pytest.raises(StartError, match="cannot be reached"):
+    with monkeypatch.context() as away:
+        away.setattr(discord.http.Route, "BASE", "http://127.0.0.1:1")
+        for _ in range(2):
+            with pytest.raises(UnreachableError, match="cannot be reached"):
+                await app.start()
+    try:
         await app.start()
-    await app.stop()
+        assert str(app).startswith("Discord: SpecTacles")
+    finally:
+        await app.stop()
+    assert server.identified
 
 
 async def test_a_song_is_downloaded_again_when_the_connection_drops(server: DiscordServer, tmp_path: Path) -> None:

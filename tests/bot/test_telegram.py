@@ -13,7 +13,7 @@ import soundfile
 from telegram import Audio, Chat, Message
 
 from bot.config import LimitSettings, Settings, TelegramSettings
-from bot.jobs import Place, StartError, Wish
+from bot.jobs import Place, StartError, UnreachableError, Wish
 from bot.telegram_app import TelegramApp
 from bot.telegram_orders import order
 from spectacles_engine.audio_files import encode
@@ -342,7 +342,7 @@ async def test_a_wrong_token_is_one_sentence(world: World, monkeypatch: pytest.M
     await app.stop()
     monkeypatch.setenv("TELEGRAM_API_BASE_URL", "http://127.0.0.1:9")
     app = TelegramApp(Settings(data_dir=world.settings.data_dir), world.service)
-    with pytest.raises(StartError, match="cannot be reached"):
+    with pytest.raises(UnreachableError, match="cannot be reached"):
         await app.start()
     await app.stop()
 

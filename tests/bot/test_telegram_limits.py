@@ -6,8 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import aiohttp
 import pytest
@@ -16,7 +15,6 @@ import pytest_asyncio
 from bot import telegram_app, telegram_courier
 from bot.config import Settings, TelegramSettings
 from bot.jobs import StartError
-from bot.service import SeparationService
 from bot.telegram_app import build_application
 from spectacles_engine.messages import STEMS
 from tests.bot.telegram_world import World, telegram_world
@@ -190,8 +188,7 @@ async def test_who_waits_too_long_for_an_edit_waits_for_the_next_news(
 async def test_an_empty_address_is_the_public_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TELEGRAM_API_BASE_URL", "")
     monkeypatch.setenv("TELEGRAM_BOT_TOKEN", TOKEN)
-    service = cast(SeparationService, SimpleNamespace(attach=lambda *_: None))
-    app = build_application(Settings(data_dir=tmp_path), service)
+    app = build_application(Settings(data_dir=tmp_path))
     assert app.bot.base_url == f"https://api.telegram.org/bot{TOKEN}"
 
 
