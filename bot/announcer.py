@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 
-from bot.jobs import Courier, Job, Standing
+from bot.jobs import Courier, DeliveryError, Job, Standing
 from bot.patience import Patience
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,8 @@ class Announcer:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._unheard: dict[str, asyncio.Event] = {}
         self._watchers: dict[str, set[asyncio.Event]] = {}
+        self._mute: set[str] = set()
+        """Jobs whose chat shows nothing: only their end is tried."""
         self._is_closed = False
 
     def announce(self, job: Job) -> None:
@@ -101,6 +103,7 @@ class Announcer:
                     self._unheard[job_id].set()
                 if standing.job.state.is_final:
                     self._unheard.pop(job_id, None)
+                    self._mute.discard(job_id)
                     if not failures:
                         self._on_told(job_id)
                     return
@@ -111,12 +114,16 @@ class Announcer:
             self._tasks.pop(job_id, None)
 
     async def _is_said(self, courier: Courier, standing: Standing) -> bool:
+        job = standing.job
+        if job.id in self._mute and not job.state.is_final:
+            return True
         try:
             async with asyncio.timeout(self._patience.tell_s):
                 await courier.tell(standing)
+        except DeliveryError as error:
+            log.info("job %s: its chat shows nothing (%s)", job.id, error.__cause__ or error)
+            self._mute.add(job.id)
         except Exception:
-            log.warning(
-                "job %s: its chat was not told that it is %s", standing.job.id, standing.job.state, exc_info=True
-            )
+            log.warning("job %s: its chat was not told that it is %s", job.id, job.state, exc_info=True)
             return False
         return True

@@ -54,8 +54,6 @@ class DiscordCourier:
         self._paces: defaultdict[str, Pace] = defaultdict(lambda: Pace(BETWEEN_EDITS_S))
         self._shown: dict[str, str] = {}
         """By job: what its status message says."""
-        self._hidden: set[str] = set()
-        """Jobs whose progress cannot be shown, and is not tried again."""
 
     async def fetch(self, job: Job, to: Path) -> None:
         """See Courier."""
@@ -74,8 +72,6 @@ class DiscordCourier:
         """See Courier."""
         await self._when_ready()
         job = standing.job
-        if job.id in self._hidden and not job.state.is_final:
-            return
         try:
             if job.state is State.DONE:
                 await self._remove_status(job)  # the stems say all that there is to say
@@ -84,11 +80,10 @@ class DiscordCourier:
             else:
                 await self._show_next(standing)
         except (discord.Forbidden, discord.NotFound) as error:
-            log.info("job %s: its channel shows nothing (%s)", job.id, error)
-            self._hidden.add(job.id)
-        if job.state.is_final:
-            self._shown.pop(job.id, None)
-            self._hidden.discard(job.id)
+            raise DeliveryError(replies.cannot_write_here()) from error
+        finally:
+            if job.state.is_final:
+                self._shown.pop(job.id, None)
 
     async def deliver(self, job: Job, result: StoredResult) -> None:
         """See Courier."""
@@ -105,7 +100,6 @@ class DiscordCourier:
                         return
                     most_bytes = min(_least_limit_bytes(), max(parcel.size_bytes for parcel in parcels) - 1)
         except (discord.Forbidden, discord.NotFound) as error:
-            log.info("job %s: its channel takes no stems (%s)", job.id, error)
             raise DeliveryError(replies.cannot_write_here()) from error
         except (discord.DiscordServerError, *DROPPED) as error:
             raise ConnectionError(type(error).__name__) from error

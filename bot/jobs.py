@@ -200,7 +200,10 @@ class Courier(Protocol):
         """Downloads ``job.order.source`` into the file ``to``; raises ``Refused`` with a sentence if that can't be."""
 
     async def tell(self, standing: Standing) -> None:
-        """Shows where a job stands: sends its status message, or edits it. Called often: the pace is the courier's."""
+        """Shows where a job stands: sends its status message, or edits it. Called often: the pace is the courier's.
+
+        Raises DeliveryError if the chat shows nothing any more: then it is called once more, for the end.
+        """
 
     async def deliver(self, job: Job, result: StoredResult) -> None:
         """Sends what was asked for, and the note; raises DeliveryError if the chat takes nothing any more.

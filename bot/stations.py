@@ -211,6 +211,7 @@ class Delivering:
                 return
             except Exception as error:  # noqa: BLE001  whatever a chat does, it is told of
                 if pause_s is None or not isinstance(error, ConnectionError):
+                    log.info("job %s: its chat takes no stems (%s)", job.id, error.__cause__ or error)
                     sentence = sentence_of(error, replies.delivery_failed())
                     self._ledger.change(job.id, state=State.FAILED, error=sentence)
                     return

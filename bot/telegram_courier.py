@@ -56,8 +56,6 @@ class TelegramCourier:
         self._bot, self._chats, self._settings, self._service = bot, chats, settings, service
         self._most_together = _MOST_BYTES_LOCAL * 2
         """How large an album may be, in bytes; Telegram does not say, and so it is learned."""
-        self._hidden: set[str] = set()
-        """Jobs whose progress cannot be shown, and is not tried again."""
 
     async def fetch(self, job: Job, to: Path) -> None:
         """See Courier."""
@@ -80,8 +78,6 @@ class TelegramCourier:
     async def tell(self, standing: Standing) -> None:
         """See Courier."""
         job = standing.job
-        if job.id in self._hidden and not job.state.is_final:
-            return
         try:
             if job.state is State.DONE:
                 await self._remove_status(job)  # the stems say all that there is to say
@@ -90,10 +86,7 @@ class TelegramCourier:
             else:
                 await self._show_first(standing)
         except _LOST as error:
-            log.info("job %s: its chat shows nothing (%s)", job.id, error)
-            self._hidden.add(job.id)
-        if job.state.is_final:
-            self._hidden.discard(job.id)
+            raise DeliveryError(replies.cannot_write_here()) from error
 
     async def deliver(self, job: Job, result: StoredResult) -> None:
         """See Courier."""
@@ -101,7 +94,6 @@ class TelegramCourier:
             async with self._chats.busy(job.place.chat, job.order.answers):
                 await self._deliver(job, result, _MOST_BYTES_LOCAL if self._is_local else _MOST_BYTES)
         except _LOST as error:
-            log.info("job %s: its chat takes no stems (%s)", job.id, error)
             raise DeliveryError(replies.cannot_write_here()) from error
         except (NetworkError, RetryAfter) as error:
             raise ConnectionError(type(error).__name__) from error

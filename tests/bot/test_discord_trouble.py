@@ -130,7 +130,7 @@ async def test_a_channel_that_closes_meanwhile_ends_the_job(world: World, tmp_pa
 async def test_where_nothing_can_be_shown_it_is_not_tried_all_the_time(
     world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "bot.discord_courier")
+    caplog.set_level("INFO", "bot.announcer")
     world.env.inject_error("POST", "/channels/*/messages", status=403, code=50001, times=None)
     alice = world.env.create_user("alice")
     song = wav(tmp_path, Behaviour(steps=20, step_s=0.1))
@@ -138,7 +138,7 @@ async def test_where_nothing_can_be_shown_it_is_not_tried_all_the_time(
     await world.until(lambda: world.engine_work)
     await world.quiet()
     # its first word, and its last one
-    assert caplog.text.count("its channel shows nothing") == 2
+    assert caplog.text.count("its chat shows nothing") == 2
 
 
 async def test_why_it_failed_is_said_though_the_status_was_deleted(world: World, tmp_path: Path) -> None:
