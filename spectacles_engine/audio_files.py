@@ -22,7 +22,7 @@ class Inspected:
     """What there is to know of a song before it is separated.
 
     ``audio``: SHA-256 (hex) of its rate, channels and decoded samples, the same for all files with the same sound to
-    the last bit. ``title`` and ``performer`` are one line each, from its tags.
+    the last bit. ``title`` and ``performer`` are what its tags say, of no great length.
     """
 
     audio: str

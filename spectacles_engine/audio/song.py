@@ -20,8 +20,6 @@ from spectacles_engine.messages import SAMPLE_RATE_HZ
 _LOUDEST = 1e6
 _CLIPPED, _CLIPPED_SHARE = 0.99, 1e-4
 _LONGEST_TAG = 200
-# Zero width, but Persian, Hindi and families of emoji are spelt with them.
-_JOINERS = "\u200c\u200d"
 
 
 def open_song(
@@ -53,8 +51,8 @@ class Song:
     """One song that is being read; made by ``open_song``, a context manager.
 
     ``sample_rate`` (Hz) and ``channels`` (1 or 2) are what the stems will have; ``duration_s`` is an estimate for
-    progress only; ``samples`` counts what was decoded so far, at ``sample_rate``; ``title`` and ``performer`` come from
-    its tags (None where these say nothing).
+    progress only; ``samples`` counts what was decoded so far, at ``sample_rate``; ``title`` and ``performer`` are
+    the beginnings of its tags, whatever these hold (None where they say nothing).
     """
 
     def __init__(self, path: Path, longest_s: float, deadline_s: float) -> None:
@@ -66,7 +64,8 @@ class Song:
         self._decoder: Decoder = open_decoder(path)
         self._decoding_s += time.monotonic() - began
         self.sample_rate = self._decoder.sample_rate
-        self.title, self.performer = (_one_line(text) for text in (self._decoder.title, self._decoder.performer))
+        self.title = self._decoder.title[:_LONGEST_TAG] or None
+        self.performer = self._decoder.performer[:_LONGEST_TAG] or None
         self.channels = 1 if len(self._decoder.speakers) == 1 else 2
         self.duration_s = self._decoder.duration_s
         self.samples = 0
@@ -161,12 +160,6 @@ class Song:
 
 def _stereo(block: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.ascontiguousarray(np.broadcast_to(block, (2, block.shape[1])))
-
-
-def _one_line(text: str) -> str | None:
-    """A tag as a person may see it: one line, of a length that fits a message, without what cannot be printed."""
-    printable = "".join(char if char.isprintable() or char in _JOINERS else " " for char in text)
-    return " ".join(printable.split())[:_LONGEST_TAG].rstrip() or None
 
 
 def _minutes(seconds: float) -> str:

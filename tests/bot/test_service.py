@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from bot.jobs import DeliveryError, Place, Refused, Standing, State, Wish
+from spectacles_engine.audio_files import Inspected
 from spectacles_engine.errors import MISTAKE_OF_OURS, EngineError, PoisonousError, SpecTaclesError
 from spectacles_engine.messages import SeparationResult
-from tests.service_fakes import QUICK, FakeCourier, FakeEngine, audio_of, eventually, house, order
+from tests import service_fakes
+from tests.service_fakes import QUICK, FakeCourier, FakeEngine, audio_of, eventually, house, inspect, order
 
 
 def _held() -> FakeEngine:
@@ -42,6 +44,23 @@ async def test_a_song_becomes_stems(tmp_path: Path) -> None:
         assert states[0] is State.PREPARING
         assert states[-1] is State.DONE
         assert states == sorted(states, key=list(State).index)
+
+
+async def test_a_song_is_called_what_its_tags_say_on_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tags = {"title": "Two\nlines\u202e and  tabs\t", "performer": "\u200bAnn"}
+
+    async def tagged(path: Path, **limits: Any) -> Inspected:
+        return replace(await inspect(path, **limits), title=tags["title"], performer=tags["performer"])
+
+    monkeypatch.setattr(service_fakes, "inspect", tagged)
+    async with house(tmp_path) as home:
+        named = await home.told(await home.service.accept(order("a")))
+        assert (named.order.title, named.order.performer) == ("Two lines and tabs", "Ann")
+        known = await home.told(await home.service.accept(order("b", performer="Bob")))
+        assert (known.order.title, known.order.performer) == ("b", "Bob")
+        tags["performer"] = "\n"
+        half = await home.told(await home.service.accept(order("c")))
+        assert (half.order.title, half.order.performer) == ("c", None)
 
 
 async def test_the_same_song_is_separated_once(tmp_path: Path) -> None:
