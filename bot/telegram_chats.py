@@ -27,6 +27,7 @@ from telegram import (
     LinkPreviewOptions,
     Message,
     ReplyParameters,
+    User,
 )
 from telegram.constants import ChatAction
 from telegram.error import BadRequest, ChatMigrated, TelegramError
@@ -199,9 +200,13 @@ class Chats:
         """Whether an admin of its group wrote it; admins may write in the name of the group."""
         if message.sender_chat or not message.from_user:
             return message.sender_chat == message.chat
+        return await self.is_admin(str(message.chat_id), message.from_user)
+
+    async def is_admin(self, chat: str, person: User) -> bool:
+        """Whether a person is an admin of a group."""
         # of any other member, Telegram need not tell a bot that is no admin itself
-        admins = await insist(lambda: self._bot.get_chat_administrators(message.chat_id))
-        return message.from_user in [admin.user for admin in admins]
+        admins = await insist(lambda: self._bot.get_chat_administrators(chat))
+        return person in [admin.user for admin in admins]
 
     async def delete(self, chat: str, messages: Sequence[int]) -> None:
         """Deletes messages of ours; those that are gone, or too old for that, are left."""

@@ -71,7 +71,7 @@ class Desk:
             # A message with buttons can be forwarded, and its data forged.
             if job is None or (job.place.platform, job.place.chat) != (PLATFORM, place.chat):
                 answer = replies.no_longer_stored()
-            elif action in ("cancel", "delete") and job.place != place:
+            elif action in ("cancel", "delete") and not await self._speaks_for(query, place, job):
                 answer = replies.not_yours()
             else:
                 answer, is_done = await self._do(action, job, query, place), True
@@ -148,13 +148,18 @@ class Desk:
 
     # Taps.
 
+    async def _speaks_for(self, query: CallbackQuery, place: Place, job: Job) -> bool:
+        """Whether a job is the tapper's own. Admins may have asked in the name of the group; they tap in their own."""
+        in_its_name = job.place.person == job.place.chat
+        return job.place == place or (in_its_name and await self._chats.is_admin(place.chat, query.from_user))
+
     async def _do(self, action: str, job: Job, query: CallbackQuery, place: Place) -> str:
         """Does what a button says; raises Refused."""
         if action == "cancel":
-            ended = await self._service.cancel(job.id, place)
+            ended = await self._service.cancel(job.id, job.place)
             return replies.cancelled([ended]) if ended else replies.too_late(job)
         if action == "delete":
-            await self._service.forget_job(job.id, place)
+            await self._service.forget_job(job.id, job.place)
             await self._chats.delete(place.chat, (job.status or {}).get("message", ()))
             return replies.deleted()
         answers = answers_to(query.message) if query.message else job.order.answers

@@ -46,6 +46,10 @@ _PARAMETERS = {
 }
 
 
+_ANONYMOUS = 1087968824
+"""Telegram's own account, for those who read no ``sender_chat``."""
+
+
 class Refusal(Exception):
     """What Telegram answers to a call that it does not carry out."""
 
@@ -437,6 +441,8 @@ class TelegramServer:
             body["reply_to_message"] = _without_reply(reply)
         if (words := body.get("text", "")).startswith("/"):
             body["entities"] = [{"type": "bot_command", "offset": 0, "length": len(words.split()[0])}]
+        if person == chat < 0:  # an admin, in the name of the group
+            body["sender_chat"], person = _chat(chat), _ANONYMOUS
         message = self._store(chat, _person(person), body)
         self._push({"message": message})
         return message

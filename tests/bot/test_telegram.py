@@ -265,6 +265,17 @@ async def test_an_admin_may_have_a_group_forgotten(world: World, tmp_path: Path)
     assert not list(world.settings.data_folder.rglob("*.flac"))
 
 
+async def test_who_asked_in_the_name_of_a_group_taps_in_their_own(world: World, tmp_path: Path) -> None:
+    world.server.admins.add(BOB)
+    world.server.send(GROUP, GROUP, "audio", wav(tmp_path, SLOW), file_name="a.wav", caption="/bass")
+    await world.server.until(lambda: any("%" in text for text in world.server.texts(GROUP)))
+    (shown,) = world.server.seen(GROUP)
+    assert "Only the person" in await world.server.tapped(shown, ANN, "Cancel")
+    assert await world.server.tapped(shown, BOB, "Cancel") == "Cancelled: a."
+    await world.quiet()
+    assert world.server.texts(GROUP) == ["a: cancelled."]
+
+
 async def test_forget(world: World, tmp_path: Path) -> None:
     world.server.send(ANN, ANN, "audio", wav(tmp_path), file_name="a.wav")
     await world.answered(ANN)
