@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -26,6 +27,7 @@ MOST_MEMORY_BYTES = 4 << 30
 """Of address space, for the child: a file that would have it take more ends it."""
 
 _ROOT = Path(__file__).parents[1]
+_TOLD_TO_END = (-signal.SIGTERM, -signal.SIGINT)
 
 
 class ChildDied(Exception):
@@ -49,8 +51,19 @@ async def ask(module: str, question: Mapping[str, Any], *, deadline_s: float) ->
     """What ``python -m module`` answers; raises the SpecTaclesError that it raised, TimeoutError, or ChildDied.
 
     The child is killed at the deadline, and when the caller is cancelled; it leaves by itself when this process dies.
+    One that is told to end is asked again: that is meant for the whole bot (systemd tells all processes at once), and
+    no fault of a song.
     Paths in the question must be absolute.
     """
+    async with asyncio.timeout(deadline_s):
+        exit_status: int | None = -signal.SIGTERM
+        while exit_status in _TOLD_TO_END:
+            said, exit_status = await _asked(module, question, deadline_s)
+    return _understood(module, said, exit_status)
+
+
+async def _asked(module: str, question: Mapping[str, Any], deadline_s: float) -> tuple[bytes, int | None]:
+    """What one child says, and how it ends."""
     try:
         process = await start(module, str(deadline_s), stdin=PIPE, stderr=DEVNULL)
     except OSError as error:
@@ -59,18 +72,17 @@ async def ask(module: str, question: Mapping[str, Any], *, deadline_s: float) ->
     assert process.stdin
     assert process.stdout
     try:
-        async with asyncio.timeout(deadline_s):
-            with contextlib.suppress(ConnectionError):  # it is dead already, as its answer shows
-                process.stdin.write(json.dumps(question).encode() + b"\n")
-                await process.stdin.drain()
-            said = await process.stdout.read()
-            await process.wait()
+        with contextlib.suppress(ConnectionError):  # it is dead already, as its answer shows
+            process.stdin.write(json.dumps(question).encode() + b"\n")
+            await process.stdin.drain()
+        said = await process.stdout.read()
+        await process.wait()
     finally:
         process.stdin.close()
         if process.returncode is None:
             process.kill()
             await process.wait()
-    return _understood(module, said, process.returncode)
+    return said, process.returncode
 
 
 def _understood(module: str, said: bytes, exit_status: int | None) -> Any:

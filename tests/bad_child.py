@@ -17,6 +17,9 @@ def _work(question: dict[str, Any]) -> Any:
     how = question.get("how") or Path(question["path"]).stem
     if "pid_file" in question:
         Path(question["pid_file"]).write_text(str(os.getpid()))
+    if how == "end" and not (ended := Path(question["ended"])).exists():
+        ended.touch()
+        os.kill(os.getpid(), signal.SIGTERM)
     if how == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if how == "hang":

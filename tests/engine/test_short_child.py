@@ -51,6 +51,11 @@ async def test_a_child_that_takes_itself_down_takes_nobody_along(how: str) -> No
         await ask(BAD, {"how": how}, deadline_s=60)
 
 
+async def test_a_child_that_is_told_to_end_as_the_whole_bot_is_has_no_bad_song(tmp_path: Path) -> None:
+    assert await ask(BAD, {"how": "end", "ended": str(tmp_path / "ended")}, deadline_s=60) == "an answer"
+    assert (tmp_path / "ended").exists()
+
+
 async def test_no_such_program_is_no_answer() -> None:
     with pytest.raises(ChildDied):
         await ask("tests.nothing_of_that_name", {}, deadline_s=60)
