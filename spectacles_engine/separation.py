@@ -54,6 +54,15 @@ class SongSeparator:
             self._ensembles[preset, blend] = ensemble, calibration
         return self._ensembles[preset, blend]
 
+    def warm_up(self, preset: str, blend: str) -> None:
+        """Separates a second of noise: every model is loaded, and has taken what memory and time its first run takes.
+
+        No file is written: there may be no folder for it, as in a container whose file system is read-only.
+        """
+        noise = np.random.default_rng(0).uniform(-0.1, 0.1, (2, SAMPLE_RATE_HZ)).astype(np.float32)
+        for _ in self.load(preset, blend)[0].separate([noise]):
+            pass
+
     def separate(
         self,
         song: Path,

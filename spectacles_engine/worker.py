@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import tempfile
 import threading
 import traceback
 from collections.abc import Callable
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from spectacles_engine.errors import MISTAKE_OF_OURS, CancelledError, SpecTaclesError
 from spectacles_engine.messages import (
-    SAMPLE_RATE_HZ,
     Cancel,
     Close,
     Done,
@@ -126,22 +124,11 @@ def _load(options: EngineOptions) -> tuple[SeparateSong, int]:
     from spectacles_engine.models import ModelStore
     from spectacles_engine.separation import SongSeparator
 
-    separate = SongSeparator(ModelStore(options.models), options.device, options.limits).separate
-    _warm_up(separate, SeparationRequest(preset=options.preset, blend=options.blend))
-    return separate, 0 if options.device == "cpu" else torch.cuda.device_count()
+    separator = SongSeparator(ModelStore(options.models), options.device, options.limits)
+    separator.warm_up(options.preset, options.blend)
+    return separator.separate, 0 if options.device == "cpu" else torch.cuda.device_count()
 
 
 def nth_gpu(number: int, visible: str | None) -> str:
     """The name of a GPU, counted from 0 among those that CUDA_VISIBLE_DEVICES lets this machine's programs see."""
     return visible.split(",")[number] if visible else str(number)
-
-
-def _warm_up(separate: SeparateSong, request: SeparationRequest) -> None:
-    """Separates a second of noise: every model is loaded, and has taken what memory and time its first run takes."""
-    import numpy as np
-    import soundfile
-
-    with tempfile.TemporaryDirectory(prefix="spectacles-") as folder:
-        song = Path(folder) / "noise.wav"
-        soundfile.write(song, np.random.default_rng(0).uniform(-0.1, 0.1, (SAMPLE_RATE_HZ, 2)), SAMPLE_RATE_HZ)
-        separate(song, Path(folder) / "stems", request, lambda share: None)
