@@ -29,6 +29,8 @@ class Patience:
 
 
 PATIENCE = Patience()
+HALTED_S = 5.0
+"""Who wakes up so much too late was halted itself, as in a container that was paused."""
 
 
 class Lost(Exception):
@@ -46,7 +48,7 @@ class Keeper:
         self._target, self._options, self._patience = target, options, patience
         self._child: Child | None = None
         self._is_ready = False
-        self._start_until = 0.0
+        self._until = 0.0
         self.gpus = 0
 
     @property
@@ -79,11 +81,11 @@ class Keeper:
     async def _started(self, is_unwanted: Callable[[], bool]) -> None:
         if self._child is None:
             self._child, self._is_ready = Child(self._target, self._options), False
-            self._start_until = asyncio.get_running_loop().time() + self._patience.start_s
+            self.expect(self._patience.start_s)
         while not self._is_ready:
             if is_unwanted():
                 raise CancelledError("cancelled")
-            message = await self.hear(self._start_until)
+            message = await self.hear()
             if isinstance(message, Failed):
                 await self.drop(message.traceback)
                 raise EngineError(str(message.error))
@@ -95,16 +97,23 @@ class Keeper:
         assert self._child
         self._child.send(message)
 
-    async def hear(self, until: float) -> FromChild | None:
-        """The child's next message, or None after ``wake``; raises Lost. ``until`` is the loop's time."""
+    def expect(self, within_s: float) -> None:
+        """Has ``hear`` give the child so much time from now on."""
+        self._until = asyncio.get_running_loop().time() + within_s
+
+    async def hear(self) -> FromChild | None:
+        """The child's next message, or None, after ``wake`` for one; raises Lost."""
         assert self._child
         try:
-            async with asyncio.timeout_at(until):
+            async with asyncio.timeout_at(self._until):
                 return await self._child.receive()
         except ChildEnded as ended:
             self._child = None
             raise Lost(str(ended)) from ended
         except TimeoutError:
+            if asyncio.get_running_loop().time() - self._until > HALTED_S:
+                self.expect(self._patience.stall_s)
+                return None
             await self.drop()
             raise Hung("gave no sign of life in time, and was killed") from None
 

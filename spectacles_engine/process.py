@@ -209,20 +209,20 @@ class EngineProcess:
     async def _followed(self, job: _Job, order: Separate) -> SeparationResult:
         """Has the child do a job. Raises what the job ends with, or Lost."""
         self._keeper.send(order)
-        until = _now_s() + self._patience.stall_s
+        self._keeper.expect(self._patience.stall_s)
         is_begun = is_told = False
         while True:
             if self._is_unwanted(job) and not is_told:
                 self._keeper.send(Cancel(order.job_id))
                 is_told = True
-                until = _now_s() + self._patience.cancel_s
-            message = await self._keeper.hear(until)
+                self._keeper.expect(self._patience.cancel_s)
+            message = await self._keeper.hear()
             if message and not is_begun:
                 # a child that is lost before that is not the song's fault
                 is_begun = True
                 job.attempts += 1
             if isinstance(message, Progress) and not is_told:
-                until = _now_s() + self._patience.stall_s
+                self._keeper.expect(self._patience.stall_s)
                 # through the loop: what a caller's function raises must not reach the owner
                 asyncio.get_running_loop().call_soon(job.on_progress, message.share)
             elif isinstance(message, Failed):
@@ -255,10 +255,6 @@ async def start_engines(options: EngineOptions, *, target: Target = worker.main)
         raise
     others = (EngineProcess(replace(options, gpu=gpu), target=target) for gpu in range(1, first.gpus))
     return [first, *others]
-
-
-def _now_s() -> float:
-    return asyncio.get_running_loop().time()
 
 
 async def _remove(folder: Path) -> None:

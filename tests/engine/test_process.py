@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -152,6 +153,18 @@ async def test_an_engine_that_hangs_is_replaced(bench: Bench) -> None:
     assert (await bench.separate("a", Behaviour(hangs=1))).files
     assert bench.engine.pid != pid
     assert not is_alive(pid)
+
+
+async def test_an_engine_is_not_blamed_for_the_time_in_which_the_bot_itself_was_halted(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "HALTED_S", 0.5)
+    bench.with_options(Patience(stall_s=2))
+    job = await bench.running("a", Behaviour(steps=400, step_s=0.01))
+    pid = bench.engine.pid
+    time.sleep(3)  # a container that is paused
+    assert (await job).files
+    assert bench.engine.pid == pid
 
 
 async def test_a_hang_after_a_crash_is_the_second_time(bench: Bench) -> None:
