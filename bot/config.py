@@ -6,6 +6,7 @@ An environment variable ``SPECTACLES_<SECTION>__<KEY>`` wins over the file. What
 from __future__ import annotations
 
 import os
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -119,7 +120,7 @@ class Settings(BaseSettings):
     @property
     def data_folder(self) -> Path:
         """Where fetched models and results live."""
-        return self.data_dir.expanduser() if self.data_dir else user_data_path("spectacles", appauthor=False)
+        return (self.data_dir or user_data_path("spectacles", appauthor=False)).expanduser()
 
     @classmethod
     def settings_customise_sources(
@@ -150,6 +151,7 @@ _WISHES = {
     "string_type": "text (digits alone need quotes)",
     "string_too_short": "some text",
     "too_short": "at least {min_length} characters long",
+    "path_type": "a path",
 }
 """By pydantic's names of errors: what must be, where its own words are for programmers."""
 
@@ -164,21 +166,39 @@ def load(default_file: Path) -> Settings:
     from_file = _read(file) if named or file.exists() else {}
     _refuse_unknown_variables()
     try:
-        return Settings(**from_file)
+        settings = Settings(**from_file)
     except ValidationError as error:
         raise ConfigError(_sentence(error.errors()[0], file)) from None
+    try:
+        _ = settings.data_folder
+    except RuntimeError:  # nobody knows where the home of this user is
+        raise ConfigError(f"there is no home folder for the data: set data_dir ({PREFIX}DATA_DIR)") from None
+    return settings
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is there twice: YAML's own loader drops the first, with all that was set below it."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                twice = f"{key.value} is there twice"
+                raise yaml.constructor.ConstructorError(problem=twice, problem_mark=key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        parsed = yaml.safe_load(file.read_text(encoding="utf-8"))
+        parsed = yaml.load(file.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
     except yaml.MarkedYAMLError as error:
         # The mark's own text quotes the file, which may hold a secret.
         where = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{file} is not YAML: {error.problem or 'syntax error'}{where}") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{file} is not YAML in UTF-8") from error
     if not isinstance(parsed, dict | None):
         raise ConfigError(f"{file} must hold sections ({', '.join(_FILE_KEYS)}), not a {type(parsed).__name__}")

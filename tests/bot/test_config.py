@@ -78,6 +78,17 @@ def test_the_default_folder_is_the_platforms() -> None:
     assert Settings().data_folder.name == "spectacles"
 
 
+def test_who_has_no_home_is_asked_for_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPECTACLES_DATA_DIR", "~nobody-of-that-name/data")
+    assert "there is no home folder for the data: set data_dir (SPECTACLES_DATA_DIR)" in _complaint(tmp_path)
+    monkeypatch.delenv("SPECTACLES_DATA_DIR")
+    # a user who is in no list, as in a container
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    for name in ("HOME", "USERPROFILE", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert "there is no home folder" in _complaint(tmp_path)
+
+
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError):
         Settings().web.port = 1
@@ -97,10 +108,15 @@ def test_settings_are_frozen() -> None:
         ("web: {access_code: 12345}", "config.yaml: web.access_code must be text (digits alone need quotes)"),
         ("web: {host: ''}", "config.yaml: web.host is '', but must be some text"),
         ("telegram: {allowed_chats: 5}", "telegram.allowed_chats is '5', but must be a list, like [1, 2]"),
+        ("data_dir: [x]", "config.yaml: data_dir is \"['x']\", but must be a path"),
         ("web: 8080", "config.yaml: web must be a section with keys of its own"),
         ("- web", "must hold sections (data_dir, engine, limits, storage, web, telegram, discord), not a list"),
         ("web: [", "config.yaml is not YAML: expected the node content, but found '<stream end>' in line 1"),
         ("\x00", "config.yaml is not YAML in UTF-8"),
+        ("? [a]\n: b", "config.yaml is not YAML: found unhashable key in line 1"),
+        ("[" * 3000, "config.yaml is not YAML in UTF-8"),
+        ("web: {host: a}\nengine:\nweb: {port: 1}", "config.yaml is not YAML: web is there twice in line 3"),
+        ("web:\n  port: 1\n  port: 2\n", "config.yaml is not YAML: port is there twice in line 3"),
     ],
 )
 def test_mistakes_in_the_file_are_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
