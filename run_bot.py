@@ -205,6 +205,7 @@ def _serve(settings: Settings) -> int:
     from bot.store import JobStore
     from spectacles_engine.process import start_engines
 
+    os.umask(0o077)  # what people send is for nobody else on this machine, whoever may look into the data folder
     tokens = [token.get_secret_value() for token in (settings.telegram_bot_token, settings.discord_bot_token) if token]
     set_up(tokens)
     options = _engine_options(settings)

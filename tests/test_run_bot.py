@@ -300,6 +300,15 @@ def test_without_a_command_the_web_chat_is_served_until_it_is_told_to_end(kind: 
     assert "Traceback" not in err
 
 
+def test_what_people_send_is_for_nobody_else_wherever_the_data_lie(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir(mode=0o755)
+    with _serving():
+        files = [path for path in data.rglob("*") if path.is_file()]
+        assert data / "jobs.sqlite3" in files
+        assert [path for path in files if path.stat().st_mode & 0o077] == []
+
+
 def test_two_bots_do_not_share_a_folder() -> None:
     with _serving():
         done = _script()
