@@ -31,7 +31,7 @@ def open_decoder(path: Path) -> Decoder:
     try:
         handle = open(path, "rb", buffering=0)  # noqa: SIM115 - the decoder closes it
     except OSError as error:
-        raise InputError(f"cannot be read ({(error.strerror or 'unknown reason').lower()})") from error
+        raise _unreadable(error) from error
     try:
         decoder = _decoder_of(handle)
         _check(decoder)
@@ -42,7 +42,10 @@ def open_decoder(path: Path) -> Decoder:
 
 
 def _decoder_of(handle: io.FileIO) -> Decoder:
-    magic = handle.read(4)
+    try:
+        magic = handle.read(4)
+    except OSError as error:
+        raise _unreadable(error) from error
     handle.seek(0)
     if magic in _SOUNDFILE_MAGIC:
         try:
@@ -58,6 +61,10 @@ def _decoder_of(handle: io.FileIO) -> Decoder:
             pass
         handle.seek(0)
     return FfmpegDecoder(handle)
+
+
+def _unreadable(error: OSError) -> InputError:
+    return InputError(f"cannot be read ({(error.strerror or 'unknown reason').lower()})")
 
 
 def _check(decoder: Decoder) -> None:

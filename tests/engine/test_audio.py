@@ -366,6 +366,12 @@ def test_what_is_no_file_at_all(tmp_path: Path) -> None:
         open_song(tmp_path / "pipe.mp3")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a file whose first byte cannot be read")
+def test_a_disk_that_reads_no_more_is_no_mistake_of_ours() -> None:
+    with pytest.raises(InputError, match=r"^cannot be read \(input/output error\)$"):
+        open_song(Path("/proc/self/mem"))
+
+
 def test_the_longest_song_counts_decoded_samples(tmp_path: Path) -> None:
     path = write_sound(tmp_path / "a.flac", noise(44_100 * 4, 1, 44_100), 44_100)
     with pytest.raises(TooLongError, match=r"^longer than 3 seconds$"):
