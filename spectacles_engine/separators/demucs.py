@@ -56,7 +56,9 @@ class DemucsSeparator:
 
     @classmethod
     def load(cls, files: Mapping[str, Path], device: str) -> DemucsSeparator:
-        """Load ``{"all": file}`` or ``{stem: file}`` onto ``device`` (``cpu`` or ``cuda``).
+        """Load ``{"all": file}`` or ``{stem: file}``, to run on ``device`` (``cpu`` or ``cuda``).
+
+        They move there when they first run, for that may take more memory than a GPU has left.
 
         Raises:
             ModelMissingError: a file is not there.
@@ -68,7 +70,7 @@ class DemucsSeparator:
             stems = [stem for stem in STEMS if stem in _sources(model) and key in ("all", stem)]
             if not stems:
                 raise ModelError(f"{path.name} does not separate {'any stem' if key == 'all' else key}")
-            models |= dict.fromkeys(stems, model.to(device))
+            models |= dict.fromkeys(stems, model)
         return cls(models, Placement.on(device))
 
     @property

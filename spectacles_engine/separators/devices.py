@@ -36,6 +36,8 @@ def training_precision(device: str) -> AbstractContextManager[None]:
     return torch.autocast(device, dtype=torch.bfloat16, enabled=able)
 
 
+_OUT_OF_MEMORY = ("out of memory", "failed to allocate memory", "alloc_failed", "allocation_failed")
+"""Of torch and CUDA, of onnxruntime, and of cuBLAS, cuDNN and cuFFT."""
 GPU_BATCH = 4
 """So many chunks at once keep a GPU busy; a CPU is by one."""
 
@@ -44,7 +46,7 @@ GPU_BATCH = 4
 class Placement:
     """Where one separator runs (``cpu`` or ``cuda``), and how many chunks it is best given at once.
 
-    Both shrink, for good, when the GPU's memory runs out; ``warnings`` says so from then on.
+    Both shrink, for good, when the GPU's memory runs out; ``warnings`` says from then on what is left.
     """
 
     device: str
@@ -59,7 +61,7 @@ class Placement:
     def run(self, job: Callable[[Array, str], dict[str, Array]], mixture: Array) -> dict[str, Array]:
         """``job(chunks, device)`` over a batch of chunks (b, 2, samples), in parts that fit into memory.
 
-        Out of memory on a GPU: half the batch, at batch 1 the CPU; each time a line in ``warnings``.
+        Out of memory on a GPU: half the batch, at batch 1 the CPU.
         """
         done: list[dict[str, Array]] = []
         first = 0
@@ -70,21 +72,23 @@ class Placement:
             except Exception as error:  # onnxruntime has no type of its own for it; all else is raised again
                 if self.device == "cpu" or not _is_out_of_memory(error):
                     raise
-                self._shrink(len(part))
+            else:
+                first += len(part)
                 continue
-            first += len(part)
+            self._shrink(len(part))  # no sooner: the error holds on to all that ran, and to its memory
         return {stem: np.concatenate([answer[stem] for answer in done]) for stem in done[0]}
 
     def _shrink(self, failed_batch: int) -> None:
         if failed_batch > 1:
             self.batch = failed_batch // 2
-            self.warnings.append(f"the GPU's memory ran out: {self.batch} chunks at once from now on")
+            left = f"at most {self.batch} at once"
         else:
             self.device = "cpu"
-            self.warnings.append("the GPU's memory ran out: separating on the CPU from now on")
+            left = "on the CPU"
+        self.warnings = [f"the GPU's memory ran out: chunks are separated {left} from now on"]
         torch.cuda.empty_cache()
 
 
 def _is_out_of_memory(error: Exception) -> bool:
     text = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "failed to allocate memory" in text
+    return isinstance(error, torch.OutOfMemoryError) or any(words in text for words in _OUT_OF_MEMORY)

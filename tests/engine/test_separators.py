@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -285,11 +286,12 @@ def gpu_with_room_for(chunks: int, tried: list[tuple[int, str]], error: Exceptio
     return job
 
 
-@pytest.fixture(params=["torch", "onnxruntime"])
+@pytest.fixture(params=["torch", "onnxruntime", "cublas"])
 def out_of_memory(request: pytest.FixtureRequest) -> Exception:
     errors = {
         "torch": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
         "onnxruntime": RuntimeError("Conv node: BFCArena: Failed to allocate memory for requested buffer of size 8"),
+        "cublas": RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     }
     return errors[request.param]
 
@@ -300,7 +302,8 @@ def test_out_of_memory_halves_the_batch(out_of_memory: Exception) -> None:
     answer = placement.run(gpu_with_room_for(2, tried, out_of_memory), mixture)
     np.testing.assert_array_equal(answer["vocals"], 2 * mixture)
     assert tried == [(8, "cuda"), (4, "cuda"), *[(2, "cuda")] * 4]
-    assert (placement.device, placement.batch, len(placement.warnings)) == ("cuda", 2, 2)
+    assert (placement.device, placement.batch) == ("cuda", 2)
+    assert placement.warnings == ["the GPU's memory ran out: chunks are separated at most 2 at once from now on"]
 
 
 def test_a_gpu_without_room_for_one_chunk_is_left_for_the_cpu(out_of_memory: Exception) -> None:
@@ -309,7 +312,45 @@ def test_a_gpu_without_room_for_one_chunk_is_left_for_the_cpu(out_of_memory: Exc
     answer = placement.run(gpu_with_room_for(0, tried, out_of_memory), mixture)
     np.testing.assert_array_equal(answer["vocals"], 2 * mixture)
     assert tried == [(2, "cuda"), (1, "cuda"), *[(1, "cpu")] * 3]
-    assert placement.warnings[-1] == "the GPU's memory ran out: separating on the CPU from now on"
+    assert placement.warnings == ["the GPU's memory ran out: chunks are separated on the CPU from now on"]
+
+
+def test_a_gpu_that_somebody_else_has_filled_is_left_for_the_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where its networks do not even fit: there is an engine all the same."""
+    save_demucs(tiny_demucs(), tmp_path / "a.safetensors")
+    mixture = noise(1, 2, DemucsSeparator.load({"all": tmp_path / "a.safetensors"}, "cpu").chunk_samples)
+    move = torch.nn.Module.to
+
+    def to(module: torch.nn.Module, device: Any) -> torch.nn.Module:
+        if device == "cuda":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return move(module, device)
+
+    monkeypatch.setattr(torch.nn.Module, "to", to)
+    separator = DemucsSeparator.load({"all": tmp_path / "a.safetensors"}, "cuda")
+    assert set(separator.estimate(mixture, STEMS)) == set(STEMS)
+    assert separator.placement.device == "cpu"
+
+
+def test_what_ran_out_of_memory_is_freed_before_the_next_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Tensor:
+        """Stands for what a failed run held."""
+
+    held: list[weakref.ref[Tensor]] = []
+    freed: list[bool] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: freed.append(held[-1]() is None))
+
+    def job(part: Array, device: str) -> dict[str, Array]:
+        tensor = Tensor()
+        held.append(weakref.ref(tensor))
+        if device == "cuda":
+            raise torch.OutOfMemoryError("out of memory")
+        return {"vocals": part}
+
+    Placement("cuda", 1).run(job, noise(1, 2, 10))
+    assert freed == [True]
 
 
 def test_any_other_failure_and_one_on_the_cpu_are_raised() -> None:
