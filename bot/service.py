@@ -103,7 +103,7 @@ class SeparationService:
             self._is_started = True
             self._take_up(self._couriers)
         except StoreError as error:
-            raise StartError(str(error)) from error
+            raise StartError(f"the list of songs in {self._store.folder} cannot be used ({error.__cause__})") from error
         self._separating.start()
         self._tidying = asyncio.create_task(self._tidy_up())
         self._look_soon()
