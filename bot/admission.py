@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from bot.config import Settings
 from bot.jobs import Job, Order, Place, Refused, TooLarge
@@ -62,7 +63,8 @@ class Admission:
     def check_minutes(self, place: Place, seconds: float, waiting: Iterable[Job]) -> None:
         """Raises Refused if ``seconds`` more, with what waits to be separated, are more than a day's."""
         now = time.time()
-        self._charges = [charge for charge in self._charges if charge.at > now - DAY_S]
+        # a clock that was ahead, and was set right, may have dated some later than now
+        self._charges = [replace(charge, at=min(charge.at, now)) for charge in self._charges if charge.at > now - DAY_S]
         separations = {job.audio: job for job in reversed(list(waiting))}  # of each song, who asked first
         charges = self._charges + [Charge(job.place, job.seconds or 0.0, now) for job in separations.values()]
         for whole_chat, most_minutes in (

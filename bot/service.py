@@ -286,6 +286,7 @@ class SeparationService:
         while True:
             try:
                 self._ledger.flush()
+                self._store.leave_the_future(time.time())
                 oldest = time.time() - self._settings.storage.keep_hours * 3600
                 self._ledger.forget(job.id for job in self._store.finished_before(oldest))
                 self._shelf.tidy(self._spared())

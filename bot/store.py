@@ -20,6 +20,8 @@ from bot.jobs import Job, Place, StartError, State, StoredResult, Unavailable
 from bot.replies import store_in_trouble
 
 _FINAL = tuple(state.value for state in State if state.is_final)
+_TIMES = (("jobs", "finished_at"), ("jobs", "charged_at"), ("results", "made_at"), ("results", "used_at"))
+"""Tables and columns: from when on something is kept, or counts."""
 
 
 class StoreError(Unavailable):
@@ -190,6 +192,14 @@ class JobStore:
             "INSERT OR REPLACE INTO uploads SELECT ?, ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM results WHERE audio = ?)"
         )
         self._change(insert, audio, name, format, platform, file_id, audio)
+
+    # Time.
+
+    def leave_the_future(self, now: float) -> None:
+        """Dates now what a clock that was ahead has dated later: it would be kept, and count, for as long."""
+        with self._transaction() as database:
+            for table, column in _TIMES:
+                database.execute(f"UPDATE {table} SET {column} = ? WHERE {column} > ?", (now, now))
 
     # Speed.
 

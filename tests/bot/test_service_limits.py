@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bot.config import LimitSettings, StorageSettings, TelegramSettings
+from bot.admission import DAY_S, Admission
+from bot.config import LimitSettings, Settings, StorageSettings, TelegramSettings
 from bot.jobs import Place, Refused, State, TooLarge, Unavailable, Wish
 from tests.service_fakes import FakeCourier, FakeEngine, House, audio_of, eventually, house, order, refusal
 
@@ -176,6 +177,19 @@ async def test_what_a_job_still_needs_is_kept_beyond_time_and_budget(tmp_path: P
         await eventually(lambda: home.files() == [])
         # and the job is not known any more, as everything is over
         await eventually(lambda: home.service.job(job.id) is None)
+
+
+async def test_minutes_that_a_clock_counted_ahead_of_its_time_are_free_after_a_day() -> None:
+    admission = Admission(Settings(limits=LimitSettings(minutes_a_day_per_person=1)))
+    place, now = Place("fake", "1", "ann"), time.time()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "time", lambda: now + 1e9)
+        admission.charge(place, 60)
+        patch.setattr(time, "time", lambda: now)
+        with pytest.raises(Refused):
+            admission.check_minutes(place, 1, ())
+        patch.setattr(time, "time", lambda: now + DAY_S + 1)
+        admission.check_minutes(place, 1, ())
 
 
 async def test_results_are_kept_for_their_time(tmp_path: Path) -> None:

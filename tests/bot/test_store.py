@@ -121,6 +121,22 @@ def test_charges_stay_when_a_job_is_written_again(store: JobStore) -> None:
     assert store.charges(time.time() + 1) == []
 
 
+def test_what_a_clock_dated_that_was_years_ahead_is_old_in_time(
+    store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 1e9)
+    store.save([replace(JOB, state=State.DONE)])
+    store.note_told("j1")
+    store.charge("j1", 60.0)
+    store.save_result(_result(store, made_at=time.time()), "lite")
+    monkeypatch.undo()
+    store.leave_the_future(now)
+    assert [job.id for job in store.finished_before(now + 1)] == ["j1"]
+    assert [charge.at for charge in store.charges(0)] == [now]
+    assert [kept.result.made_at for kept in store.results()] == [now]
+
+
 def test_songs_and_results_come_back(store: JobStore) -> None:
     song = Song("a", 3.5, 48_000, 1, ("quiet",))
     store.save_song(song)
