@@ -37,7 +37,8 @@ class Inspected:
 async def inspect(path: Path, *, longest_s: float, deadline_s: float) -> Inspected:
     """Decodes the whole file, in another process; raises InputError, NotAudioError or TooLongError.
 
-    A file that brings down its decoder is "not an audio file".
+    A file that brings down its decoder is "not an audio file"; OSError, of a machine that starts no process, is no
+    fault of the file.
     """
     question = {"do": "inspect", "path": _absolute(path), "longest_s": longest_s}
     try:

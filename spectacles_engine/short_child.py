@@ -50,6 +50,7 @@ async def start(module: str, *arguments: str, stdin: int, stderr: int) -> Proces
 async def ask(module: str, question: Mapping[str, Any], *, deadline_s: float) -> Any:
     """What ``python -m module`` answers; raises the SpecTaclesError that it raised, TimeoutError, or ChildDied.
 
+    Raises OSError where no child can be started (no memory, too many open files): the song is not at fault.
     The child is killed at the deadline, and when the caller is cancelled; it leaves by itself when this process dies.
     One that is told to end is asked again: that is meant for the whole bot (systemd tells all processes at once), and
     no fault of a song.
@@ -64,11 +65,7 @@ async def ask(module: str, question: Mapping[str, Any], *, deadline_s: float) ->
 
 async def _asked(module: str, question: Mapping[str, Any], deadline_s: float) -> tuple[bytes, int | None]:
     """What one child says, and how it ends."""
-    try:
-        process = await start(module, str(deadline_s), stdin=PIPE, stderr=DEVNULL)
-    except OSError as error:
-        log.warning("%s cannot be started: %s", module, error)
-        raise ChildDied("no process can be started") from error
+    process = await start(module, str(deadline_s), stdin=PIPE, stderr=DEVNULL)
     assert process.stdin
     assert process.stdout
     try:

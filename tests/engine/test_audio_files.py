@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from pathlib import Path
 
 import av
@@ -39,6 +40,20 @@ async def test_what_a_song_is_and_what_its_tags_say(tmp_path: Path) -> None:
     assert (seen.seconds, seen.sample_rate, seen.channels) == (1.5, 48_000, 1)
     assert (seen.title, seen.performer) == ("A title", "x" * 200)
     assert seen.warnings == ()
+
+
+async def test_a_machine_that_starts_no_process_does_not_say_that_a_song_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def start(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    soundfile.write(tmp_path / "a.wav", noise(44_100), 44_100)
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
+    with pytest.raises(OSError, match="Too many open files"):
+        await look(tmp_path / "a.wav")
+    with pytest.raises(OutputError):
+        await encode([tmp_path / "a.wav"], tmp_path / "a.mp3", "mp3")
 
 
 async def test_equal_sound_has_equal_names_and_other_sound_has_not(tmp_path: Path) -> None:
