@@ -91,6 +91,7 @@ class Keeper:
                 raise EngineError(str(message.error))
             if isinstance(message, Ready):
                 self.gpus, self._is_ready = message.gpus, True
+                log.info("the engine is ready, on %s", "a GPU" if message.gpus else "the CPU")
 
     def send(self, message: ToChild) -> None:
         """Sends to the child that is ready; what it does not get, ``hear`` tells."""

@@ -25,6 +25,14 @@ def pick_device(wanted: str) -> str:
     return "cuda" if available and wanted != "cpu" else "cpu"
 
 
+def gpus(device: str) -> int:
+    """How many GPUs there are to run on: none for ``auto`` where torch can use none, though it counts them all.
+
+    A driver that is too old is such a case.
+    """
+    return torch.cuda.device_count() if pick_device(device) == "cuda" else 0
+
+
 def mixed_precision(device: str) -> AbstractContextManager[None]:
     """Half precision for the layers that bear it, on a GPU only: on a CPU it gains nothing."""
     return torch.autocast(device, dtype=torch.float16, enabled=device == "cuda")

@@ -21,7 +21,7 @@ from spectacles_engine.errors import ModelError, ModelMissingError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.separators import Separator
 from spectacles_engine.separators.demucs import DemucsSeparator, load_demucs, save_demucs
-from spectacles_engine.separators.devices import Placement, pick_device
+from spectacles_engine.separators.devices import Placement, gpus, pick_device
 from spectacles_engine.separators.mdx import MdxSeparator
 from spectacles_engine.spectrogram import Stft
 from tests.engine.fakes import DEMUCS_ORDER, KUIELAB_N_FFT, tiny_demucs, write_net
@@ -351,6 +351,15 @@ def test_what_ran_out_of_memory_is_freed_before_the_next_try(monkeypatch: pytest
 
     Placement("cuda", 1).run(job, noise(1, 2, 10))
     assert freed == [True]
+
+
+def test_gpus_that_torch_counts_but_cannot_use_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver that is too old: there would be an engine on the CPU for each of them."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert [gpus(device) for device in ("auto", "cpu")] == [0, 0]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert [gpus(device) for device in ("auto", "cuda", "cpu")] == [4, 4, 0]
 
 
 def test_any_other_failure_and_one_on_the_cpu_are_raised() -> None:
