@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -174,11 +175,14 @@ class StartError(Exception):
     @classmethod
     def no_port(cls, who: str, host: str, port: int, setting: tuple[str, str], error: OSError) -> StartError:
         """``who`` cannot listen there. ``setting``: section and name of the setting that says which port."""
-        variable = f"SPECTACLES_{'__'.join(setting).upper()}"
-        return cls(
-            f"{who} cannot listen on {host}:{port} ({(error.strerror or str(error)).lower()}); "
-            f"another program may use the port: set {'.'.join(setting)} ({variable}) to a free one"
-        )
+        section, key = setting
+        if error.errno in (errno.EADDRINUSE, errno.EACCES):
+            remedy = "another program may use the port: set {} to a free one"
+        else:  # a name that nobody knows, or an address of another machine
+            key, remedy = key.replace("port", "host"), "set {} to an address of this machine, without a port"
+        named = f"{section}.{key} (SPECTACLES_{section.upper()}__{key.upper()})"
+        because = (error.strerror or str(error)).lower()
+        return cls(f"{who} cannot listen on {host}:{port} ({because}); {remedy.format(named)}")
 
 
 class UnreachableError(StartError):

@@ -324,7 +324,10 @@ def test_what_keeps_a_bot_from_starting_is_one_sentence(monkeypatch: pytest.Monk
         monkeypatch.setenv("SPECTACLES_WEB__PORT", str(taken.getsockname()[1]))
         done = _script()
         assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-        assert "web.port" in done.stderr
+        assert "set web.port (SPECTACLES_WEB__PORT) to a free one" in done.stderr
+    with monkeypatch.context() as patch:
+        patch.setenv("SPECTACLES_WEB__HOST", "[::1]")
+        assert "set web.host (SPECTACLES_WEB__HOST) to an address of this machine" in _script().stderr
     monkeypatch.setenv("SPECTACLES_WEB__ENABLED", "false")
     done = _script()
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
