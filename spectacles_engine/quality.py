@@ -43,7 +43,11 @@ TERMS = {
 """What is weighted: the features, and all products of two of them; name → factors."""
 FITTED = {"intercept", "weights", "seen", "seen_db", "low_db", "high_db"}
 SILENT_DB = -50.0
-"""A stem this far below the mixture, or 10 dB more below full scale, is called silent."""
+"""A stem this far below the mixture is called silent, and so is one ``QUIET_DB`` below it that is quiet as such."""
+QUIET_DB = -30.0
+QUIET_DBFS = -60.0
+SILENCE_DBFS = -90.0
+"""A song that is no louder than this has no stems: it is the noise of 16 bits."""
 GRADES = ((5.0, "good"), (2.0, "fair"), (-np.inf, "poor"))
 WEAK_BELOW_DB = 4.0
 """A passage is weak where its agreement lies this far below that of the whole song."""
@@ -98,13 +102,13 @@ class Meter:
         self._samples += block.mixture.shape[1]
         self._residual += energy(block.mixture - block.stems.sum(axis=0))
         # in double precision: models that agree differ by far less than they say
-        heard = np.concatenate([block.mixture[None], block.estimates, block.mixed], dtype=np.float64)
+        heard = np.concatenate([block.mixture[None], block.estimates, block.mixed, block.stems], dtype=np.float64)
         rows = heard.reshape(len(heard), -1)
         self._products.append(rows @ rows.T)
 
     @cached_property
     def _by_block(self) -> Floats:
-        """Inner products in each block, once all were taken in: of the mixture, the estimates, the stems."""
+        """Inner products in each block, once all were taken in: of mixture, estimates, stems as mixed, as written."""
         return np.array(self._products)
 
     @cached_property
@@ -121,22 +125,26 @@ class Meter:
         """Energy of mixture − Σ stems against the mixture; None unless all four stems were separated."""
         if len(self.stems) < len(STEMS) or not self._products:
             return None
-        return round(ratio_db(self._residual, self._whole[0, 0]), 1)
+        # of silence nothing is left over
+        return round(ratio_db(self._residual, self._whole[0, 0]), 1) if self._residual else -100.0
 
     def heard(self, name: str) -> float:
-        """Energy of a stem, or of the mix that leaves one out."""
-        row = self._row(MIXES.get(name, name))
+        """Energy of a stem, or of the mix that leaves one out, as it is written."""
+        row = self._row(MIXES.get(name, name)) + len(self.stems)
         stem, common, mixture = self._whole[row, row], self._whole[row, 0], self._whole[0, 0]
         return float(mixture - 2 * common + stem if name in MIXES else stem)
 
     def is_silent(self, name: str) -> bool:
         """Whether there is next to nothing in a stem or a mix."""
-        heard, mixture = self.heard(name), self._whole[0, 0]
-        return ratio_db(heard, 2.0 * self._samples) < SILENT_DB - 10 or ratio_db(heard, mixture) < SILENT_DB
+        heard, mixture, full_scale = self.heard(name), self._whole[0, 0], 2.0 * self._samples
+        below_db = ratio_db(heard, mixture)
+        is_quiet = below_db < QUIET_DB and ratio_db(heard, full_scale) < QUIET_DBFS
+        return is_quiet or below_db < SILENT_DB or ratio_db(mixture, full_scale) < SILENCE_DBFS
 
     def features(self, stem: str) -> dict[str, float]:
         """The features of a whole song, named as in ``FEATURES``."""
-        heard, in_mixture, mixture = self.heard(stem), max(self._whole[self._row(stem), 0], 0.0), self._whole[0, 0]
+        row = self._row(stem)
+        heard, in_mixture, mixture = float(self._whole[row, row]), max(self._whole[row, 0], 0.0), self._whole[0, 0]
         return {
             "agreement_db": min(_agreement_db(self._said(stem, self._whole)), 60.0),
             "share_db": ratio_db(heard, mixture),

@@ -102,6 +102,36 @@ def test_a_stem_with_next_to_nothing_in_it_is_silent_and_gets_no_figure() -> Non
     assert note(meter, None).stems["bass"] == StemQuality("unknown")
 
 
+def _bass(stem_level: float, written_level: float | None = None) -> StemQuality:
+    """What the note says of a bass beside three stems of 0.1."""
+    stems = np.stack([_noise(i, 5, stem_level if i == 2 else 0.1) for i in range(4)])
+    written = stems.copy()
+    written[2] *= (written_level or stem_level) / stem_level
+    meter = Meter(NAMES, STEMS)
+    meter.add(Block(written.sum(axis=0), stems.repeat(2, axis=0), stems, written))
+    return note(meter, None).stems["bass"]
+
+
+def test_silent_is_what_is_written_not_what_was_mixed() -> None:
+    assert _bass(3e-4) == StemQuality("silent")
+    # what no stem took was handed back to it
+    assert _bass(3e-4, written_level=0.01) == StemQuality("unknown")
+
+
+@pytest.mark.parametrize("gain", [1.0, 1e-2, 1e-3])
+def test_a_quiet_song_is_not_a_silent_one(gain: float) -> None:
+    stems = [_noise(i, 5, level * gain) for i, level in enumerate((0.1, 0.1, 0.02, 1e-4))]
+    said = note(_meter(stems, [_errors(1e-6 * gain, 5, 10)] * 4), None).stems
+    assert [said[stem].grade for stem in STEMS] == ["unknown", "unknown", "unknown", "silent"]
+
+
+def test_of_silence_all_is_silent_and_nothing_is_left_over() -> None:
+    for noise in (0.0, 1e-5):
+        said = note(_meter([_noise(i, 5, noise) for i in range(4)], [_errors(0, 5, 10)] * 4), None)
+        assert set(said.stems.values()) == {StemQuality("silent")}
+        assert said.residual_db == -100.0
+
+
 def test_a_passage_in_which_the_models_part_is_found_where_it_is() -> None:
     stems = [_noise(i, 60) for i in range(4)]
     errors = [_errors(0.01, 60, 10 + 2 * i) for i in range(4)]
