@@ -94,6 +94,15 @@ _GERMAN = {
     "the input is silent": "In der Aufnahme ist Stille.",
     "the input is very short ({n} s)": "Die Aufnahme ist sehr kurz ({n} s).",
     "the input is mono": "Die Aufnahme ist mono.",
+    "left and right are out of phase: in mono nothing would be heard": (
+        "Links und rechts sind gegenphasig: In Mono wäre nichts zu hören."
+    ),
+    "the input has sound in one channel only; as a mono file it may come apart better": (
+        "Die Aufnahme hat nur auf einem Kanal Ton; als Mono-Datei lässt sie sich vielleicht besser zerlegen."
+    ),
+    "the input passes full scale by {n} dB; the stems are turned down where it does": (
+        "Die Aufnahme ist um bis zu {n} dB lauter als Vollaussteuerung; an diesen Stellen sind die Spuren leiser."
+    ),
     "the input has nothing above {n} kHz, like a voice note or a call": (
         "In der Aufnahme ist nichts über {n} kHz, wie bei Sprachnachrichten und Anrufen."
     ),

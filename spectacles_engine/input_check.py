@@ -12,6 +12,10 @@ NARROW_BAND_HZ = 9000.0
 NARROW_BAND_DB = -80.0
 """A band is called empty where its level lies this far below that of the strongest bin."""
 VERY_SHORT_S = 5.0
+ALMOST_NOTHING = 1e-6
+"""Share of the energy."""
+TOO_LOUD_DB = 3.0
+"""Above full scale: MP3s of loud songs pass it by less."""
 LEAST_HZ = 100.0
 """Below this lies no sound that a band could be narrow around."""
 
@@ -23,26 +27,37 @@ class InputCheck:
         self._spectrum = np.zeros(FRAME_SAMPLES // 2 + 1)
         self._window = np.hanning(FRAME_SAMPLES).astype(np.float32)
         self._samples = 0
-        self._energy = self._side = 0.0
+        self._channels = np.zeros(2)
+        self._side = self._middle = self._peak = 0.0
 
     def add(self, block: Array) -> None:
         """Takes in one block."""
-        middle = block.mean(axis=0)
-        frames = middle[: len(middle) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
+        # both channels: of what is out of phase their mean has nothing
+        frames = block[:, : block.shape[1] // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
         self._spectrum += (np.abs(np.fft.rfft(frames * self._window)) ** 2).sum(axis=0)
         self._samples += block.shape[1]
-        self._energy += float(np.vdot(block, block))
+        self._channels += np.einsum("cn,cn->c", block, block)
         self._side += float(np.sum((block[0] - block[1]) ** 2))
+        self._middle += float(np.sum((block[0] + block[1]) ** 2))
+        self._peak = max(self._peak, float(np.abs(block).max(initial=0)))
 
     def warnings(self) -> list[str]:
         """One phrase each, for the note."""
-        if self._energy <= 1e-9 * self._samples:
+        energy = float(self._channels.sum())
+        if energy <= 1e-9 * self._samples:
             return ["the input is silent"]
         found = []
         if self._samples < VERY_SHORT_S * SAMPLE_RATE_HZ:
             found.append(f"the input is very short ({self._samples / SAMPLE_RATE_HZ:.1f} s)")
-        if self._side < 1e-6 * self._energy:
+        if self._side < ALMOST_NOTHING * energy:
             found.append("the input is mono")
+        elif self._middle < ALMOST_NOTHING * energy:
+            found.append("left and right are out of phase: in mono nothing would be heard")
+        elif self._channels.min() < ALMOST_NOTHING * energy:
+            found.append("the input has sound in one channel only; as a mono file it may come apart better")
+        peak_db = 20 * np.log10(self._peak)
+        if peak_db > TOO_LOUD_DB:
+            found.append(f"the input passes full scale by {peak_db:.0f} dB; the stems are turned down where it does")
         if LEAST_HZ < self._highest_hz() < NARROW_BAND_HZ:
             found.append(
                 f"the input has nothing above {self._highest_hz() / 1000:.1f} kHz, like a voice note or a call"
