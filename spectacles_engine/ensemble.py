@@ -21,6 +21,8 @@ BLOCK_SAMPLES = SAMPLE_RATE_HZ
 MIXER_CHUNK_SAMPLES = 5 * SAMPLE_RATE_HZ
 MIXER_MARGIN_SAMPLES = 4096
 MIXER_OVERLAP = 0.02
+LEAST_OFFSET = 0.03
+"""A mean of a chunk, against its RMS, that is no chance but the DC offset of a sound card. Music has 0.005 and less."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ def _one_model(
 
     def estimate(chunks: Array) -> Array:
         between_chunks()
-        answers = separator.estimate(np.ascontiguousarray(chunks[:, 0]), stems)
+        answers = separator.estimate(without_offset(chunks[:, 0]), stems)
         if "vocals" in answers:
             answers["vocals"] = answers["vocals"] + chunks[:, 1]
         return np.stack([answers[stem] for stem in stems], axis=1)
@@ -179,3 +181,17 @@ def _one_model(
         batch=separator.placement.batch,
     )
     return rebatch(finished, BLOCK_SAMPLES)
+
+
+def without_offset(chunks: Array) -> Array:
+    """(b, 2, n) without the DC offset of each channel, if it has one; what fills a chunk up stays silent.
+
+    An offset of an eighth of its RMS, which nobody hears, cost a song 1 dB on drums and bass.
+    """
+    sounding = chunks != 0
+    samples = np.maximum(sounding.sum(axis=-1, keepdims=True), 1).astype(np.float32)
+    offset = chunks.sum(axis=-1, keepdims=True) / samples
+    rms = np.sqrt(np.square(chunks).sum(axis=-1, keepdims=True) / samples)
+    # of less than half a second a mean may be that of a low note
+    offset[(np.abs(offset) < LEAST_OFFSET * rms) | (samples < SAMPLE_RATE_HZ / 2)] = 0
+    return np.ascontiguousarray(chunks - offset * sounding)

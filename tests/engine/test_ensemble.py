@@ -93,3 +93,18 @@ def test_it_can_be_ended_between_two_chunks() -> None:
 
     with pytest.raises(CancelledError):
         list(Ensemble({"demucs": _model()}, _alone("demucs")).separate([_song(900_000)], between_chunks=check))
+
+
+@pytest.mark.parametrize("samples", [25_000, 200_000])
+def test_models_hear_no_dc_offset_and_the_stems_still_sum_to_the_song(samples: int) -> None:
+    song, means = _song(samples) + np.array([[0.03], [0]], np.float32), []
+
+    def listen(mixture: Array) -> Array:
+        means.append(np.abs(mixture.mean(axis=-1)).max())
+        assert samples > 30_000 or not mixture[..., samples:].any()  # what fills the chunk up
+        return mixture * np.float32(0.25)
+
+    ensemble = Ensemble({"demucs": FakeSeparator("demucs", dict.fromkeys(STEMS, listen))}, _alone("demucs"))
+    stems = np.concatenate([b.stems for b in ensemble.separate([song])], axis=-1)
+    assert max(means) < 0.003
+    np.testing.assert_allclose(stems.sum(axis=0), song, atol=1e-6)
