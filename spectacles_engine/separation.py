@@ -83,7 +83,8 @@ class SongSeparator:
             between_blocks=lambda: on_progress(0.0),
         ) as opened:
             ensemble, calibration = self.load(request.preset, request.blend)
-            job = _Job(opened, ensemble, calibration, request, on_progress)
+            is_noted = self._store.preset(request.preset).quality is not None
+            job = _Job(opened, ensemble, calibration, request, on_progress, separates_all=is_noted)
             written = job.run(_paths(song, out, request))
             return SeparationResult(
                 song=str(song),
@@ -110,12 +111,15 @@ class _Job:
         calibration: Calibration | None,
         request: SeparationRequest,
         on_progress: Callable[[float], None],
+        *,
+        separates_all: bool,
     ) -> None:
         self._song, self._ensemble, self._calibration, self._request = song, ensemble, calibration, request
         self._on_progress = on_progress
         self._left_out = MIXES.get(request.mix or "")
-        # the note needs all four, and its presets' models answer them together anyway
-        asked = STEMS if calibration else (*request.stems, self._left_out)
+        # The note needs all four, and its presets' models answer them together anyway. It is so for every blend: a stem
+        # that is asked for alone gets its part of what none took, as one of four does.
+        asked = STEMS if separates_all else (*request.stems, self._left_out)
         self._separated = [stem for stem in STEMS if stem in asked]
         self._meter = Meter(ensemble.names(self._separated), self._separated)
         self._input = InputCheck()

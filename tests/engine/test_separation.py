@@ -70,6 +70,17 @@ def test_the_note_estimates_every_stem_with_a_range_or_says_nothing(excerpt: tup
             assert quality.low_db < quality.estimated_sdr_db < quality.high_db
 
 
+@pytest.mark.parametrize("blend", ["stemmixer", "average"])
+def test_a_stem_that_is_asked_for_alone_is_the_same_as_among_four(
+    separator: SongSeparator, tmp_path: Path, blend: str
+) -> None:
+    song = tmp_path / "song.wav"
+    demo.write_mixture({stem: part[:, :80_000] for stem, part in demo.references().items()}, song)
+    four = separator.separate(song, tmp_path / "four", SeparationRequest(blend=blend))
+    alone = separator.separate(song, tmp_path / "alone", SeparationRequest(stems=("bass",), blend=blend))
+    np.testing.assert_allclose(_read(alone.files["bass"]), _read(four.files["bass"]), atol=1e-6)
+
+
 def test_a_mono_voice_note_at_16_khz_comes_back_as_such(separator: SongSeparator, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).standard_normal(16_000 * 3 + 7 + 20) * 0.1
     voice = np.convolve(noise, np.hanning(22)[1:-1] / 10, "valid")[: 16_000 * 3 + 7]  # nothing near 8 kHz
