@@ -97,9 +97,7 @@ _GERMAN = {
     "left and right are out of phase: in mono nothing would be heard": (
         "Links und rechts sind gegenphasig: In Mono wäre nichts zu hören."
     ),
-    "the input has sound in one channel only; as a mono file it may come apart better": (
-        "Die Aufnahme hat nur auf einem Kanal Ton; als Mono-Datei lässt sie sich vielleicht besser zerlegen."
-    ),
+    "the input has sound in one channel only": "Die Aufnahme hat nur auf einem Kanal Ton.",
     "the input passes full scale by {n} dB; the stems are turned down where it does": (
         "Die Aufnahme ist um bis zu {n} dB lauter als Vollaussteuerung; an diesen Stellen sind die Spuren leiser."
     ),

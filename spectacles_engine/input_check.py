@@ -54,7 +54,7 @@ class InputCheck:
         elif self._middle < ALMOST_NOTHING * energy:
             found.append("left and right are out of phase: in mono nothing would be heard")
         elif self._channels.min() < ALMOST_NOTHING * energy:
-            found.append("the input has sound in one channel only; as a mono file it may come apart better")
+            found.append("the input has sound in one channel only")
         peak_db = 20 * np.log10(self._peak)
         if peak_db > TOO_LOUD_DB:
             found.append(f"the input passes full scale by {peak_db:.0f} dB; the stems are turned down where it does")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -108,3 +110,23 @@ def test_models_hear_no_dc_offset_and_the_stems_still_sum_to_the_song(samples: i
     stems = np.concatenate([b.stems for b in ensemble.separate([song])], axis=-1)
     assert max(means) < 0.003
     np.testing.assert_allclose(stems.sum(axis=0), song, atol=1e-6)
+
+
+def test_of_a_song_with_one_channel_the_models_hear_both_and_the_other_stays_silent() -> None:
+    song = _song(200_000)
+    song[1] = 0
+
+    def listen(mixture: Array) -> Array:
+        np.testing.assert_array_equal(mixture[:, 0], mixture[:, 1])
+        return mixture * np.float32(0.25)
+
+    class Mixing(FixedShares):
+        def blend(self, heard: Array, stems: Sequence[str]) -> Array:
+            parts = super().blend(heard, stems)
+            return (parts + parts[:, :, ::-1]) * np.float32(0.5)
+
+    mixer = Mixing({stem: {"demucs": 1.0} for stem in STEMS})
+    ensemble = Ensemble({"demucs": FakeSeparator("demucs", dict.fromkeys(STEMS, listen))}, mixer)
+    stems = np.concatenate([b.stems for b in ensemble.separate([song])], axis=-1)
+    np.testing.assert_allclose(stems[:, 0], song[[0] * 4] / 4, atol=1e-6)
+    assert not stems[:, 1].any()
