@@ -160,8 +160,7 @@ class WebApp:
                     "kept_hours": self._settings.storage.keep_hours,
                 },
                 "admitted": self._access.is_admitted(request),
-            },
-            headers={"Cache-Control": "no-store"},
+            }
         )
         remember(response, browser(request) or new_browser(is_page=True))
         return response
@@ -250,7 +249,6 @@ def _json_error(status: int, text: str, headers: Mapping[str, str] | None = None
 
 
 def _link(song: Path, to: Path) -> None:
-    to.unlink(missing_ok=True)
     try:
         os.link(song, to)
     except FileNotFoundError:

@@ -137,9 +137,7 @@ class JobRoutes:
         Whoever comes back with the id of the last event is not told that again.
         """
         known = request.headers.get("Last-Event-ID")
-        response = web.StreamResponse(
-            headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        )
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
         await response.prepare(request)
         async with aclosing(_latest([self._service.watch(job.id) for job in jobs])) as standings:
             async for standing in standings:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import io
+import os
 import re
+import shutil
 import socket
 import struct
 import time
@@ -52,6 +55,7 @@ async def test_a_song_becomes_four_stems(chat: Chat, song: Path) -> None:
             async with client.get(url) as answer:
                 assert answer.content_type == "audio/flac"
                 assert (await answer.read()).startswith(b"fLaC")
+        await client.json("/api/page")  # the page is opened once more
         assert (await client.json("/api/jobs"))["jobs"] == [done]
 
 
@@ -80,6 +84,8 @@ async def test_what_was_asked_for_is_what_is_offered(chat: Chat, song: Path) -> 
             )
         two = await client.done(song, stems="drums, vocals")
         assert list(two["stems"]) == ["vocals", "drums"]
+        for format in ("exe", "../../wav"):
+            assert await client.refused("GET", f"{two['stems']['drums']}?format={format}") == 400
 
 
 @pytest.mark.parametrize(("format", "type"), [("wav", "audio/wav"), ("mp3", "audio/mpeg"), ("opus", "audio/ogg")])
@@ -217,6 +223,35 @@ async def test_nobody_sees_the_songs_of_another_browser(chat: Chat, song: Path) 
         async with other.request("DELETE", "/api/jobs") as answer:
             assert (await answer.json())["songs"] == 0
         assert (await owner.json(f"/api/jobs/{job['id']}"))["state"] == "done"
+
+
+async def test_what_one_person_calls_a_song_others_do_not_read(chat: Chat, tmp_path: Path) -> None:
+    files = []
+    for name in ("My secret.wav", "plain.wav"):
+        async with chat.browser() as client:
+            job = await client.done(write_song(tmp_path / name))
+            async with client.get(f"{job['stems']['bass']}?format=mp3") as answer:
+                files.append(await answer.read())
+    assert [b"My secret" in file for file in files] == [True, False]
+
+
+async def test_an_id_that_no_browser_of_ours_has_is_none(tmp_path: Path, song: Path) -> None:
+    async with serving(tmp_path, inspect=_never) as chat, chat.client(keeps_cookies=False) as client:
+        form = _with_file(_form(), song.read_bytes())
+        headers = {"Cookie": "spectacles_browser=../../evil"}
+        async with client.request("POST", "/api/jobs", data=form, headers=headers) as answer:
+            assert answer.status == 202
+            cookie = answer.cookies["spectacles_browser"]
+        assert (cookie.value[:5], cookie["httponly"], cookie["samesite"]) == ("open-", True, "Strict")
+        assert len(chat.uploads()) == 1
+
+
+async def test_stems_that_are_gone_are_called_gone(chat: Chat, song: Path) -> None:
+    async with chat.browser() as client:
+        job = await client.done(song)
+        shutil.rmtree(chat.result_folder(job["id"]))
+        async with client.get(job["stems"]["bass"]) as answer:
+            assert (answer.status, await answer.json()) == (404, {"error": sentence("web.gone", "en")})
 
 
 async def test_a_script_needs_no_cookie(chat: Chat, song: Path) -> None:
@@ -376,14 +411,20 @@ async def test_a_file_that_is_too_large_is_refused_while_it_arrives(tmp_path: Pa
         assert chat.uploads() == []
 
 
-async def test_a_lost_connection_leaves_nothing_behind(chat: Chat) -> None:
-    _, writer = await asyncio.open_connection("127.0.0.1", chat.port)
+async def _half_sent(chat: Chat) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection over which a part of a song has come."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", chat.port)
     head = "POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
     part = '--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
     writer.write(f"{head}Content-Length: 1000000\r\n\r\n{part}".encode() + bytes(300_000))
     await writer.drain()
     while not chat.uploads():
         await asyncio.sleep(0.01)
+    return reader, writer
+
+
+async def test_a_lost_connection_leaves_nothing_behind(chat: Chat) -> None:
+    _, writer = await _half_sent(chat)
     writer.close()
     while chat.uploads():
         await asyncio.sleep(0.01)
@@ -391,10 +432,76 @@ async def test_a_lost_connection_leaves_nothing_behind(chat: Chat) -> None:
         assert (await client.json("/healthz")) == {"status": "ok"}
 
 
+async def test_who_stops_sending_keeps_nobody_else_out(
+    tmp_path: Path, song: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.web_app._MOST_UPLOADS_AT_ONCE", 1)
+    monkeypatch.setattr("bot.web_uploads._SILENCE_S", 2.0)
+    async with serving(tmp_path, inspect=_never) as chat, chat.browser() as client:
+        reader, writer = await _half_sent(chat)
+        assert await client.refused("POST", "/api/jobs", data=_with_file(_form())) == 503
+        assert b" 400 " in await reader.readline()
+        assert chat.uploads() == []
+        writer.close()
+        for _ in range(2):
+            await client.send(song)
+
+
+async def test_a_full_disk_is_a_sentence(chat: Chat, song: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("bot.web_uploads._write", write)
+    async with chat.browser() as client:
+        form = _with_file(_form(), song.read_bytes())
+        async with client.request("POST", "/api/jobs", data=form) as answer:
+            assert (answer.status, await answer.json()) == (503, {"error": sentence("web.disk_full", "en")})
+        assert chat.uploads() == []
+
+
+async def test_a_disk_that_knows_no_links_will_do(chat: Chat, song: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    async with chat.browser() as client:
+        await client.done(song)
+
+
 async def _inspect(path: Path, *, longest_s: float, deadline_s: float) -> Inspected:
     """As the real one, but without a child for each song."""
     digest = hashlib.sha256(await asyncio.to_thread(path.read_bytes))
     return Inspected(digest.hexdigest(), 0.5, 44_100, 2, None, None, ())
+
+
+async def _never(path: Path, *, longest_s: float, deadline_s: float) -> Inspected:
+    """Songs stay where they are until the bot ends."""
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def test_what_the_service_refuses_is_told_in_the_readers_language(tmp_path: Path, song: Path) -> None:
+    async with serving(tmp_path, inspect=_never) as chat, chat.browser() as client:
+        for _ in range(20):
+            await client.send(song)
+        for status, words in ((429, "schon 20 Lieder in Arbeit"), (503, "wird gerade beendet")):
+            form, headers = _with_file(_form(), song.read_bytes()), {"Accept-Language": "de"}
+            async with client.request("POST", "/api/jobs", data=form, headers=headers) as answer:
+                assert answer.status == status
+                assert words in (await answer.json())["error"]
+            await chat.service.stop()
+        assert len(chat.uploads()) == 20
+
+
+async def test_a_quiet_stream_shows_that_it_is_alive(
+    tmp_path: Path, song: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.web_jobs._ALIVE_S", 0.05)
+    async with serving(tmp_path, inspect=_never) as chat, chat.browser() as client:
+        await client.send(song)
+        async with asyncio.timeout(30), client.get("/api/events") as answer:
+            while await answer.content.readline() != b": alive\n":
+                pass
 
 
 async def test_fifty_browsers_at_once_lose_nothing(tmp_path: Path) -> None:
@@ -419,6 +526,18 @@ async def test_a_song_survives_a_restart(tmp_path: Path) -> None:
         job = await client.send(song)
         cookies = client.cookies()
     async with serving(tmp_path) as chat, chat.client(cookies) as client:
+        assert (await client.finished(job["id"]))["state"] == "done"
+        await chat.lets_go()
+
+
+async def test_a_song_that_nobody_has_looked_at_survives_a_restart(tmp_path: Path, song: Path) -> None:
+    async with serving(tmp_path, inspect=_never) as chat, chat.browser() as client:
+        job = await client.send(song)
+        cookies = client.cookies()
+        left = chat.folder / "uploads" / "of-nobody.part"
+        left.write_bytes(b"half a song")
+    async with serving(tmp_path) as chat, chat.client(cookies) as client:
+        assert not left.exists()
         assert (await client.finished(job["id"]))["state"] == "done"
         await chat.lets_go()
 
@@ -464,6 +583,7 @@ async def test_every_answer_has_the_headers(chat: Chat) -> None:
         for path in ("/", "/app.js", "/api/page", "/api/jobs", "/api/events", "/nothing", "/api/jobs/xxxxxxxxxxxx"):
             async with client.get(path) as answer:
                 assert {name: answer.headers.get(name) for name in HEADERS} == HEADERS
+                assert answer.headers["Cache-Control"] == ("no-cache" if path in ("/", "/app.js") else "no-store")
         assert "unsafe" not in HEADERS["Content-Security-Policy"]
 
 
@@ -531,12 +651,28 @@ async def test_the_address_that_is_told_answers(tmp_path: Path, host: str) -> No
         assert answer.status == 200
 
 
-async def test_codes_cannot_be_tried_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize("limit", ["_WRONG_CODES", "_WRONG_CODES_OF_ALL"])
+async def test_codes_cannot_be_tried_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    monkeypatch.setattr("bot.web_access._WRONG_CODES", 50)
+    monkeypatch.setattr(f"bot.web_access.{limit}", 5)
     async with serving(tmp_path, access_code="Secret-Code") as chat, chat.browser() as client:
         for _ in range(5):
             assert await client.refused("POST", "/api/access", json={"code": "AAAA-AAAA"}) == 403
         assert await client.refused("POST", "/api/access", json={"code": "Secret-Code"}) == 429
         assert await client.refused("POST", "/api/access", json=["Secret-Code"]) == 400
+        # a minute later
+        monkeypatch.setattr("bot.web_access._WRONG_CODES_WITHIN_S", -1.0)
+        async with client.request("POST", "/api/access", json={"code": "Secret-Code"}) as answer:
+            assert answer.status == 200
+
+
+async def test_a_mark_opens_one_bot_alone(tmp_path: Path) -> None:
+    async with serving(tmp_path / "a", access_code="Secret-Code") as chat, chat.browser() as client:
+        async with client.request("POST", "/api/access", json={"code": "Secret-Code"}):
+            assert (await client.json("/api/jobs"))["jobs"] == []
+        cookies = client.cookies()
+    async with serving(tmp_path / "b", access_code="Secret-Code") as chat, chat.client(cookies) as client:
+        assert await client.refused("GET", "/api/jobs") == 401
 
 
 async def test_secrets_are_for_us_alone(tmp_path: Path) -> None:
@@ -572,6 +708,8 @@ async def test_the_page_speaks_the_browsers_language(chat: Chat) -> None:
         ("fr", "en"),
         ("fr, de;q=0.3", "de"),
         ("de;q=0.4, en;q=0.6", "en"),
+        ("en, de", "en"),
+        ("de, en", "de"),
         ("de;q=x, ;;,q=", "en"),
     ],
 )
