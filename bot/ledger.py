@@ -87,16 +87,16 @@ class Ledger:
         return list(self._ending.values())
 
     def note_told(self, job_id: str) -> None:
-        """The end of a job was told: all is done."""
+        """The end of a job was told: all is done. If that cannot be noted, it is still to be told."""
+        if job_id not in self._forgotten:
+            try:
+                self.flush()
+                self._store.note_told(job_id)
+            except StoreError:
+                log.exception("job %s: it cannot be noted that its end was told", job_id)
+                return
+        self._forgotten.discard(job_id)
         self._ending.pop(job_id, None)
-        if job_id in self._forgotten:
-            self._forgotten.discard(job_id)
-            return
-        try:
-            self.flush()
-            self._store.note_told(job_id)
-        except StoreError:
-            log.exception("job %s: it cannot be noted that its end was told", job_id)
 
     def forget(self, job_ids: Iterable[str]) -> None:
         """Deletes jobs that are final; those whose end is still to be told are hidden from now on."""

@@ -140,6 +140,8 @@ class FakeEngine:
         self.is_closed = True
         for running in self._running.values():
             running.set()
+        while self._running:
+            await asyncio.sleep(0)
 
 
 @dataclass

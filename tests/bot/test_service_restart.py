@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 
 from bot.config import EngineSettings, StorageSettings
 from bot.jobs import Job, Refused, Standing, State
-from bot.store import JobStore
+from bot.store import JobStore, StoreError
 from spectacles_engine.messages import STEMS
 from tests.service_fakes import QUICK, FakeCourier, FakeEngine, audio_of, eventually, house, order
 
@@ -35,6 +37,8 @@ async def test_a_bot_that_ends_keeps_its_jobs(tmp_path: Path) -> None:
         await eventually(lambda: "c" in courier.fetched)
     assert courier.answers() == []
     assert home.engine.is_closed
+    # whoever reads it meanwhile reads that it waits
+    assert [told.job.state for told in courier.told if told.job.id == running.id][-1] is State.QUEUED
     async with house(tmp_path) as home:
         for job in (running, waiting, coming):
             assert (await home.told(job)).state is State.DONE
@@ -84,6 +88,23 @@ async def test_a_job_goes_on_from_what_is_there(tmp_path: Path, state: State, ha
         assert home.courier.fetched.count("a") == (0 if is_known else 1 if has_song or has_result else 2)
         # whatever it was, it is answered once
         assert home.courier.answers().count(("1", "a")) == 1
+
+
+async def test_a_chat_that_was_just_served_waits_for_the_others_also_after_a_restart(tmp_path: Path) -> None:
+    async with house(tmp_path, engine=_held()) as home:
+        served = await home.service.accept(order("a1", chat="a"))
+        await home.until(served, State.RUNNING)
+        waiting = [await home.service.accept(order(name, chat=name[0])) for name in ("a2", "b1")]
+        for job in waiting:
+            await home.until(job, State.QUEUED)
+    store = JobStore(tmp_path)
+    store.save([replace(served, state=State.DONE)])
+    store.charge(served.id, 100.0)
+    store.close()
+    async with house(tmp_path) as home:
+        for job in waiting:
+            await home.told(job)
+        assert home.engine.begun == ["b1", "a2"]
 
 
 async def test_an_end_that_nobody_was_told_is_told_after_a_restart(tmp_path: Path) -> None:
@@ -186,41 +207,70 @@ async def test_orders_that_come_before_the_start_are_served_after_it(tmp_path: P
 # A store in trouble.
 
 
+@contextmanager
+def _locked(store: JobStore) -> Iterator[None]:
+    """Somebody else writes, and nobody else can."""
+    store._database.execute("PRAGMA busy_timeout = 10")
+    other = sqlite3.connect(store.folder / "jobs.sqlite3")
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        other.rollback()
+        other.close()
+
+
 async def test_a_locked_store_refuses_and_goes_on_when_it_can(tmp_path: Path) -> None:
     async with house(tmp_path, engine=_held()) as home:
         job = await home.service.accept(order("a"))
         await home.until(job, State.RUNNING)
-        home.store._database.execute("PRAGMA busy_timeout = 10")
-        other = sqlite3.connect(tmp_path / "jobs.sqlite3")
-        other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(Refused, match="I cannot reach my list of songs just now"):
-            await home.service.accept(order("b"))
-        # a job that is cancelled meanwhile is cancelled, and that is written as soon as it can be
-        await home.service.cancel(job.id, job.place)
-        await eventually(lambda: "a" in home.courier.ends())
-        stored = home.store.job(job.id)
-        assert stored is not None
-        assert stored.state is State.RUNNING
-        other.rollback()
-        other.close()
+        with _locked(home.store):
+            with pytest.raises(Refused, match="I cannot reach my list of songs just now"):
+                await home.service.accept(order("b"))
+            assert [standing.job for standing in home.service.jobs(job.place)] == [home.service.job(job.id)]
+            # a job that is cancelled meanwhile is cancelled, and that is written as soon as it can be
+            await home.service.cancel(job.id, job.place)
+            await eventually(lambda: "a" in home.courier.ends())
+            await eventually(lambda: not home.service._announcer._tasks)
+            known, stored = home.service.job(job.id), home.store.job(job.id)
+            assert known is not None
+            assert stored is not None
+            assert (known.state, stored.state) == (State.CANCELLED, State.RUNNING)
         await eventually(lambda: (found := home.store.job(job.id)) is not None and found.state is State.CANCELLED)
+        await eventually(lambda: home.store.untold() == [])
         home.engine.may_go.set()
         assert (await home.told(await home.service.accept(order("b")))).state is State.DONE
+
+
+async def test_what_is_forgotten_is_not_written_late(tmp_path: Path) -> None:
+    async with house(tmp_path, patience=replace(QUICK, tidy_s=3600)) as home:
+        job = await home.told(await home.service.accept(order("a")))
+        with _locked(home.store):
+            home.service.note_status(job.id, {"message": 1})
+        await home.service.forget(job.place)
+        await home.told(await home.service.accept(order("b", chat="2")))
+        assert home.store.of_chat("fake", "1") == []
 
 
 async def test_a_result_that_cannot_be_stored_is_a_sentence(tmp_path: Path) -> None:
     async with house(tmp_path, engine=_held()) as home:
         job = await home.service.accept(order("a"))
         await home.until(job, State.RUNNING)
-        home.store._database.execute("PRAGMA busy_timeout = 10")
-        other = sqlite3.connect(tmp_path / "jobs.sqlite3")
-        other.execute("BEGIN IMMEDIATE")
-        home.engine.may_go.set()
-        await eventually(lambda: "a" in home.courier.ends())
-        assert (home.courier.ends()["a"].error or "").startswith("I cannot reach my list of songs")
-        other.rollback()
-        other.close()
+        with _locked(home.store):
+            home.engine.may_go.set()
+            await eventually(lambda: "a" in home.courier.ends())
+            assert (home.courier.ends()["a"].error or "").startswith("I cannot reach my list of songs")
         assert (await home.told(await home.service.accept(order("b")))).state is State.DONE
+
+
+async def test_stems_whose_cost_cannot_be_noted_are_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def charge(*_: object) -> None:
+        raise StoreError("locked")
+
+    async with house(tmp_path) as home:
+        monkeypatch.setattr(home.store, "charge", charge)
+        assert (await home.told(await home.service.accept(order("a")))).state is State.DONE
+        assert home.courier.answers() == [("1", "a")]
 
 
 async def test_a_mistake_in_a_courier_does_not_stop_the_service(tmp_path: Path) -> None:
