@@ -7,8 +7,8 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
-from bot.config import ConfigError, EngineSettings, Settings, load
-from spectacles_engine.messages import BLENDS, PRESETS
+from bot.config import ConfigError, EngineSettings, LimitSettings, Settings, load
+from spectacles_engine.messages import BLENDS, PRESETS, Limits
 
 SHIPPED = Path(__file__).parents[2] / "config.yaml"
 
@@ -87,6 +87,10 @@ def test_who_has_no_home_is_asked_for_a_folder(tmp_path: Path, monkeypatch: pyte
     for name in ("HOME", "USERPROFILE", "XDG_DATA_HOME"):
         monkeypatch.delenv(name, raising=False)
     assert "there is no home folder" in _complaint(tmp_path)
+
+
+def test_the_engine_holds_songs_to_what_is_set() -> None:
+    assert LimitSettings(longest_song_minutes=2, decode_deadline_s=9).of_a_song == Limits(120, 9)
 
 
 def test_settings_are_frozen() -> None:

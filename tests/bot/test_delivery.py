@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -146,6 +147,15 @@ async def test_one_file_that_is_too_large_keeps_back_all(result: StoredResult) -
         assert parcels is not None
 
 
+async def test_a_player_shows_what_a_file_is(result: StoredResult) -> None:
+    async with made(_job(Wish(("vocals", "bass"))), result, Rung("mp3", 192), DISCORD_BYTES) as parcels:
+        assert parcels is not None
+        with av.open(str(parcels[1].path)) as file:
+            shown = {name: file.metadata.get(name) for name in ("title", "artist", "album", "track")}
+    assert shown == {"title": "AC/DC – bass", "artist": "Somebody", "album": "AC/DC", "track": "2"}
+
+
 def test_uploads_of_another_title_are_another_upload() -> None:
+    assert Rung("mp3", 320).upload_key(_job(Wish())) != Rung("mp3", 192).upload_key(_job(Wish()))
     assert Rung("mp3", 320).upload_key(_job(Wish())) == Rung("mp3", 320).upload_key(_job(Wish(("bass",))))
     assert Rung("mp3", 320).upload_key(_job(Wish())) != Rung("mp3", 320).upload_key(_job(Wish(), "My secret"))

@@ -76,6 +76,8 @@ def test_the_time_left_is_the_work_ahead_shared_among_engines() -> None:
     ahead = [Load(100, 0.5), Load(200)]
     assert wait_s(ahead, Load(40), 0.5, 1) == pytest.approx(145)
     assert wait_s(ahead, Load(40), 0.5, 2) == pytest.approx(82.5)
+    # while the engines still load
+    assert wait_s(ahead, Load(40), 0.5, 0) == pytest.approx(145)
     assert wait_s((), Load(40, 0.25), 2.0, 3) == pytest.approx(20)
     # an unknown length counts as the average of the known ones
     assert wait_s([Load(None)], Load(100), 1.0, 1) == pytest.approx(200)

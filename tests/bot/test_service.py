@@ -360,6 +360,19 @@ async def test_without_an_engine_people_are_told_so_until_there_is_one(tmp_path:
         assert (await home.told(await home.service.accept(order("b")))).state is State.DONE
 
 
+async def test_what_is_separated_already_needs_no_engine(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        await home.told(await home.service.accept(order("a", source_key="k")))
+    engine = FakeEngine(start_troubles=[EngineError("no")] * 10_000)
+    async with house(tmp_path, engine=engine) as home:
+        await home.told(await home.service.accept(order("b")))
+        with pytest.raises(Refused, match="The part of me that separates songs does not start"):
+            await home.service.accept(order("b", chat="2"))
+        again = await home.told(await home.service.accept(order("a", chat="2", source_key="k")))
+        assert again.state is State.DONE
+        assert home.courier.answers() == [("2", "a")]
+
+
 async def test_an_engine_that_is_lost_for_a_moment_costs_no_job(tmp_path: Path) -> None:
     class Shaky(FakeEngine):
         async def separate(self, *call: Any) -> SeparationResult:
@@ -536,6 +549,12 @@ async def test_a_job_is_found_by_its_messages(tmp_path: Path) -> None:
         found = home.service.find("fake", "1", {"message": 8})
         assert found is not None
         assert (found.id, found.state) == (job.id, State.DONE)
+        # of several, the newest
+        newer = await home.service.accept(order("a", wish=Wish(("bass",))))
+        home.service.note_status(newer.id, {"message": 10, "more": 1})
+        found = home.service.find("fake", "1", {"more": 1})
+        assert found is not None
+        assert found.id == newer.id
 
 
 async def test_the_status_message_is_known_to_every_later_call(tmp_path: Path) -> None:

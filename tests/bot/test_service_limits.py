@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import time
 from collections import namedtuple
@@ -13,7 +14,7 @@ import pytest
 from bot.admission import DAY_S, Admission
 from bot.config import LimitSettings, Settings, StorageSettings, TelegramSettings
 from bot.jobs import Place, Refused, State, TooLarge, Unavailable, Wish
-from tests.service_fakes import FakeCourier, FakeEngine, House, audio_of, eventually, house, order, refusal
+from tests.service_fakes import QUICK, FakeCourier, FakeEngine, House, audio_of, eventually, house, order, refusal
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -43,6 +44,8 @@ async def test_songs_in_progress_are_limited_for_a_person_and_for_a_chat(tmp_pat
         (first,) = home.service.jobs(Place("fake", "1", "ann"))
         await home.service.cancel(first.job.id, first.job.place)
         await home.service.accept(order("f", person="cleo"))
+        # another platform has its own numbers
+        await home.service.accept(order("g", platform="other"))
 
 
 async def test_minutes_of_a_day_count_what_was_separated(tmp_path: Path) -> None:
@@ -71,6 +74,20 @@ async def test_minutes_of_a_day_count_what_was_separated(tmp_path: Path) -> None
         await _refused(home, replace(order("e", chat="2", person="bob"), seconds=101.0))
 
 
+async def test_minutes_are_free_again_after_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with house(tmp_path, limits=LimitSettings(minutes_a_day_per_person=5)) as home:
+        await home.told(await home.service.accept(order("a", seconds=200)))
+        later = time.time() + 10 * 3600
+        monkeypatch.setattr(time, "time", lambda: later)
+        assert (await home.told(await home.service.accept(order("b", seconds=100)))).state is State.DONE
+    async with house(tmp_path, limits=LimitSettings(minutes_a_day_per_person=5)) as home:
+        sentence = await _refused(home, replace(order("c"), seconds=200.0))
+        assert sentence.endswith("The first of them are free again in 14 hours.")
+        tomorrow = later + 15 * 3600
+        monkeypatch.setattr(time, "time", lambda: tomorrow)
+        assert (await home.told(await home.service.accept(order("c", seconds=200)))).state is State.DONE
+
+
 async def test_minutes_that_wait_count_as_well(tmp_path: Path) -> None:
     async with house(tmp_path, engine=_held(), limits=LimitSettings(minutes_a_day_per_person=5)) as home:
         first = await home.service.accept(order("a", seconds=200))
@@ -79,6 +96,9 @@ async def test_minutes_that_wait_count_as_well(tmp_path: Path) -> None:
         await home.until(same, State.RUNNING)
         other = await home.told(await home.service.accept(order("b", seconds=200)))
         assert (other.error or "").startswith("That would be more than your 5 minutes")
+        # of those who wait for the same song, they count for who came first
+        await home.until(await home.service.accept(order("a", seconds=200, person="bob")), State.RUNNING)
+        await home.until(await home.service.accept(order("c", seconds=200, person="bob")), State.QUEUED)
 
 
 async def test_large_files_and_long_songs_are_refused_before_they_are_fetched(tmp_path: Path) -> None:
@@ -88,6 +108,7 @@ async def test_large_files_and_long_songs_are_refused_before_they_are_fetched(tm
         with pytest.raises(TooLarge, match="I take up to 2 minutes"):
             await home.service.accept(replace(order("a"), seconds=121.0))
         assert home.courier.fetched == []
+        await home.service.accept(replace(order("a"), size_bytes=1_000_000, seconds=120.0))
 
 
 async def test_a_file_that_turns_out_too_large_is_a_sentence(tmp_path: Path) -> None:
@@ -131,6 +152,20 @@ async def test_a_full_disk_is_a_sentence_after_old_results_have_gone(
         assert (await home.told(await home.service.accept(order("e")))).state is State.DONE
 
 
+async def test_room_is_not_made_at_the_cost_of_stems_that_are_being_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with house(tmp_path) as home:
+        home.courier.may_deliver.clear()
+        job = await home.service.accept(order("a"))
+        await home.until(job, State.DELIVERING)
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(1, 1, 0 if _stored(tmp_path) else 10**9))
+        assert (await _refused(home, order("b", size_bytes=1))).startswith("There is no room left")
+        home.courier.may_deliver.set()
+        assert (await home.told(job)).state is State.DONE
+        assert home.engine.done == ["a"]
+
+
 def _stored(folder: Path) -> int:
     return len(list((folder / "results").iterdir()))
 
@@ -171,6 +206,7 @@ async def test_what_a_job_still_needs_is_kept_beyond_time_and_budget(tmp_path: P
         job = await home.service.accept(order("a"))
         await home.until(job, State.DELIVERING)
         home.service._shelf.tidy(home.service._spared())
+        await asyncio.sleep(4 * QUICK.tidy_s)
         assert _stored(tmp_path) == 1
         courier.may_deliver.set()
         await home.until(job)
@@ -264,6 +300,7 @@ async def test_what_is_forgotten_in_the_midst_of_it_leaves_nothing_and_sends_not
     async with house(tmp_path, engine=engine, courier=courier) as home:
         job = await home.service.accept(order("a"))
         await home.until(job, state)
+        courier.on_told = lambda standing: home.service.note_status(standing.job.id, {"message": 1})
         await home.service.forget(job.place)
         for event in (engine.may_go, courier.may_fetch, courier.may_deliver):
             event.set()

@@ -102,11 +102,11 @@ def test_a_job_is_old_since_its_end_not_since_it_was_written_last(store: JobStor
 def test_a_source_is_known_by_its_key(store: JobStore) -> None:
     store.save([JOB])
     assert store.audio_of("fake", "k") is None
-    store.save([replace(JOB, audio="a")])
+    store.save([replace(JOB, id="j2", audio="a")])
     assert store.audio_of("fake", "k") == "a"
     assert store.audio_of("other", "k") is None
     assert store.is_referred_to("a")
-    store.delete(["j1"])
+    store.delete(["j2"])
     assert store.audio_of("fake", "k") is None
     assert not store.is_referred_to("a")
 
@@ -176,6 +176,10 @@ def test_the_speed_is_an_average_in_which_long_songs_weigh_more(store: JobStore)
     store.note_speed("cpu", 10.0, 10.0)
     assert store.speed("cpu") == pytest.approx(55 / 100)
     assert store.speed("cuda") is None
+
+
+def test_the_store_is_for_us_alone(store: JobStore) -> None:
+    assert store.folder.stat().st_mode & 0o077 == 0
 
 
 def test_one_bot_at_a_time(store: JobStore) -> None:
