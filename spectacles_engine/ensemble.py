@@ -9,23 +9,18 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from spectacles_engine.chunking import Array, in_chunks, rebatch, shared
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.mixers import Mixer
 from spectacles_engine.residual import hand_back
-from spectacles_engine.separators import Separator
+from spectacles_engine.separators import Separator, conditioning
 
 BLOCK_SAMPLES = SAMPLE_RATE_HZ
 """Streams are regrouped to blocks of one second where they are zipped."""
 MIXER_CHUNK_SAMPLES = 5 * SAMPLE_RATE_HZ
 MIXER_MARGIN_SAMPLES = 4096
 MIXER_OVERLAP = 0.02
-LEAST_OFFSET = 0.03
-"""A mean of a chunk, against its RMS, that is no chance but the DC offset of a sound card. Music has 0.005 and less."""
-ONE_SIDED = 1e-4
-"""Energy of a channel against that of the other one, below which it is not heard: the networks know no such songs."""
 
 
 @dataclass(frozen=True)
@@ -151,9 +146,7 @@ def mix(
 
     def blend(chunks: Array) -> Array:
         between_chunks()
-        unheard = one_sided(chunks[:, :1])
-        mixed = mixer.blend(np.where(unheard, chunks[..., ::-1, :], chunks)[:, rows], wanted)
-        return np.where(unheard, np.float32(0), mixed)
+        return mixer.blend(chunks[:, rows], wanted)
 
     mixed = in_chunks(
         heard,
@@ -172,10 +165,7 @@ def _one_model(
 
     def estimate(chunks: Array) -> Array:
         between_chunks()
-        heard = without_offset(chunks[:, 0])
-        unheard = one_sided(heard)
-        answers = separator.estimate(np.ascontiguousarray(np.where(unheard, heard[:, ::-1], heard)), stems)
-        answers = {stem: np.where(unheard, np.float32(0), answer) for stem, answer in answers.items()}
+        answers = conditioning.estimate(separator, chunks[:, 0], stems)
         if "vocals" in answers:
             answers["vocals"] = answers["vocals"] + chunks[:, 1]
         return np.stack([answers[stem] for stem in stems], axis=1)
@@ -189,28 +179,3 @@ def _one_model(
         batch=separator.placement.batch,
     )
     return rebatch(finished, BLOCK_SAMPLES)
-
-
-def without_offset(chunks: Array) -> Array:
-    """(b, 2, n) without the DC offset of each channel, if it has one; what fills a chunk up stays silent.
-
-    An offset of an eighth of its RMS, which nobody hears, cost a song 1 dB on drums and bass.
-    """
-    sounding = chunks != 0
-    samples = np.maximum(sounding.sum(axis=-1, keepdims=True), 1).astype(np.float32)
-    offset = chunks.sum(axis=-1, keepdims=True) / samples
-    rms = np.sqrt(np.square(chunks).sum(axis=-1, keepdims=True) / samples)
-    # of less than half a second a mean may be that of a low note
-    offset[(np.abs(offset) < LEAST_OFFSET * rms) | (samples < SAMPLE_RATE_HZ / 2)] = 0
-    centred: Array = chunks - offset * sounding
-    return centred
-
-
-def one_sided(chunks: Array) -> NDArray[np.bool_]:
-    """(…, 2, n) → (…, 2, 1), which channel has next to nothing beside the other: in its place that one is heard.
-
-    Heard as it is, a real song's left channel alone came out 1 to 4 dB worse, and was heard on the right, too.
-    """
-    energies = np.square(chunks).sum(axis=-1, keepdims=True)
-    unheard: NDArray[np.bool_] = energies < ONE_SIDED * energies.max(axis=-2, keepdims=True)
-    return unheard

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
 
@@ -120,13 +118,7 @@ def test_of_a_song_with_one_channel_the_models_hear_both_and_the_other_stays_sil
         np.testing.assert_array_equal(mixture[:, 0], mixture[:, 1])
         return mixture * np.float32(0.25)
 
-    class Mixing(FixedShares):
-        def blend(self, heard: Array, stems: Sequence[str]) -> Array:
-            parts = super().blend(heard, stems)
-            return (parts + parts[:, :, ::-1]) * np.float32(0.5)
-
-    mixer = Mixing({stem: {"demucs": 1.0} for stem in STEMS})
-    ensemble = Ensemble({"demucs": FakeSeparator("demucs", dict.fromkeys(STEMS, listen))}, mixer)
+    ensemble = Ensemble({"demucs": FakeSeparator("demucs", dict.fromkeys(STEMS, listen))}, _alone("demucs"))
     stems = np.concatenate([b.stems for b in ensemble.separate([song])], axis=-1)
     np.testing.assert_allclose(stems[:, 0], song[[0] * 4] / 4, atol=1e-6)
     assert not stems[:, 1].any()
