@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from spectacles_engine.ensemble import BLOCK_SAMPLES, Block, Ensemble, blend
+from spectacles_engine.errors import ModelError
 from spectacles_engine.messages import STEMS
 from spectacles_engine.mixers import Mixer, Names
 from spectacles_engine.quality import FEATURES, TERMS, Calibration, Meter, estimated_db, terms
@@ -129,9 +130,14 @@ class Fitted:
 
 
 def fit(observations: Observations, out: Path) -> dict[str, Fitted]:
-    """Writes the calibration to ``out``; returns per stem what was fitted and how well it does."""
+    """Writes the calibration to ``out``; returns per stem what was fitted and how well it does.
+
+    Raises ModelError where there is too little to fit any stem to.
+    """
     fits = {stem: _fit_stem(rows) for stem, rows in observations.items() if len(rows) > 2 * len(FEATURES)}
     fitted = {stem: result for stem, result in fits.items() if result}
+    if not fitted:
+        raise ModelError("there are too few songs to calibrate on, or too few that have nothing in common")
     useful = {stem: result.stored for stem, result in fitted.items() if result.useful}
     out.write_text(json.dumps({"stems": useful}, indent=1) + "\n")
     return fitted

@@ -179,7 +179,7 @@ def _read(path: Path, told: Mapping[str, Any], worth: float) -> StoredEstimates:
         references, mixture, estimates = (
             np.load(path.parent / f"{name}.npy", mmap_mode="r") for name in ("references", "mixture", "estimates")
         )
-    except ValueError as error:
+    except (ValueError, EOFError) as error:
         raise ModelError(
             f"the estimates in {path.parent} are damaged: remove them, and run `estimates` again"
         ) from error

@@ -66,6 +66,8 @@ def test_what_is_wrong_is_one_sentence(run: Run) -> None:
         (["evaluate", "--data", "nowhere"], "there is no folder nowhere"),
         (["estimates", "--out", "est"], "which songs"),
         (["mixer", "--estimates", "est", "--out", "m.safetensors"], "too few estimates"),
+        (["calibrate", "--estimates", "est", "--out", "q.json"], "too few songs"),
+        (["evaluate", "--mixers", "a/m.safetensors", "b/m.safetensors"], "two files of --mixers have the same name"),
         (["spleeter", "--wheel", "gone.whl", "--out", "s.safetensors"], r"gone\.whl cannot be read or written"),
     ):
         with pytest.raises(SystemExit, match=sentence):

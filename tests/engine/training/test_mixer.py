@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from spectacles_engine.chunking import Array
@@ -18,6 +19,7 @@ from spectacles_engine.mixers import FixedShares, LinearMixer, Mixer, load_mixer
 from spectacles_engine.quality import usdr
 from spectacles_engine.stem_mixer import Design, StemMixer
 from spectacles_engine.training import linear, mixer
+from spectacles_engine.training.checkpoints import load_checkpoint
 from spectacles_engine.training.estimates import FORMAT, Example, StoredEstimates, read_estimates, write_estimates
 from spectacles_engine.training.mixer import RECIPES, Recipe, train
 from spectacles_engine.training.scoring import Row
@@ -121,6 +123,15 @@ def test_a_checkpoint_of_another_recipe_and_too_few_estimates_are_sentences(tmp_
             none([], QUICK, tmp_path / "b.safetensors", "cpu")
 
 
+def test_a_checkpoint_is_damaged_or_holds_more_than_numbers(tmp_path: Path) -> None:
+    torch.save({"made_of": Path("what could be called")}, tmp_path / "called")
+    (tmp_path / "empty").touch()
+    (tmp_path / "garbage").write_bytes(b"no checkpoint" * 100)
+    for name in ("called", "empty", "garbage"):
+        with pytest.raises(ModelError, match=f"{name} is damaged: remove it to start anew"):
+            load_checkpoint(tmp_path / name, "cpu")
+
+
 def test_the_linear_mixer_finds_what_leaks_from_one_stem_into_another(tmp_path: Path) -> None:
     """Each model's drums have a fifth of the bass in them, and the bass is a tenth too loud."""
     songs = []
@@ -218,6 +229,10 @@ def test_estimates_of_different_models_are_not_mixed(tmp_path: Path) -> None:
     (tmp_path / "a" / "song" / "estimates.json").write_text('{"format": 3')
     with pytest.raises(ModelError, match=r"estimates\.json is damaged"):
         read_estimates(tmp_path / "a")
+    for left in (b"", b"half of it"):
+        (tmp_path / "b" / "song" / "mixture.npy").write_bytes(left)
+        with pytest.raises(ModelError, match=r"song are damaged: remove them"):
+            read_estimates(tmp_path / "b")
 
 
 def test_estimates_are_what_the_base_models_said_and_are_not_computed_twice(tmp_path: Path) -> None:
