@@ -92,7 +92,8 @@ class FfmpegDecoder:
             tail = np.concatenate(held, axis=1)
             is_padded = exact is not None and 0 <= exact - done < tail.shape[1] <= exact - done + _MOST_PADDING_SAMPLES
             yield tail[:, : exact - done] if exact is not None and is_padded else tail
-        self._note_faults()
+        if not self.warnings:
+            self._note_faults()
 
     def _raw_blocks(self) -> Iterator[NDArray[np.float32]]:
         assert self._first is not None

@@ -82,7 +82,7 @@ def write_sound(path: Path, sound: Sound, rate: int, subtype: str | None = None)
 
 
 def write_av(path: Path, codec: str, sound: Sound, rate: int, container: str | None = None) -> Path:
-    layout = {1: "mono", 2: "stereo", 6: "5.1"}[sound.shape[0]]
+    layout = {1: "mono", 2: "stereo", 4: "4.0", 6: "5.1"}[sound.shape[0]]
     with av.open(str(path), "w", format=container) as output:
         stream = cast("av.AudioStream", output.add_stream(codec, rate=rate, layout=layout))
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound), "fltp", layout)
@@ -138,6 +138,7 @@ def test_other_sound_files(tmp_path: Path, name: str) -> None:
         ("aac", "a.m4a", 1024),
         ("alac", "a.m4a", 0),
         ("pcm_s16le", "a.mov", 0),
+        ("pcm_u8", "a.mov", 0),
         ("libmp3lame", "a.mp3", 0),
         ("aac", "a.mkv", 1024),
         ("libopus", "a.webm", 0),
@@ -156,6 +157,29 @@ def test_sound_that_only_ffmpeg_reads(tmp_path: Path, codec: str, name: str, los
         assert -16 <= song.samples - 96_137 <= lossy_tail
     truth, _, _ = decode(write_sound(tmp_path / "truth.wav", sound, 48_000, "FLOAT"))
     assert abs(lag(truth, heard)) <= (0 if lossy_tail < 2000 else 1200)
+    assert np.linalg.norm(heard) == pytest.approx(np.linalg.norm(truth), rel=0.05)
+
+
+def test_of_several_sounds_in_a_video_the_first_is_heard(tmp_path: Path) -> None:
+    sound = noise(48_000, 2, 48_000)
+    with av.open(str(tmp_path / "a.mka"), "w") as output:
+        streams = [output.add_stream("flac", rate=48_000, layout="stereo") for _ in range(2)]
+        for stream, samples in zip(streams, (sound, 0 * sound), strict=True):
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), "fltp", "stereo")
+            frame.sample_rate, frame.pts = 48_000, 0
+            output.mux(stream.encode(frame))
+            output.mux(stream.encode(None))
+    assert decode(tmp_path / "a.mka")[0].any()
+
+
+def test_sound_that_changes_its_format_midway_is_read_up_to_there(tmp_path: Path) -> None:
+    whole = b""
+    for rate in (44_100, 48_000):
+        whole += write_sound(tmp_path / f"{rate}.mp3", noise(rate * 2, 2, rate), rate).read_bytes()
+    (tmp_path / "a.mp3").write_bytes(whole)
+    _, samples, warnings = decode(tmp_path / "a.mp3")
+    assert samples == pytest.approx(44_100 * 2, abs=3_000)
+    assert warnings == ["the sound changes its format midway; separated up to there"]
 
 
 @pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 22_050, 32_000, 48_000, 88_200, 96_000, 192_000])
@@ -202,6 +226,38 @@ def test_vorbis_and_aac_surround_keep_their_own_channel_order(tmp_path: Path) ->
     assert downmix_weights(("FL", "FR")) is None
 
 
+@pytest.mark.parametrize("channels", range(3, 9))
+def test_every_speaker_of_vorbis_is_heard_where_it_stands(tmp_path: Path, channels: int) -> None:
+    """A tenth of a second of noise from each in turn."""
+    sound = np.zeros((channels, 4_410 * channels), np.float32)
+    for k in range(channels):
+        sound[k, 4_410 * k : 4_410 * (k + 1)] = noise(4_410, 1, 44_100)
+    heard, _, _ = decode(write_sound(tmp_path / "a.ogg", sound, 44_100))
+    levels = np.sqrt(np.square(heard.reshape(2, channels, -1)[..., 800:-800]).mean(axis=-1))
+    levels /= np.sqrt(np.square(noise(4_410, 1, 44_100)[:, 800:-800]).mean())
+    half = 2**-0.5
+    left, right, centre, back, nothing = (1, 0), (0, 1), (half, half), [(half, 0), (0, half)], (0, 0)
+    expected = {
+        3: [left, centre, right],
+        4: [left, right, *back],
+        5: [left, centre, right, *back],
+        6: [left, centre, right, *back, nothing],
+        7: [left, centre, right, *back, (0.5, 0.5), nothing],
+        8: [left, centre, right, *back, *back, nothing],
+    }[channels]
+    np.testing.assert_allclose(levels.T, expected, atol=0.1)
+
+
+def test_a_video_says_which_speakers_its_channels_are(tmp_path: Path) -> None:
+    """Three in front and one behind, where four channels of a WAV would be two and two."""
+    for speaker, expected in enumerate(((1, 0), (0, 1), (0.5**0.5, 0.5**0.5), (0.5, 0.5))):
+        sound = np.zeros((4, 44_100), np.float32)
+        sound[speaker] = noise(44_100, 1, 44_100)
+        heard, _, _ = decode(write_av(tmp_path / "a.m4a", "aac", sound, 44_100))
+        levels = np.linalg.norm(heard, axis=1) / np.linalg.norm(sound)
+        np.testing.assert_allclose(levels, expected, atol=0.1)
+
+
 def test_numbers_that_are_none_become_silence(tmp_path: Path) -> None:
     sound = noise(50_000, 2, 44_100)
     sound, broken = sound.copy(), sound.copy()
@@ -211,6 +267,8 @@ def test_numbers_that_are_none_become_silence(tmp_path: Path) -> None:
     sound[0, 100:103] = sound[1, 40_000] = 0
     np.testing.assert_array_equal(heard, sound)
     assert warnings == ["4 samples were not numbers and became silence"]
+    heard, _, warnings = decode(write_sound(tmp_path / "b.wav", 32768 * sound, 44_100, "FLOAT"))  # by mistake
+    np.testing.assert_array_equal(heard, 32768 * sound)
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.aiff", "a.flac", "a.mp3", "a.ogg", "a.opus", "a.rf64", "a.mka", "a.m4a"])
@@ -256,9 +314,10 @@ def test_a_damaged_middle_is_left_out(tmp_path: Path) -> None:
     assert warnings == ["parts of the file are damaged and were left out"]
 
 
-def test_a_recording_streamed_without_a_size(tmp_path: Path) -> None:
+@pytest.mark.parametrize("promised", [0xFFFFFFFF, 0x7FFFFFFF, 0x7FFF0000])
+def test_a_recording_streamed_without_a_size(tmp_path: Path, promised: int) -> None:
     path = tmp_path / "a.wav"
-    path.write_bytes(wav_bytes(b"\1\2" * 2 * 60_000, promised=0xFFFFFFFF))
+    path.write_bytes(wav_bytes(b"\1\2" * 2 * 60_000, promised=promised))
     _, samples, warnings = decode(path)
     assert (samples, warnings) == (60_000, [])
 
@@ -426,7 +485,9 @@ def test_a_clipped_song_is_told_at_every_rate(tmp_path: Path, rate: int) -> None
     sound = noise(rate * 2, 2, rate)
     clipped = write_sound(tmp_path / "a.wav", np.clip(4 * sound, -1, 1), rate, "PCM_24")
     assert decode(clipped)[2] == ["the input is clipped in places"]
-    assert decode(write_sound(tmp_path / "b.wav", 1.9 * sound, rate, "PCM_24"))[2] == []
+    once = 1.9 * sound
+    once[:, 1000:1003] = 1
+    assert decode(write_sound(tmp_path / "b.wav", once, rate, "PCM_24"))[2] == []
 
 
 def test_bytes_after_the_end_of_a_whole_file_are_no_fault(tmp_path: Path) -> None:
@@ -584,6 +645,18 @@ def test_every_format_lines_up_to_the_sample(tmp_path: Path, format: str, rate: 
     assert lag(sound, heard) == 0
 
 
+def test_a_rate_that_a_format_lacks_becomes_its_next_higher_one_or_its_highest() -> None:
+    rates = (8_000, 22_050, 37_800, 44_100, 96_000, 384_000)
+    assert {format: [written_rate(format, rate) for rate in rates] for format in FORMATS} == {
+        "wav": list(rates),
+        "flac": list(rates),
+        "mp3": [8_000, 22_050, 44_100, 44_100, 48_000, 48_000],
+        "ogg": [8_000, 22_050, 37_800, 44_100, 96_000, 192_000],
+        "opus": [8_000, 24_000, 48_000, 48_000, 48_000, 48_000],
+        "m4a": [8_000, 22_050, 44_100, 44_100, 96_000, 96_000],
+    }
+
+
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("format", FORMATS)
 def test_every_format_at_the_edges(tmp_path: Path, format: str, channels: int) -> None:
@@ -649,12 +722,20 @@ def test_mono_is_the_mean_and_loud_is_clipped_not_wrapped(tmp_path: Path) -> Non
     assert soundfile.read(tmp_path / "b.wav")[0].min() > 0.99
 
 
-@pytest.mark.parametrize(("format", "kbps"), [("mp3", 320), ("mp3", 128), ("ogg", 96), ("opus", 96), ("m4a", 96)])
-def test_bitrate_and_title(tmp_path: Path, format: str, kbps: int) -> None:
-    sound = noise(44_100 * 4, 2, 44_100)
+@pytest.mark.parametrize(
+    ("format", "asked", "kbps"),
+    [
+        *((format, kbps, kbps) for format, kbps in (("mp3", 128), ("ogg", 96), ("opus", 96), ("m4a", 96))),
+        *((format, None, kbps) for format, kbps in (("mp3", 320), ("ogg", 256), ("opus", 192), ("m4a", 256))),
+    ],
+)
+def test_bitrate_and_title(tmp_path: Path, format: str, asked: int | None, kbps: int) -> None:
+    sound = np.random.default_rng(0).standard_normal((2, 44_100 * 4)).astype(np.float32) * np.float32(0.1)
+    if format == "mp3":
+        sound[:, 44_100:] = 0  # as large where nothing sounds
     path = tmp_path / f"a.{format}"
     title = "Größe: vocals"
-    with StemWriter(path, format, sample_rate=48_000, channels=2, bitrate_kbps=kbps, title=title) as writer:
+    with StemWriter(path, format, sample_rate=48_000, channels=2, bitrate_kbps=asked, title=title) as writer:
         writer.write(sound)
         writer.finish(48_000 * 4)
     assert path.stat().st_size * 8 / 4_000 == pytest.approx(kbps, rel=0.3)
