@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 import numpy as np
 import pytest
 
 from spectacles_engine.chunking import Array
-from spectacles_engine.ensemble import Ensemble
+from spectacles_engine.ensemble import MIXER_MARGIN_SAMPLES, Ensemble
 from spectacles_engine.errors import CancelledError
 from spectacles_engine.messages import STEMS
 from spectacles_engine.mixers import FixedShares
@@ -75,6 +77,48 @@ def test_only_what_is_asked_for_is_estimated() -> None:
     mixer = FixedShares({"bass": {"demucs": 1.0}, "drums": {"mdx": 1.0}})
     list(Ensemble({"demucs": model, "mdx": deaf}, mixer).separate([_song(50_000)], ("bass",)))
     assert (model.asked, deaf.asked) == ({"bass"}, set())
+
+
+class _Fussy(FakeSeparator):
+    """Knows nothing within its margins, and is off by the number of the chunk."""
+
+    margin_samples = 5_000
+    overlap = 0.5
+    seen = 0
+
+    def estimate(self, mixture: Array, stems: Collection[str]) -> dict[str, Array]:
+        assert len(mixture) <= self.placement.batch
+        answer = np.full_like(mixture, 99)
+        for chunk in answer:
+            chunk[:, self.margin_samples : -self.margin_samples] = self.seen
+            self.seen += 1
+        return dict.fromkeys(stems, answer)
+
+
+def test_a_model_is_asked_as_it_wants_to_be() -> None:
+    ensemble = Ensemble({"mdx": _Fussy("mdx", {"bass": share(1)}, 30_000)}, _alone("mdx"))
+    bass = np.concatenate([block.stems[0] for block in ensemble.separate([_song(100_000)], ("bass",))], axis=-1)
+    assert (bass[0, 0], round(bass.max())) == (0, 8)
+    assert np.abs(np.diff(bass)).max() < 3 / 10_000  # faded over half of what is used of a chunk, the last one faster
+
+
+class _FussyMixer(FixedShares):
+    """As fussy, at the ends of what it is given."""
+
+    seen = 0
+
+    def blend(self, heard: Array, stems: Sequence[str]) -> Array:
+        mixed = np.full_like(heard[:, 1:], 99)
+        mixed[..., MIXER_MARGIN_SAMPLES:-MIXER_MARGIN_SAMPLES] = _FussyMixer.seen
+        _FussyMixer.seen += 1
+        return mixed
+
+
+def test_a_mixers_chunks_have_margins_and_are_faded_into_one_another() -> None:
+    ensemble = Ensemble({"demucs": _model()}, _FussyMixer({"bass": {"demucs": 1.0}}))
+    bass = np.concatenate([block.stems[0] for block in ensemble.separate([_song(800_000)], ("bass",))], axis=-1)
+    assert (bass[0, 0], round(bass.max())) == (0, 3)
+    assert np.abs(np.diff(bass)).max() < 0.01
 
 
 def test_silence_stays_silence() -> None:

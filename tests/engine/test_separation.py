@@ -10,7 +10,7 @@ import soundfile
 
 from spectacles_engine import demo
 from spectacles_engine.chunking import Array
-from spectacles_engine.errors import CancelledError, NotAudioError, OutputError
+from spectacles_engine.errors import CancelledError, NotAudioError, OutputError, TooLongError
 from spectacles_engine.messages import MIXES, STEMS, Limits, SeparationRequest, SeparationResult
 from spectacles_engine.models import ModelStore
 from spectacles_engine.separation import SongSeparator
@@ -91,9 +91,38 @@ def test_a_mono_voice_note_at_16_khz_comes_back_as_such(separator: SongSeparator
     for path in (tmp_path / "out").iterdir():
         info = soundfile.info(path)
         assert (info.samplerate, info.channels, info.frames) == (16_000, 1, len(voice))
+        assert soundfile.SoundFile(path).title == path.stem
     together = _read(tmp_path / "out" / "vocals.flac") + _read(tmp_path / "out" / "karaoke.flac")
     assert np.abs(together[0] - voice).max() < 0.02
+    assert result.seconds == len(voice) / 16_000
     assert "the input is mono" in result.warnings
+
+
+@pytest.mark.parametrize("blend", ["stemmixer", "mdx"])
+def test_a_stem_and_the_mix_without_it_are_the_song_in_whatever_order_stems_are_named(
+    separator: SongSeparator, tmp_path: Path, blend: str
+) -> None:
+    song = tmp_path / "song.wav"
+    demo.write_mixture(demo.references(), song)
+    request = SeparationRequest(stems=("bass", "vocals"), mix="no-bass", blend=blend)
+    result = separator.separate(song, tmp_path / "out", request)
+    bass, without, mixture = _read(result.files["bass"]), _read(result.files["no-bass"]), _read(song)
+    np.testing.assert_allclose(bass + without, mixture, atol=1e-5)
+    assert list(result.files) == ["vocals", "bass", "no-bass"]
+    # the calibration is that of the stemmixer's stems
+    known = {quality.grade for quality in result.note.stems.values()} - {"unknown", "silent"}
+    assert bool(known) == (blend == "stemmixer")
+
+
+def test_what_is_too_loud_is_turned_down_and_all_that_is_odd_is_told(separator: SongSeparator, tmp_path: Path) -> None:
+    loud = np.clip(np.random.default_rng(0).standard_normal((44_100, 2)) * 2, -1, 1)
+    soundfile.write(tmp_path / "song.wav", 3 * loud, 44_100, "FLOAT")
+    for format, told in (("wav", []), ("opus", ["opus cannot store 44100 Hz: the files have 48000 Hz"])):
+        request = SeparationRequest(stems=(), mix="karaoke", format=format, blend="mdx")
+        result = separator.separate(tmp_path / "song.wav", tmp_path / "out", request)
+        assert list(result.warnings) == ["the input is very short (1.0 s)", "the input is clipped in places", *told]
+    # a limiter leaves no flat tops, as cutting off does
+    assert 0.9 < np.abs(_read(tmp_path / "out" / "karaoke.wav")).max() < 0.9995
 
 
 def test_silence_gives_silent_stems_and_no_figures(separator: SongSeparator, tmp_path: Path) -> None:
@@ -123,18 +152,39 @@ def test_a_separation_that_is_stopped_leaves_no_file(separator: SongSeparator, t
     def stop(share: float) -> None:
         raise CancelledError("cancelled")
 
-    with pytest.raises(CancelledError):
-        separator.separate(tmp_path / "song.wav", tmp_path / "out", SeparationRequest(), on_progress=stop)
-    assert not (tmp_path / "out").exists()
+    for before in (False, True):
+        if before:
+            (tmp_path / "out").mkdir()
+        with pytest.raises(CancelledError):
+            separator.separate(tmp_path / "song.wav", tmp_path / "out", SeparationRequest(), on_progress=stop)
+        assert (tmp_path / "out").exists() == before
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_song_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "song.wav", np.zeros((16_000, 1)), 8_000)
+    separator = SongSeparator(ModelStore(tmp_path / "models"), "cpu", Limits(longest_s=1.5))
+    with pytest.raises(TooLongError, match=r"^longer than 1\.5 seconds$"):
+        separator.separate(tmp_path / "song.wav", tmp_path / "out", SeparationRequest())
+
+
+def test_where_one_file_cannot_be_written_none_is(separator: SongSeparator, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "song.wav", np.zeros((100, 2)), 44_100)
+    (tmp_path / "out" / "bass.wav").mkdir(parents=True)
+    with pytest.raises(OutputError, match=r"^bass\.wav could not be written"):
+        separator.separate(tmp_path / "song.wav", tmp_path / "out", SeparationRequest())
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["bass.wav"]
 
 
 def test_a_song_is_never_overwritten_by_its_own_stems(separator: SongSeparator, tmp_path: Path) -> None:
     song = tmp_path / "drums.wav"
     soundfile.write(song, np.zeros((100, 2)), 44_100)
     before = song.read_bytes()
-    with pytest.raises(OutputError, match="would overwrite it"):
-        separator.separate(song, tmp_path, SeparationRequest())
-    assert [path.name for path in tmp_path.iterdir()] == ["drums.wav"]
+    (tmp_path / "link.wav").symlink_to(song)
+    for name in ("drums.wav", "link.wav"):
+        with pytest.raises(OutputError, match="would overwrite it"):
+            separator.separate(tmp_path / name, tmp_path, SeparationRequest())
+    assert {path.name for path in tmp_path.iterdir()} == {"drums.wav", "link.wav"}
     assert song.read_bytes() == before
 
 
