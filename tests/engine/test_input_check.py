@@ -29,6 +29,7 @@ def _low_passed(song: Array, cut_hz: float) -> Array:
 
 def test_an_ordinary_song_gives_no_warning() -> None:
     assert _warnings(_song()) == []
+    assert _warnings(_song() * np.float32(1e-3)) == []  # quiet, not silent
 
 
 def test_a_song_cut_at_16_khz_as_by_an_mp3_is_ordinary() -> None:
@@ -39,6 +40,9 @@ def test_each_fault_is_named() -> None:
     song = _song()
     mono = np.repeat(song[:1], 2, axis=0)
     assert _warnings(mono) == ["the input is mono"]
+    assert _warnings(mono + song * np.array([[0], [0.01]], np.float32)) == []
+    (wide,) = _warnings(_low_passed(song, 7900))  # all of a voice note at 16 kHz
+    assert wide == "the input has nothing above 8.0 kHz, like a voice note or a call"
     (narrow,) = _warnings(_low_passed(song, 3400))
     assert re.fullmatch(r"the input has nothing above 3\.[45] kHz, like a voice note or a call", narrow)
     assert _warnings(song[:, : 2 * SAMPLE_RATE_HZ]) == ["the input is very short (2.0 s)"]

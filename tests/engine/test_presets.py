@@ -17,7 +17,7 @@ from spectacles_engine.manifest import WEIGHTS
 from spectacles_engine.messages import BLENDS, STEMS
 from spectacles_engine.mixers import FixedShares
 from spectacles_engine.models import Manifest, ModelStore, describe
-from spectacles_engine.presets import load_ensemble
+from spectacles_engine.presets import load_ensemble, load_mixer
 from spectacles_engine.separators.demucs import save_demucs
 from tests.engine.fakes import tiny_demucs, write_net
 
@@ -78,6 +78,19 @@ def test_an_average_gives_every_model_the_same_share(store: ModelStore) -> None:
     mixer = load_ensemble(store.preset("studio"), store, blend="average", device="cpu").mixer
     assert isinstance(mixer, FixedShares)
     assert mixer.shares == {stem: {"demucs": 0.5, "mdx": 0.5} for stem in STEMS}
+
+
+def test_in_the_average_of_lite_the_fronts_have_a_share_of_the_vocals_alone_and_no_model_one_of_what_it_does_not_know(
+    tmp_path: Path,
+) -> None:
+    store = ModelStore(tmp_path)
+    lite = store.preset("lite")
+    mixer = load_mixer(lite, store, "average", "cpu")
+    assert isinstance(mixer, FixedShares)
+    own = ["demucs", "mdx", "mdx-low"]
+    assert list(mixer.shares["vocals"]) == [*own, "spleeter-vocals", "spleeter-accompaniment"]
+    assert all(mixer.shares[stem] == dict.fromkeys(own, 1 / 3) for stem in STEMS[1:])
+    assert mixer.up_to_hz == lite.up_to_hz != {}
 
 
 def test_a_model_of_lite_answers_up_to_where_the_manifest_says(tmp_path: Path) -> None:

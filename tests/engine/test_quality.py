@@ -100,6 +100,17 @@ def test_a_stem_with_next_to_nothing_in_it_is_silent_and_gets_no_figure() -> Non
     meter = _meter(stems, [_errors(1e-6, 5, 10)] * 4)
     assert note(meter, None).stems["other"] == StemQuality("silent")
     assert note(meter, None).stems["bass"] == StemQuality("unknown")
+    # 46 and 51 dB below the mixture; and nearly all of it, but 62 dB below full scale
+    for loud, level, grade in ((0.5, 2.5e-3, "unknown"), (0.5, 1.4e-3, "silent"), (1e-5, 8e-4, "silent")):
+        quiet = _meter([_noise(0, 5, loud), *[_noise(i, 5, level) for i in (1, 2, 3)]], [_errors(1e-6, 5, 10)] * 4)
+        assert note(quiet, None).stems["other"] == StemQuality(grade)
+
+
+def test_of_some_stems_alone_there_is_no_residual() -> None:
+    stem = _noise(0, 2)
+    meter = Meter(NAMES[:2], ["vocals"])
+    meter.add(Block(stem, np.stack([stem, stem]), stem[None], stem[None]))
+    assert meter.residual_db is None
 
 
 def _bass(stem_level: float, written_level: float | None = None) -> StemQuality:
@@ -140,6 +151,19 @@ def test_a_passage_in_which_the_models_part_is_found_where_it_is() -> None:
     assert [spot.stem for spot in spots] == ["vocals"]
     assert abs(spots[0].from_s - 20) <= 4
     assert abs(spots[0].to_s - 35) <= 4
+
+
+def test_the_longest_weak_spot_comes_first_and_none_is_in_silence_or_behind_the_end() -> None:
+    stems = [_noise(i, 60)[:, : round(59.5 * SAMPLE_RATE_HZ)] for i in range(4)]
+    errors = [_errors(0.01, 60, 10 + 2 * i) for i in range(4)]
+    errors = [(one[:, : stems[0].shape[1]], two[:, : stems[0].shape[1]]) for one, two in errors]
+    errors[0][0][:, 8 * SAMPLE_RATE_HZ : 16 * SAMPLE_RATE_HZ] *= 15
+    errors[2][0][:, 46 * SAMPLE_RATE_HZ :] *= 15
+    stems[1][:, 20 * SAMPLE_RATE_HZ : 40 * SAMPLE_RATE_HZ] *= 0.001  # quieter than what its models make up
+    first, second = note(_meter(stems, errors), None).weak_spots
+    assert (first.stem, second.stem) == ("bass", "vocals")
+    assert [first.from_s, second.from_s] == pytest.approx([46, 8], abs=4)
+    assert first.to_s == 59.5
 
 
 def test_a_song_that_is_equally_good_everywhere_has_no_weak_spot() -> None:

@@ -118,21 +118,24 @@ def test_half_stored_weights_are_used_as_float32(tmp_path: Path) -> None:
         torch.testing.assert_close(tensor, network.state_dict()[name], rtol=1e-3, atol=1e-6)
 
 
+HTDEMUCS = {"klass": "demucs.htdemucs.HTDemucs", "kwargs": "{}"}
+
+
 @pytest.mark.parametrize(
-    "metadata",
+    ("metadata", "complaint"),
     [
-        {"klass": "subprocess.Popen", "args": '[["touch", "owned"]]', "kwargs": "{}"},
-        {"klass": "demucs.htdemucs.HTDemucs", "args": "[]", "kwargs": "{}", "structure": '{"_class": "os.system"}'},
-        {"klass": "demucs.htdemucs.HTDemucs", "args": "[", "kwargs": "{}"},
-        {"klass": "demucs.htdemucs.HTDemucs", "args": json.dumps([DEMUCS_ORDER]), "kwargs": "{}"},
-        None,
+        ({"klass": "subprocess.Popen", "args": '[["touch", "owned"]]', "kwargs": "{}"}, "is not a Demucs"),
+        (HTDEMUCS | {"args": "[]", "structure": '{"_class": "os.system"}'}, "is not a Demucs"),  # before it is called
+        (HTDEMUCS | {"args": "["}, "could not be read"),
+        (HTDEMUCS | {"args": json.dumps([DEMUCS_ORDER])}, "could not be read"),
+        (None, "is not a Demucs model: it names no class"),
     ],
     ids=["another class", "a structure", "broken JSON", "other tensors", "no metadata"],
 )
-def test_a_file_that_is_no_demucs_is_refused(tmp_path: Path, metadata: dict[str, str] | None) -> None:
+def test_a_file_that_is_no_demucs_is_refused(tmp_path: Path, metadata: dict[str, str] | None, complaint: str) -> None:
     path = tmp_path / "bad.safetensors"
     save_file({"weight": torch.zeros(1)}, path, metadata)
-    with pytest.raises(ModelError, match=r"bad\.safetensors"):
+    with pytest.raises(ModelError, match=rf"bad\.safetensors {complaint}"):
         load_demucs(path)
 
 
