@@ -93,6 +93,8 @@ def logged() -> Iterator[list[str]]:
 
 async def test_a_song_comes_back_as_stems_with_progress_on_the_way(bench: Bench) -> None:
     shares: list[float] = []
+    (bench.folder / "a").mkdir()
+    (bench.folder / "a" / "what was there before").touch()
     result = await bench.separate("a", Behaviour(steps=4), shares.append)
     assert shares == [0.0, 0.25, 0.5, 0.75, 1.0]
     assert set(result.files) == set(STEMS)
@@ -125,7 +127,21 @@ async def test_a_mistake_of_ours_is_a_sentence_for_the_caller_and_a_traceback_fo
     with pytest.raises(SpecTaclesError, match=r"^something went wrong in SpecTacles itself$"):
         await bench.separate("a", Behaviour(mistake=True))
     assert "ZeroDivisionError: a mistake, on purpose" in "\n".join(logged)
+    assert bench.engine.pid is None  # nobody knows what state that left it in
     assert (await bench.separate("b")).files
+
+
+async def test_a_song_may_take_as_long_as_it_shows_signs_of_life(bench: Bench) -> None:
+    bench.with_options(Patience(stall_s=3))
+    assert (await bench.separate("a", Behaviour(steps=400, step_s=0.01))).files
+
+
+async def test_a_job_that_ends_before_it_hears_of_its_cancel_is_cancelled_all_the_same(bench: Bench) -> None:
+    job = await bench.running("a", Behaviour(steps=50, step_s=0.01, deaf=True))
+    bench.engine.cancel("a")
+    with pytest.raises(CancelledError):
+        await job
+    assert bench.left("a") == []
 
 
 async def test_kill_9_in_the_midst_of_a_job_and_it_still_ends_with_stems(bench: Bench) -> None:
