@@ -50,11 +50,16 @@ def observations() -> Observations:
 def test_a_calibration_predicts_what_it_has_not_seen(observations: Observations, tmp_path: Path) -> None:
     fitted = fit(observations, tmp_path / "quality.json")
     for stem in STEMS:
-        stored = fitted[stem].stored
+        result = fitted[stem]
+        stored = result.stored
         assert stored["mae_db"] < 0.3 * stored["mae_of_constant_db"]
         assert stored["low_db"] < 0 < stored["high_db"]
-        errors = [abs(guess - truth) for guess, truth in fitted[stem].points]
+        errors = [abs(guess - truth) for guess, truth in result.points]
         assert np.mean(errors) == pytest.approx(stored["mae_db"], abs=0.01)
+        beyond = [
+            not stored["low_db"] <= round(truth - guess, 2) <= stored["high_db"] for guess, truth in result.points
+        ]
+        assert sum(beyond) == 2  # a tenth of twenty, by the next observed error on either side
     assert set(json.loads((tmp_path / "quality.json").read_text())["stems"]) == set(STEMS)
     seen = coverage(observations, Calibration.load(tmp_path / "quality.json"))
     assert all(0.7 <= figures["covered"] <= 1 and figures["songs"] == 20 for figures in seen.values())
@@ -121,3 +126,9 @@ def test_stored_estimates_are_observed_as_the_separation_is(tmp_path: Path) -> N
     for stem in STEMS:
         assert stored[stem][0].features == pytest.approx(anew[stem][0].features, abs=0.05)
         assert stored[stem][0].usdr_db == pytest.approx(anew[stem][0].usdr_db, abs=0.05)
+    # one that listens to fewer than there are
+    alone = FixedShares({stem: {"mdx": 1.0} for stem in STEMS})
+    (found,) = blended(alone, read_estimates(tmp_path))
+    said = np.concatenate([block.estimates for block in found.blocks], axis=-1)
+    assert found.names == alone.names(STEMS)
+    np.testing.assert_array_equal(said, read_estimates(tmp_path)[0].estimates[1::2])

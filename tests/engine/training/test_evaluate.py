@@ -165,6 +165,8 @@ def test_gains_come_with_an_interval_that_pairs_the_songs_and_shares_are_of_the_
     assert gain["gain_db"] == pytest.approx(1.095, abs=0.01)
     # songs differ by 5 dB, gains by 0.2 dB: an interval that took them apart would be far wider
     assert gain["gain_db"] - 0.1 < gain["low_db"] < gain["gain_db"] < gain["high_db"] < gain["gain_db"] + 0.1
+    spread_db = np.std([0.1 * (i % 3) for i in range(20)]) / np.sqrt(20)
+    assert gain["high_db"] - gain["low_db"] == pytest.approx(2 * 1.96 * spread_db, rel=0.1)
     assert usdr_mean["share_of_oracle_percent"]["written"]["drums"] == pytest.approx(25)
     assert usdr_mean["share_of_oracle_percent"]["average"]["drums"] == pytest.approx(-12.5)
     assert set(report.as_json()) == set(MEASURES)

@@ -13,6 +13,7 @@ import yaml
 from spectacles_engine.errors import InputError, ModelError
 from spectacles_engine.manifest import WEIGHTS
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
+from spectacles_engine.mixers import LinearMixer
 from spectacles_engine.models import Manifest, ModelStore, describe
 from spectacles_engine.separators.demucs import save_demucs
 from spectacles_engine.training.data import find_songs
@@ -86,6 +87,17 @@ def test_a_row_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
     store = _studio(tmp_path / "models")
     with pytest.raises(ModelError, match=r"there is no row 'stemixer' to compare, only .*stemmixer"):
         Bench(store, store.preset("studio"), "cpu").evaluate(_songs(tmp_path / "data", 1), {}, ours="stemixer")
+
+
+def test_a_mixer_of_other_models_or_with_the_name_of_another_row_is_a_sentence(tmp_path: Path) -> None:
+    store, songs = _studio(tmp_path / "models"), _songs(tmp_path / "data", 1)
+    bench, file = Bench(store, store.preset("studio"), "cpu"), tmp_path / "m.safetensors"
+    LinearMixer(np.zeros((1, 4, 2, 2, 2), np.float32), (("vocals", "spleeter"),)).save(file)
+    with pytest.raises(ModelError, match=r"m\.safetensors is for estimates of other models: spleeter"):
+        bench.evaluate(songs, {"m": file})
+    for name in ("average", "mdx", "mixture"):
+        with pytest.raises(InputError, match="has the name of another row"):
+            bench.evaluate(songs, {name: file})
 
 
 def test_where_nothing_says_which_songs_are_for_testing_it_asks(tmp_path: Path) -> None:
