@@ -42,7 +42,7 @@ def test_each_fault_is_named() -> None:
     assert _warnings(mono) == ["the input is mono"]
     assert _warnings(mono + song * np.array([[0], [0.01]], np.float32)) == []
     (wide,) = _warnings(_low_passed(song, 7900))  # all of a voice note at 16 kHz
-    assert wide == "the input has nothing above 8.0 kHz, like a voice note or a call"
+    assert re.fullmatch(r"the input has nothing above 8\.[01] kHz, like a voice note or a call", wide)
     (narrow,) = _warnings(_low_passed(song, 3400))
     assert re.fullmatch(r"the input has nothing above 3\.[45] kHz, like a voice note or a call", narrow)
     assert _warnings(song[:, : 2 * SAMPLE_RATE_HZ]) == ["the input is very short (2.0 s)"]

@@ -100,8 +100,9 @@ def test_a_stem_with_next_to_nothing_in_it_is_silent_and_gets_no_figure() -> Non
     meter = _meter(stems, [_errors(1e-6, 5, 10)] * 4)
     assert note(meter, None).stems["other"] == StemQuality("silent")
     assert note(meter, None).stems["bass"] == StemQuality("unknown")
-    # 46 and 51 dB below the mixture; and nearly all of it, but 62 dB below full scale
-    for loud, level, grade in ((0.5, 2.5e-3, "unknown"), (0.5, 1.4e-3, "silent"), (1e-5, 8e-4, "silent")):
+    # 46 and 51 dB below the mixture; 34, and quiet as such; quiet, but a third of the song
+    levels = ((0.5, 2.5e-3, "unknown"), (0.5, 1.4e-3, "silent"), (0.02, 4e-4, "silent"), (1e-5, 8e-4, "unknown"))
+    for loud, level, grade in levels:
         quiet = _meter([_noise(0, 5, loud), *[_noise(i, 5, level) for i in (1, 2, 3)]], [_errors(1e-6, 5, 10)] * 4)
         assert note(quiet, None).stems["other"] == StemQuality(grade)
 
