@@ -99,7 +99,6 @@ class Shelf:
         result = StoredResult(
             song.audio, folder, made.seconds, made.sample_rate, song.channels, made.note, warnings, time.time()
         )
-        self._store.delete_result(song.audio)
         self._store.save_result(result, self._ensemble)
         self.drop_song(song.audio)
         return result

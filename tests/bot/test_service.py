@@ -13,7 +13,6 @@ from bot.jobs import DeliveryError, Place, Refused, Standing, State, Wish
 from spectacles_engine.audio_files import Inspected
 from spectacles_engine.errors import MISTAKE_OF_OURS, EngineError, PoisonousError, SpecTaclesError
 from spectacles_engine.messages import SeparationResult
-from tests import service_fakes
 from tests.service_fakes import QUICK, FakeCourier, FakeEngine, audio_of, eventually, house, inspect, order
 
 
@@ -44,23 +43,6 @@ async def test_a_song_becomes_stems(tmp_path: Path) -> None:
         assert states[0] is State.PREPARING
         assert states[-1] is State.DONE
         assert states == sorted(states, key=list(State).index)
-
-
-async def test_a_song_is_called_what_its_tags_say_on_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tags = {"title": "Two\nlines\u202e and  tabs\t", "performer": "\u200bAnn"}
-
-    async def tagged(path: Path, **limits: Any) -> Inspected:
-        return replace(await inspect(path, **limits), title=tags["title"], performer=tags["performer"])
-
-    monkeypatch.setattr(service_fakes, "inspect", tagged)
-    async with house(tmp_path) as home:
-        named = await home.told(await home.service.accept(order("a")))
-        assert (named.order.title, named.order.performer) == ("Two lines and tabs", "Ann")
-        known = await home.told(await home.service.accept(order("b", performer="Bob")))
-        assert (known.order.title, known.order.performer) == ("b", "Bob")
-        tags["performer"] = "\n"
-        half = await home.told(await home.service.accept(order("c")))
-        assert (half.order.title, half.order.performer) == ("c", None)
 
 
 async def test_the_same_song_is_separated_once(tmp_path: Path) -> None:
@@ -99,6 +81,29 @@ async def test_a_song_known_by_its_key_is_not_even_fetched(tmp_path: Path) -> No
         assert sorted(home.courier.answers()) == [("1", "a"), ("2", "a"), ("3", "a")]
 
 
+async def test_what_is_read_and_heard_in_a_song_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Warning(FakeEngine):
+        async def separate(self, *call: Any) -> SeparationResult:
+            return replace(await super().separate(*call), warnings=("it is mono", "it is short"))
+
+    async def listen(path: Path, **limits: float) -> Inspected:
+        found = await inspect(path, **limits)
+        performer = "\n" if found.audio == audio_of("c") else "\u200bAnn"
+        warnings = ("it is clipped", "it is mono")
+        return replace(found, title="Two\nlines\u202e and  tabs\t", performer=performer, channels=1, warnings=warnings)
+
+    monkeypatch.setattr("tests.service_fakes.inspect", listen)
+    async with house(tmp_path, engine=Warning()) as home:
+        named = [order("a"), order("b", performer="Bob"), order("c")]
+        jobs = [await home.told(await home.service.accept(wanted)) for wanted in named]
+        # tags have a say only where the platform has none, and tell the whole name
+        called = [(job.order.title, job.order.performer) for job in jobs]
+        assert called == [("Two lines and tabs", "Ann"), ("b", "Bob"), ("c", None)]
+        result = home.service.result(jobs[0])
+        assert result is not None
+        assert (result.channels, result.warnings) == (1, ("it is clipped", "it is mono", "it is short"))
+
+
 async def test_turns_are_fair_among_chats(tmp_path: Path) -> None:
     engine = _held()
     async with house(tmp_path, engine=engine) as home:
@@ -123,8 +128,12 @@ async def test_slow_downloads_of_one_chat_leave_room_for_another(tmp_path: Path)
         await eventually(lambda: len(home.courier.fetched) == 3)
         await home.service.accept(order("b", chat="b"))
         await eventually(lambda: home.courier.fetched[3:] == ["b"])
+        # and there are never many at once
+        await home.service.accept(order("c", chat="c"))
+        await asyncio.sleep(0.1)
+        assert len(home.courier.fetched) == 4
         home.courier.may_fetch.set()
-        await eventually(lambda: len(home.courier.answers()) == 7)
+        await eventually(lambda: len(home.courier.answers()) == 8)
 
 
 async def test_places_are_told_when_the_queue_moves(tmp_path: Path) -> None:
@@ -255,6 +264,8 @@ async def test_trouble_of_a_courier_is_a_sentence_and_the_next_song_is_served(
         assert [job.state for job in ended] == [State.DONE, State.FAILED, State.DONE]
         assert (ended[1].error or "").startswith(sentence)
         assert courier.answers() == [("1", "a"), ("1", "c")]
+        # only what may be over soon is tried again
+        assert courier.sending.count("b") == {"fetch": 0, "deliver": 1 + isinstance(error, ConnectionError) * 2}[call]
 
 
 async def test_a_courier_that_hangs_is_given_up(tmp_path: Path) -> None:
@@ -465,7 +476,7 @@ async def test_a_song_that_comes_again_while_its_run_is_being_cancelled_is_separ
 
 
 async def test_cancelling_while_a_song_is_fetched_or_sent(tmp_path: Path) -> None:
-    async with house(tmp_path) as home:
+    async with house(tmp_path, patience=replace(QUICK, fetch_s=3600, deliver_s=3600)) as home:
         home.courier.may_fetch.clear()
         job = await home.service.accept(order("a"))
         await eventually(lambda: bool(home.courier.fetched))
@@ -475,8 +486,9 @@ async def test_cancelling_while_a_song_is_fetched_or_sent(tmp_path: Path) -> Non
         home.courier.may_fetch.set()
         home.courier.may_deliver.clear()
         job = await home.service.accept(order("b"))
-        await home.until(job, State.DELIVERING)
+        await eventually(lambda: home.courier.sending == ["b"])
         assert await home.service.cancel(job.id, job.place)
+        await home.until(job)
         home.courier.may_deliver.set()
         assert (await home.told(job)).state is State.CANCELLED
         # the next answer to this chat is not held up by the one that was called off

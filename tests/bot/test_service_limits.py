@@ -171,10 +171,14 @@ def _stored(folder: Path) -> int:
 
 
 async def test_a_song_whose_stems_would_not_fit_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with house(tmp_path) as home:
-        monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(1, 1, 10**6))
+    async with house(tmp_path, storage=StorageSettings(keep_free_mb=1)) as home:
+        # four of 100 s with two channels of 24 bit
+        needed = 4 * 100 * 44_100 * 2 * 3 + 10**6
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(1, 1, needed - 1))
         job = await home.told(await home.service.accept(order("a")))
         assert (job.error or "").startswith("There is no room left on my disk.")
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(1, 1, needed))
+        assert (await home.told(await home.service.accept(order("a")))).state is State.DONE
 
 
 async def test_a_folder_that_vanishes_is_a_sentence(tmp_path: Path) -> None:

@@ -260,7 +260,7 @@ async def test_a_result_that_cannot_be_stored_is_a_sentence(tmp_path: Path) -> N
             home.engine.may_go.set()
             await eventually(lambda: "a" in home.courier.ends())
             assert (home.courier.ends()["a"].error or "").startswith("I cannot reach my list of songs")
-        assert (await home.told(await home.service.accept(order("b")))).state is State.DONE
+        assert (await home.told(await home.service.accept(order("a")))).state is State.DONE
 
 
 async def test_stems_whose_cost_cannot_be_noted_are_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
