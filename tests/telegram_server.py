@@ -234,7 +234,7 @@ class TelegramServer:
         trouble = next((t for t in self.troubles if t.method == "file" and t.times > 0), None)
         if trouble:
             trouble.times -= 1
-            return _drop(request)
+            return _answer(trouble.refusal) if trouble.refusal else _drop(request)
         return web.Response(body=found.data)
 
     async def _do(self, method: str, parameters: Json, files: dict[str, web.FileField]) -> Any:

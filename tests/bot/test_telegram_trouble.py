@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import pytest_asyncio
+from telegram import Bot, Chat, Message, User
+from telegram.error import RetryAfter
 
 from bot.patience import PATIENCE
+from bot.telegram_chats import Chats
+from bot.telegram_http import insist
 from spectacles_engine import worker
 from spectacles_engine.audio_files import encode
 from spectacles_engine.messages import STEMS, EngineOptions
 from tests.bot.telegram_world import World, telegram_world
 from tests.fake_engine import Behaviour, write_song
-from tests.telegram_server import Json, Refusal, TelegramServer, Trouble, telegram_server
+from tests.telegram_server import Json, Refusal, TelegramServer, Trouble, bad, content, telegram_server
 
-ANN, BOB = 11, 12
+ANN, BOB, GROUP = 11, 12, -1001
 PAIR = ["a – vocals.mp3", "a – bass.mp3"]
 PROBES = ["message is not modified", "message to edit not found", "message can't be edited", "there is no caption"]
 """Questions of a bot that lost an answer; Telegram refuses the edits that they are."""
@@ -101,7 +107,8 @@ async def test_a_note_whose_answer_was_lost_comes_once(world: World, tmp_path: P
 async def test_an_outage_is_waited_for(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(world.service._delivering, "_patience", replace(PATIENCE, outages_s=(0.1,) * 100))
     world.server.forgiven += PROBES
-    world.server.troubles.append(Trouble("sendMediaGroup", times=5, refusal=Refusal(502, "Bad Gateway")))
+    for method, times in (("file", 2), ("sendMediaGroup", 5)):
+        world.server.troubles.append(Trouble(method, times, Refusal(502, "Bad Gateway")))
     send(world, tmp_path)
     await world.answered(ANN)
     assert world.server.names(ANN) == PAIR
@@ -153,6 +160,102 @@ async def test_a_status_message_that_somebody_deleted(world: World, tmp_path: Pa
     del world.server.messages[ANN, world.server.seen(ANN)[0]["message_id"]]
     await world.answered(ANN)
     assert world.server.names(ANN) == PAIR
+
+
+async def test_why_it_failed_is_said_though_the_status_was_deleted(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.telegram_courier._MOST_BYTES", 1000)
+    world.server.forgiven += ["message to edit not found"]
+    send(world, tmp_path, Behaviour(steps=20, step_s=0.1))
+    await world.server.until(lambda: world.server.texts(ANN))
+    del world.server.messages[ANN, world.server.seen(ANN)[0]["message_id"]]
+    await world.quiet()
+    (text,) = world.server.texts(ANN)
+    assert "too large for this chat" in text
+
+
+async def test_stems_come_though_the_song_was_deleted(world: World, tmp_path: Path) -> None:
+    send(world, tmp_path, Behaviour(steps=20, step_s=0.1))
+    await world.server.until(lambda: world.server.texts(ANN))
+    del world.server.messages[min(world.server.messages)]
+    await world.answered(ANN)
+    assert world.server.names(ANN) == PAIR
+
+
+async def test_files_that_telegram_forgot_are_sent_anew(world: World, tmp_path: Path) -> None:
+    send(world, tmp_path)
+    await world.answered(ANN)
+    for message in world.server.files(ANN):
+        del world.server._files[content(message)["file_id"]]
+    world.server.forgiven += ["wrong remote file identifier"]
+    world.server.say(ANN, ANN, "/stems vocals bass", reply=world.server.notes(ANN)[0])
+    await world.answered(ANN, 2)
+    assert world.server.names(ANN) == [*PAIR, *PAIR]
+    assert len(world.server.uploads) == 2
+
+
+async def test_what_cannot_be_deleted_any_more_is_deleted_here(world: World, tmp_path: Path) -> None:
+    send(world, tmp_path)
+    await world.answered(ANN)
+    world.server.troubles.append(Trouble("deleteMessages", refusal=bad("message can't be deleted for everyone")))
+    assert await world.server.tapped(world.server.notes(ANN)[0], ANN, "Delete") == "Deleted."
+    assert not list(world.settings.data_folder.rglob("*.flac"))
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        (bad("wrong file_id or the file is temporarily unavailable"), "That file can no longer be downloaded."),
+        (bad("file is too big"), "Telegram lets bots download files up to 20 MB, and this one is larger."),
+        ("music/nothing", "That file can no longer be downloaded."),
+    ],
+)
+async def test_a_song_that_cannot_be_fetched_is_a_sentence(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: Refusal | str, sentence: str
+) -> None:
+    def get_file(self: TelegramServer, *_: Any) -> Json:
+        if isinstance(path, Refusal):
+            raise path
+        return {"file_id": "F", "file_unique_id": "u", "file_path": path}
+
+    monkeypatch.setattr(TelegramServer, "_getFile", get_file)
+    world.server.forgiven += ["wrong file_id", "file is too big"]
+    send(world, tmp_path)
+    await world.server.until(lambda: any(text.startswith(f"a: {sentence}") for text in world.server.texts(ANN)))
+    await world.quiet()
+
+
+async def test_a_mistake_of_ours_is_a_sentence(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    send(world, tmp_path)
+    await world.answered(ANN)
+
+    def mistake(*_: Any) -> None:
+        raise ZeroDivisionError("on purpose")
+
+    monkeypatch.setattr(type(world.service), "accept", mistake)
+    assert "went wrong in SpecTacles itself" in await world.server.tapped(world.server.notes(ANN)[0], ANN, "Drums")
+    send(world, tmp_path, seed=1)
+    await world.server.until(lambda: "went wrong in SpecTacles itself" in world.server.texts(ANN)[-1])
+
+
+async def test_nobody_waits_for_hours_where_telegram_asks_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PTB_TIMEDELTA", "true")
+
+    async def call() -> None:
+        raise RetryAfter(3600)
+
+    with pytest.raises(RetryAfter):
+        async with asyncio.timeout(5):
+            await insist(call)
+
+
+@pytest.mark.parametrize(("writes_as", "is_admin"), [(GROUP, True), (-1002, False)])
+async def test_who_writes_in_the_name_of_a_channel_is_no_admin(writes_as: int, is_admin: bool) -> None:
+    chats, group = Chats(cast(Bot, None)), Chat(GROUP, Chat.SUPERGROUP)
+    sender = Chat(writes_as, Chat.SUPERGROUP)
+    message = Message(1, datetime.now(UTC), group, from_user=User(136817688, "Channel", True), sender_chat=sender)
+    assert await chats.is_from_admin(message) is is_admin
 
 
 async def test_edits_keep_to_their_pace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
