@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -311,6 +312,53 @@ async def test_a_chat_that_is_slow_to_show_delays_nobody(tmp_path: Path) -> None
         await home.told(slow)
         # what was overtaken meanwhile was not told
         assert [told.job.state for told in home.courier.told if told.job.id == slow.id] == [State.PREPARING, State.DONE]
+
+
+async def test_stems_do_not_come_before_the_first_word(tmp_path: Path) -> None:
+    shown = asyncio.Event()
+
+    class Slow(FakeCourier):
+        async def tell(self, standing: Standing) -> None:
+            await shown.wait()
+            home.service.note_status(standing.job.id, {"message": 1})
+            await super().tell(standing)
+
+    async with house(tmp_path, courier=Slow(), patience=replace(QUICK, first_word_s=3600)) as home:
+        job = await home.service.accept(order("a"))
+        await home.until(job, State.DELIVERING)
+        await asyncio.sleep(0.1)
+        assert home.courier.sending == []
+        shown.set()
+        assert (await home.told(job)).state is State.DONE
+        # and what is sent knows it
+        assert [sent.status for sent, _ in home.courier.delivered] == [{"message": 1}]
+
+
+async def test_stems_that_are_lost_before_they_are_sent_are_made_once_more(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        home.courier.may_deliver.clear()
+        jobs = [await home.service.accept(order(name)) for name in "ab"]
+        await home.until(jobs[1], State.DELIVERING)
+        await eventually(lambda: home.courier.sending == ["a"])
+        shutil.rmtree(tmp_path / "results" / audio_of("b"))
+        home.courier.may_deliver.set()
+        for job in jobs:
+            assert (await home.told(job)).state is State.DONE
+        assert home.engine.done == ["a", "b", "b"]
+
+
+async def test_only_a_few_results_are_sent_at_once(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        home.courier.may_deliver.clear()
+        jobs = [await home.service.accept(order("a", chat=str(chat))) for chat in range(9)]
+        for job in jobs:
+            await home.until(job, State.DELIVERING)
+        await eventually(lambda: len(home.courier.sending) == 8)
+        await asyncio.sleep(0.1)
+        assert len(home.courier.sending) == 8
+        home.courier.may_deliver.set()
+        for job in jobs:
+            await home.told(job)
 
 
 async def test_an_end_that_could_not_be_told_is_tried_again(tmp_path: Path) -> None:
