@@ -18,11 +18,12 @@ import pytest
 import soundfile
 
 import run_bot
-from bot.config import Settings
+from bot.config import EngineSettings, LimitSettings, Settings
 from spectacles_engine.errors import ModelMissingError, NotAudioError
 from spectacles_engine.messages import (
     MIXES,
     STEMS,
+    Limits,
     QualityNote,
     SeparationRequest,
     SeparationResult,
@@ -336,6 +337,14 @@ def test_what_keeps_a_bot_from_starting_is_one_sentence(monkeypatch: pytest.Monk
     done = _script()
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert "python run_bot.py models fetch studio" in done.stderr
+
+
+def test_the_engine_of_the_chats_is_the_one_that_is_set() -> None:
+    engine = EngineSettings(device="cpu", blend="average")
+    limits = LimitSettings(longest_song_minutes=2, decode_deadline_s=9)
+    options = run_bot._engine_options(Settings(engine=engine, limits=limits))
+    assert (options.preset, options.blend, options.device) == ("lite", "average", "cpu")
+    assert options.limits == Limits(120, 9)
 
 
 def test_a_chat_that_cannot_be_reached_is_one_sentence_without_the_token_and_the_web_chat_is_served(

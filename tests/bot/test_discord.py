@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import discord
 import numpy as np
@@ -241,6 +241,33 @@ async def test_only_listed_servers_are_served(tmp_path: Path, monkeypatch: pytes
         assert "not on the list" in world.texts(user.dm_channel)[-1]
         await here.guild.add_member(user).slash(here, "separate", attachment=("a.wav", wav(tmp_path)), **VOCALS)
         assert names(await world.result(here)) == ["a – vocals.mp3"]
+
+
+async def test_a_thread_is_served_where_its_channel_is(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guild = world.env.create_guild()
+    alice = guild.add_member(world.env.create_user("alice"))
+    silent: Any = {guild.default_role: discord.PermissionOverwrite(send_messages_in_threads=False)}
+    listed, other = guild.create_text_channel("class"), guild.create_text_channel("other")
+    mute = guild.create_text_channel("mute", overwrites=silent)
+    allowed = {"discord": DiscordSettings(allowed_channels=(listed.id, mute.id))}
+    monkeypatch.setattr(cast(Any, world.env.bot)._desk, "_settings", world.settings.model_copy(update=allowed))
+    song = ("a.wav", wav(tmp_path))
+    for channel, word in ((other, "not on the list"), (mute, "may not send files"), (listed, "I have it")):
+        world.env.backend.create_thread(channel.id, "songs", alice.id)
+        (thread,) = channel.threads
+        assert word in said(await alice.slash(thread, "separate", attachment=song, **VOCALS))
+    assert names(await world.result(thread)) == ["a – vocals.mp3"]
+
+
+async def test_a_forwarded_song_is_one(world: World, tmp_path: Path) -> None:
+    channel = world.env.create_guild().create_text_channel("class")
+    alice = world.env.guild.add_member(world.env.create_user("alice"))
+    song = await world.post(alice, channel, ("a.wav", wav(tmp_path)))
+    forwarded = await alice.forward(song, channel)
+    await alice.context_menu(channel, MENU, forwarded)
+    assert names(await world.result(channel)) == [f"a – {stem}.mp3" for stem in STEMS]
 
 
 async def test_a_title_pings_nobody_and_has_no_markup(world: World, tmp_path: Path) -> None:
