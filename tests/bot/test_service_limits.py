@@ -316,3 +316,20 @@ async def test_what_is_forgotten_in_the_midst_of_it_leaves_nothing_and_sends_not
         # a word that was under way comes back too late, and brings no row back
         home.service.note_status(job.id, {"message": 1})
         assert home.store.of_chat("fake", "1") == []
+
+
+async def test_what_is_forgotten_while_its_last_chunk_runs_is_not_kept(tmp_path: Path) -> None:
+    class Deaf(FakeEngine):
+        def cancel(self, job_id: str) -> None:
+            """Hears it too late."""
+
+    engine = Deaf()
+    engine.may_go.clear()
+    async with house(tmp_path, engine=engine) as home:
+        job = await home.service.accept(order("a"))
+        await home.until(job, State.RUNNING)
+        await home.service.forget(job.place)
+        engine.may_go.set()
+        await eventually(lambda: engine.done == ["a"] and not home.service._separating.runs)
+        await eventually(lambda: home.files() == [])
+        assert home.store.results() == []
