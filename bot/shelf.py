@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import shutil
 import time
 from collections.abc import Collection
@@ -26,6 +25,7 @@ _BYTES_PER_SAMPLE = 3
 class Shelf:
     """``work/<job>/`` while a song is fetched, ``songs/<audio>`` until it is separated, then ``results/<audio>/``.
 
+    Each of the three may lie on a disk of its own: what a kill leaves half moved has no row yet.
     ``ensemble``: the results of any other are deleted at start. Audios that are ``spared`` are needed by some job.
     """
 
@@ -69,7 +69,7 @@ class Shelf:
 
     def keep_song(self, arrived: Path, song: Song) -> None:
         """Keeps it until it is separated."""
-        os.replace(arrived, self.song_path(song.audio))
+        shutil.move(arrived, self.song_path(song.audio))
         self._store.save_song(song)
         self.songs[song.audio] = song
 
@@ -94,7 +94,7 @@ class Shelf:
         """Takes the stems over from the folder ``making``; the song itself is not needed any more."""
         folder = self._results / song.audio
         shutil.rmtree(folder, ignore_errors=True)
-        os.replace(self.making(song.audio), folder)
+        shutil.move(self.making(song.audio), folder)
         warnings = tuple(dict.fromkeys((*song.warnings, *made.warnings)))
         result = StoredResult(
             song.audio, folder, made.seconds, made.sample_rate, song.channels, made.note, warnings, time.time()

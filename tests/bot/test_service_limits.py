@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import shutil
 import time
 from collections import namedtuple
@@ -230,6 +232,22 @@ async def test_minutes_that_a_clock_counted_ahead_of_its_time_are_free_after_a_d
             admission.check_minutes(place, 1, ())
         patch.setattr(time, "time", lambda: now + DAY_S + 1)
         admission.check_minutes(place, 1, ())
+
+
+async def test_results_may_lie_on_a_disk_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename = os.rename
+
+    def within_a_disk(source: Path, target: Path) -> None:
+        if Path(source).parent.name != Path(target).parent.name:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", within_a_disk)
+    monkeypatch.setattr(os, "replace", within_a_disk)
+    async with house(tmp_path) as home:
+        job = await home.told(await home.service.accept(order("a")))
+        assert job.state is State.DONE
+        assert not any((tmp_path / "work").iterdir())
 
 
 async def test_results_are_kept_for_their_time(tmp_path: Path) -> None:
