@@ -6,14 +6,19 @@ RUN python -m venv /opt/spectacles
 ENV PATH=/opt/spectacles/bin:$PATH PIP_NO_CACHE_DIR=1
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
+
+# PyTorch first, in a layer of its own: it is by far the largest, and changes seldom.
+FROM build AS build-cpu
+# Its own index of CPU builds; the usual one would bring 3 GB of CUDA along.
+RUN pip install --index-url https://download.pytorch.org/whl/cpu torch==2.13.0
 COPY bot bot
 COPY spectacles_engine spectacles_engine
-
-FROM build AS build-cpu
-# PyTorch's own index of CPU builds; the usual one would bring 3 GB of CUDA along.
-RUN pip install --index-url https://download.pytorch.org/whl/cpu torch==2.13.0 && pip install ".[cpu]"
+RUN pip install ".[cpu]"
 
 FROM build AS build-cuda
+RUN pip install torch==2.13.0
+COPY bot bot
+COPY spectacles_engine spectacles_engine
 RUN pip install ".[gpu]"
 
 FROM python:3.11-slim AS runtime

@@ -238,15 +238,15 @@ def _chat_apps(settings: Settings, service: SeparationService) -> list[ChatApp]:
 
     apps: list[ChatApp] = []
     if settings.telegram_bot_token:
-        from bot.telegram_app import TelegramApp
+        from bot.telegram.app import TelegramApp
 
         apps.append(TelegramApp(settings, service))
     if settings.discord_bot_token:
-        from bot.discord_app import DiscordApp
+        from bot.discord.app import DiscordApp
 
         apps.append(DiscordApp(settings, service))
     if settings.web.enabled:
-        from bot.web_app import WebApp
+        from bot.web.app import WebApp
 
         apps.append(WebApp(settings, service))
     if not apps:

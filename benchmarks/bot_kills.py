@@ -30,7 +30,7 @@ from benchmarks.speed import ROOT, made_up_song
 from bot.jobs import State
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from tests.alive import is_alive
-from tests.bot.web_chat import Client
+from tests.bot.web.chat import Client
 from tests.ports import free_port
 
 _LEAVES_WITHIN_S = 15.0

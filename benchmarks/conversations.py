@@ -20,12 +20,13 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from bot.discord_commands import MENU
+from bot.discord.commands import MENU
 from bot.store import JobStore
 from spectacles_engine import demo, worker
 from spectacles_engine.audio_files import encode
 from spectacles_engine.messages import EngineOptions
-from tests.bot import discord_world, telegram_world
+from tests.bot.discord import world as discord_world
+from tests.bot.telegram import world as telegram_world
 
 PATIENCE_S = 3600.0
 ANN, BOB, CLASS = 11, 12, -1001

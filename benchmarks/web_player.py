@@ -22,8 +22,8 @@ from playwright.async_api import Browser, Page, Response, async_playwright
 from spectacles_engine import demo, worker
 from spectacles_engine.messages import SAMPLE_RATE_HZ, EngineOptions
 from spectacles_engine.process import EngineProcess
-from tests.bot.chromium import CHROMIUM, DESKTOP, FLAGS, PHONE
-from tests.bot.web_chat import serving
+from tests.bot.web.chat import serving
+from tests.bot.web.chromium import CHROMIUM, DESKTOP, FLAGS, PHONE
 
 LISTENER = """() => {
   window.heard = { done: 0, sound: 0, samples: 0, worst: 0, gaps: 0 };

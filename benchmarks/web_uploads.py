@@ -19,7 +19,7 @@ from typing import Any
 
 from aiohttp import ClientSession, ClientTimeout, CookieJar, FormData
 
-from tests.bot.web_chat import serving
+from tests.bot.web.chat import serving
 from tests.fake_engine import Behaviour, write_song
 
 BYTES_PER_S = 176_400

@@ -2,16 +2,16 @@
 
 The way of a song::
 
-    a chat                  telegram_app, discord_app, web_app: what arrives
-      │                     *_orders, requests: what a person handed in and wants → jobs.Order
-      │                     *_desk, web_jobs: asks the service, and answers at once
+    a chat                  telegram, discord, web: what arrives (app)
+      │                     orders, requests: what a person handed in and wants → jobs.Order
+      │                     desk: asks the service, and answers at once
     service                 admission refuses; ledger keeps the jobs, store writes them down (database: its tables)
       │
     stations.Preparing      a courier fetches the song, the engine's audio_files looks into it
     separating              queue: whose turn it is; separated once, for all who wait for the same sound
     stations.Delivering     shelf: the files of what is done; delivery: which format fits where
       │
-    *_courier, web_stems    stems and note back to the chat
+    courier                 stems and note back to the chat
 
 Beside it: board reckons places and times left, announcer has couriers tell them; replies and words hold every sentence,
 translation those that the engine says; serving starts and ends it all, console is the command line's side.

@@ -16,14 +16,14 @@ from bot.jobs import Job, Order, Place, StartError, State, UnreachableError, Wis
 from bot.service import SeparationService
 from bot.serving import ChatApp, serve
 from bot.store import JobStore
-from bot.telegram_app import TelegramApp
-from bot.web_app import WebApp
+from bot.telegram.app import TelegramApp
+from bot.web.app import WebApp
 from spectacles_engine.process import Engine, start_engines
 from tests import fake_engine
+from tests.bot.telegram.server import TOKEN, telegram_server
 from tests.fake_engine import FakeOptions, write_song
 from tests.ports import free_port
 from tests.service_fakes import eventually
-from tests.telegram_server import TOKEN, telegram_server
 
 ANN = 11
 

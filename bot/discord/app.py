@@ -1,0 +1,134 @@
+"""The Discord chat: commands, menu, buttons and private messages, translated for the service."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+
+import aiohttp
+import discord
+from discord import app_commands
+from discord.ext import commands
+
+from bot import replies
+from bot.config import Settings
+from bot.discord.buttons import Interaction, JobButton
+from bot.discord.commands import Commands
+from bot.discord.courier import DiscordCourier
+from bot.discord.desk import Desk
+from bot.discord.orders import PLATFORM
+from bot.jobs import StartError, UnreachableError
+from bot.service import SeparationService
+
+log = logging.getLogger(__name__)
+
+_READY_S = 10.0
+_NEEDED = discord.Permissions(
+    view_channel=True, send_messages=True, send_messages_in_threads=True, attach_files=True, read_message_history=True
+)
+
+
+class DiscordBot(commands.Bot):
+    """The client. It asks for no privileged intent, so it sees private messages and what is put to it, no more."""
+
+    def __init__(self, settings: Settings, service: SeparationService) -> None:
+        super().__init__(
+            commands.when_mentioned,
+            help_command=None,
+            intents=discord.Intents(guilds=True, dm_messages=True),
+            allowed_mentions=discord.AllowedMentions.none(),
+            allowed_contexts=app_commands.AppCommandContext(guild=True, dm_channel=True, private_channel=False),
+            allowed_installs=app_commands.AppInstallationType(guild=True, user=True),
+            member_cache_flags=discord.MemberCacheFlags.none(),
+            chunk_guilds_at_startup=False,
+            max_messages=None,
+        )
+        self._service = service
+        self._desk = Desk(settings, service)
+        self._commands = Commands(self._desk)
+        self._is_set_up = asyncio.Event()
+        self.courier = DiscordCourier(self, settings, service, self.when_ready)
+        self.tree.error(self._on_command_error)
+
+    async def setup_hook(self) -> None:
+        """After the log-in: jobs and buttons from before a restart go on, and Discord learns the commands."""
+        self._service.attach(PLATFORM, self.courier)
+        self.add_dynamic_items(JobButton)
+        await self.add_cog(self._commands)
+        self.tree.add_command(self._commands.menu)
+        try:
+            await self.tree.sync()
+        except discord.HTTPException:
+            log.exception("Discord did not take the commands; those that it knows go on working")
+        self._is_set_up.set()
+
+    async def when_ready(self) -> None:
+        """Returns when the client is logged in, and knows its servers."""
+        await self._is_set_up.wait()
+        await self.wait_until_ready()
+
+    async def on_message(self, message: discord.Message, /) -> None:
+        if message.guild is None and not message.author.bot:
+            try:
+                await self._desk.private_message(message)
+            except Exception:
+                log.exception("a private message was not understood")
+                await message.reply(replies.mistake_of_ours())
+
+    async def tapped(self, interaction: Interaction, action: str, job_id: str) -> None:
+        """A button under one of the bot's messages."""
+        try:
+            await self._desk.tapped(interaction, action, job_id)
+        except Exception as error:  # noqa: BLE001  a person taps and hears nothing otherwise
+            await self._desk.apologise(interaction, error)
+
+    async def _on_command_error(self, interaction: Interaction, error: app_commands.AppCommandError) -> None:
+        original = error.original if isinstance(error, app_commands.CommandInvokeError) else error
+        await self._desk.apologise(interaction, original)
+
+
+class DiscordApp:
+    """The Discord chat as it is served; ``str()`` says where it is."""
+
+    def __init__(self, settings: Settings, service: SeparationService) -> None:
+        self._settings, self._service = settings, service
+        self.client = DiscordBot(settings, service)
+        self._connection: asyncio.Task[None] | None = None
+
+    def __str__(self) -> str:
+        servers = len(self.client.guilds)
+        if not servers:
+            link = discord.utils.oauth_url(self.client.application_id or 0, permissions=_NEEDED)
+            return f"Discord: {self.client.user}, in no server yet; invite it with {link}"
+        return f"Discord: {self.client.user}, in {servers} {'server' if servers == 1 else 'servers'}"
+
+    async def start(self) -> None:
+        """See ChatApp."""
+        if self._settings.discord_bot_token is None:
+            raise StartError("DISCORD_BOT_TOKEN is not set")
+        if self.client.is_closed():
+            self.client = DiscordBot(self._settings, self._service)
+        try:
+            await self.client.login(self._settings.discord_bot_token.get_secret_value())
+        except discord.LoginFailure:
+            raise StartError("Discord does not know the token in DISCORD_BOT_TOKEN") from None
+        except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
+            await self.client.close()
+            raise UnreachableError(f"Discord cannot be reached ({type(error).__name__})") from error
+        self._connection = asyncio.create_task(self.client.connect())
+        self._connection.add_done_callback(_log_end)
+        with suppress(TimeoutError):  # a slow gateway is connected to while the others are served
+            async with asyncio.timeout(_READY_S):
+                await self.client.wait_until_ready()
+
+    async def stop(self) -> None:
+        """Disconnects."""
+        await self.client.close()
+        if self._connection:
+            await asyncio.wait([self._connection])
+
+
+def _log_end(connection: asyncio.Task[None]) -> None:
+    if not connection.cancelled() and (error := connection.exception()):
+        log.error("the connection to Discord has ended for good", exc_info=error)

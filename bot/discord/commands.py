@@ -1,0 +1,72 @@
+"""Slash commands, and the menu of messages."""
+
+from __future__ import annotations
+
+import re
+
+import discord
+from discord import app_commands
+from discord.ext import commands
+
+from bot.discord.buttons import Interaction
+from bot.discord.desk import Desk
+from bot.discord.orders import songs_in
+from bot.requests import COMMANDS
+from spectacles_engine.messages import FORMATS, MIXES, STEMS
+
+MENU = "Separate stems"
+_SAYS = {command.name: command.description for command in COMMANDS}
+_FORMATS = [app_commands.Choice(name=name, value=name) for name in FORMATS]
+
+
+class Commands(commands.Cog):
+    """All that can be asked with a slash, or by the menu of a message."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self.menu = app_commands.ContextMenu(name=MENU, callback=self.separate_message)
+        """Cogs hold no menus: it is added to the tree by hand."""
+
+    async def separate_message(self, interaction: Interaction, message: discord.Message) -> None:
+        """All songs of a message."""
+        await self._desk.separate(interaction, songs_in(message), message=message)
+
+    @app_commands.command(name="separate", description="Separates a song into vocals, drums, bass and other")
+    @app_commands.describe(
+        attachment="The song: audio or video",
+        stems="Some of the stems, or karaoke; all four if left out",
+        format="MP3 if left out",
+    )
+    @app_commands.choices(format=_FORMATS)
+    async def separate(
+        self, interaction: Interaction, attachment: discord.Attachment, stems: str = "", format: str = ""
+    ) -> None:
+        """A song that comes with the command."""
+        await self._desk.separate(interaction, [attachment], f"{stems} {format}")
+
+    @separate.autocomplete("stems")
+    async def _suggest_stems(self, interaction: Interaction, typed: str) -> list[app_commands.Choice[str]]:
+        *chosen, last = re.split(r"[\s,]+", typed.lower())
+        names = [name for name in (*STEMS, *MIXES) if name.startswith(last) and name not in chosen]
+        return [app_commands.Choice(name=text, value=text) for text in (", ".join((*chosen, name)) for name in names)]
+
+    @app_commands.command(name="queue", description=_SAYS["queue"])
+    async def queue(self, interaction: Interaction) -> None:
+        await self._desk.queue(interaction)
+
+    @app_commands.command(name="cancel", description=_SAYS["cancel"])
+    async def cancel(self, interaction: Interaction) -> None:
+        await self._desk.cancel(interaction)
+
+    @app_commands.command(name="forget", description=_SAYS["forget"])
+    @app_commands.describe(chat="All of this channel, whoever it is from; for admins")
+    async def forget(self, interaction: Interaction, chat: bool = False) -> None:
+        await self._desk.forget(interaction, whole_chat=chat)
+
+    @app_commands.command(name="privacy", description=_SAYS["privacy"])
+    async def privacy(self, interaction: Interaction) -> None:
+        await self._desk.privacy(interaction)
+
+    @app_commands.command(name="help", description=_SAYS["help"])
+    async def help(self, interaction: Interaction) -> None:
+        await self._desk.help(interaction)

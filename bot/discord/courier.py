@@ -1,0 +1,205 @@
+"""DiscordCourier: fetches songs, shows where jobs stand, and sends stems. All in ordinary messages of a channel.
+
+An interaction's own answers live for 15 minutes, and a job may outlive them: so channels and messages are all it knows.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import discord
+
+from bot import delivery, replies
+from bot.config import Settings
+from bot.discord.buttons import cancel_view, result_view
+from bot.discord.http import DROPPED, Gone, download, insist
+from bot.discord.orders import plain
+from bot.jobs import DeliveryError, Job, Refused, Standing, State, StoredResult
+from bot.pace import Pace
+from bot.service import SeparationService
+
+log = logging.getLogger(__name__)
+
+_TOO_LARGE, _NO_HISTORY = 40005, 160002
+"""Discord's numbers: a file is too large; a reply needs the permission to read the history."""
+
+_FORMAT = "mp3"
+"""Plays in the chat itself."""
+
+BETWEEN_EDITS_S = 3.0
+"""In a channel."""
+
+_MOST_CHARACTERS, _MOST_ALT_CHARACTERS = 1700, 1024
+"""Of 2000 in a message, where escaped markup and a sentence about the size need the rest; of a file's description."""
+
+
+class DiscordCourier:
+    """The service's way to Discord. It has one ``tell`` of a job at a time, and one ``deliver`` in a channel.
+
+    ``when_ready`` returns when the client is logged in and knows its servers.
+    """
+
+    def __init__(
+        self,
+        client: discord.Client,
+        settings: Settings,
+        service: SeparationService,
+        when_ready: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._client, self._settings, self._service, self._when_ready = client, settings, service, when_ready
+        self._paces: defaultdict[str, Pace] = defaultdict(lambda: Pace(BETWEEN_EDITS_S))
+        self._shown: dict[str, str] = {}
+        """By job: what its status message says."""
+
+    async def fetch(self, job: Job, to: Path) -> None:
+        """See Courier."""
+        await self._when_ready()
+        most_bytes = self._settings.limits.largest_file_mb * 1e6
+        try:
+            try:
+                await insist(lambda: download(self._client, job.order.source["url"], to, most_bytes))
+            except Gone:
+                fresh = await self._fresh_url(job)
+                await insist(lambda: download(self._client, fresh, to, most_bytes))
+        except Gone as gone:
+            raise Refused(replies.song_gone()) from gone
+
+    async def tell(self, standing: Standing) -> None:
+        """See Courier."""
+        await self._when_ready()
+        job = standing.job
+        try:
+            if job.state is State.DONE:
+                await self._remove_status(job)  # the stems say all that there is to say
+            elif job.status is None:
+                await self._show_first(standing)
+            else:
+                await self._show_next(standing)
+        except (discord.Forbidden, discord.NotFound) as error:
+            raise DeliveryError(replies.cannot_write_here()) from error
+        finally:
+            if job.state.is_final:
+                self._shown.pop(job.id, None)
+
+    async def deliver(self, job: Job, result: StoredResult) -> None:
+        """See Courier."""
+        await self._when_ready()
+        most_bytes = self._most_bytes(job)
+        wished, *smaller = delivery.rungs(job.order.wish.format or _FORMAT)
+        try:
+            for rung in (wished, *smaller):
+                async with delivery.made(job, result, rung, most_bytes) as parcels:
+                    if not parcels:
+                        continue
+                    note = delivery.note(job, result, rung, wished, most_bytes, _MOST_CHARACTERS)
+                    if await self._takes(job, plain(note), parcels):
+                        return
+                    most_bytes = min(_least_limit_bytes(), max(parcel.size_bytes for parcel in parcels) - 1)
+        except (discord.Forbidden, discord.NotFound) as error:
+            raise DeliveryError(replies.cannot_write_here()) from error
+        except (discord.DiscordServerError, *DROPPED) as error:
+            raise ConnectionError(type(error).__name__) from error
+        raise DeliveryError(replies.too_large_to_send(most_bytes))
+
+    async def _fresh_url(self, job: Job) -> str:
+        """A new address of the song, from the message that holds it; raises Gone."""
+        source = job.order.source
+        if source["message"]:
+            try:
+                message = await insist(lambda: self._channel(job).fetch_message(source["message"]))
+            except (discord.Forbidden, discord.NotFound) as error:
+                raise Gone from error
+            # None in a server: there Discord shows a bot no files but those that are put to it.
+            for attachment in message.attachments:
+                if attachment.id == source["attachment"]:
+                    return attachment.url
+        raise Gone
+
+    async def _show_first(self, standing: Standing) -> None:
+        job, text = standing.job, _status(standing)
+        message = await self._send(job, "s", text, lambda: {"view": _status_view(job)})
+        self._shown[job.id] = text
+        self._service.note_status(job.id, {"message": message.id})
+
+    async def _show_next(self, standing: Standing) -> None:
+        """Edits the status message: in turn, and then to what is true by then; at the end at once."""
+        if not standing.job.state.is_final:
+            await self._paces[standing.job.place.chat].wait()
+            standing = self._service.standing(standing.job.id) or standing
+        job, text = standing.job, _status(standing)
+        if self._shown.get(job.id) == text or job.state is State.DONE:
+            return
+        try:
+            await insist(lambda: self._status_message(job).edit(content=text, view=_status_view(job)))
+        except discord.NotFound:
+            if job.state is not State.FAILED:
+                raise
+            # somebody deleted the message, and why there are no stems is still to be said
+            await self._send(job, "f", text, dict)
+        self._shown[job.id] = text
+
+    async def _remove_status(self, job: Job) -> None:
+        if job.status:
+            await insist(self._status_message(job).delete)
+
+    async def _takes(self, job: Job, text: str, parcels: Sequence[delivery.Parcel]) -> bool:
+        """Sends stems; False if they are too large after all."""
+
+        def content() -> dict[str, Any]:
+            files = [discord.File(parcel.path, description=parcel.title[:_MOST_ALT_CHARACTERS]) for parcel in parcels]
+            return {"files": files, "view": result_view(job.id)}
+
+        try:
+            await self._send(job, "r", text, content)
+        except discord.HTTPException as error:
+            if error.status != 413 and error.code != _TOO_LARGE:
+                raise
+            log.info("job %s: Discord promised to take larger files", job.id)
+            return False
+        return True
+
+    async def _send(self, job: Job, part: str, text: str, content: Callable[[], dict[str, Any]]) -> discord.Message:
+        """A message that answers the song's. ``content`` is called for each try, as the library closes files.
+
+        Sent once more after a dropped connection, it still comes once: Discord knows it by its nonce.
+        """
+        channel, answered = self._channel(job), job.order.answers.get("message")
+        about: dict[str, Any] = {"nonce": part + job.id, "suppress_embeds": True}
+        if not answered:
+            return await insist(lambda: channel.send(text, **about, **content()))
+        song = discord.MessageReference(message_id=answered, channel_id=channel.id, fail_if_not_exists=False)
+        try:
+            return await insist(lambda: channel.send(text, reference=song, **about, **content()))
+        except discord.HTTPException as error:
+            if error.code != _NO_HISTORY:
+                raise
+            return await insist(lambda: channel.send(text, **about, **content()))
+
+    def _channel(self, job: Job) -> discord.PartialMessageable:
+        return self._client.get_partial_messageable(int(job.place.chat))
+
+    def _status_message(self, job: Job) -> discord.PartialMessage:
+        return self._channel(job).get_partial_message((job.status or {})["message"])
+
+    def _most_bytes(self, job: Job) -> int:
+        """How large a file may be there. What interactions say of it may be too much."""
+        guild = self._client.get_guild(job.order.source["guild"] or 0)
+        return guild.filesize_limit if guild else _least_limit_bytes()
+
+
+def _least_limit_bytes() -> int:
+    """What every place takes, also one that promised more."""
+    return discord.utils.DEFAULT_FILE_SIZE_LIMIT_BYTES
+
+
+def _status(standing: Standing) -> str:
+    return plain(replies.status(standing))
+
+
+def _status_view(job: Job) -> discord.ui.View | None:
+    """A job that is being sent is past cancelling."""
+    return cancel_view(job.id) if job.state in (State.PREPARING, State.QUEUED, State.RUNNING) else None

@@ -1,0 +1,185 @@
+"""Where people's wishes on Discord become orders, and where they hear at once what became of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+import discord
+
+from bot import replies, requests
+from bot.config import Settings
+from bot.discord.buttons import Interaction
+from bot.discord.http import insist
+from bot.discord.orders import PLATFORM, is_served, lacks, order, plain, songs_in
+from bot.jobs import Job, Order, Place, Refused, Wish
+from bot.service import SeparationService
+
+log = logging.getLogger(__name__)
+
+
+class Desk:
+    """Answers commands, taps and private messages; what takes longer comes through the courier.
+
+    Answers to an interaction are seen by that person alone. The first comes before all work: Discord waits 3 s.
+    """
+
+    def __init__(self, settings: Settings, service: SeparationService) -> None:
+        self._settings, self._service = settings, service
+
+    # Songs.
+
+    async def separate(
+        self,
+        interaction: Interaction,
+        songs: Sequence[discord.Attachment],
+        text: str = "",
+        message: discord.Message | None = None,
+    ) -> None:
+        """Orders the stems of ``songs``, which are a ``message``'s unless they came with the command."""
+        await _take_time(interaction)
+        if message and message.attachments and message.author == interaction.client.user:
+            await _answer(interaction, replies.stems_already())
+            return
+        place, guild = _place(interaction), interaction.guild_id
+        try:
+            wish = requests.parse_wish("stems", text)
+        except Refused as refused:
+            await _answer(interaction, str(refused))
+            return
+        orders = [order(place, wish, song, guild=guild, message=message) for song in songs]
+        await _answer(interaction, await self._ordered(interaction, orders) if orders else replies.nothing_to_hear())
+
+    async def private_message(self, message: discord.Message) -> None:
+        """A song is separated, and the words beside it say how; words alone are answered with help."""
+        place = Place(PLATFORM, str(message.channel.id), str(message.author.id))
+        if not is_served(self._settings.discord, None, [message.channel.id]):
+            await _reply(message, replies.chat_not_allowed())
+        elif songs := songs_in(message):
+            wish = Wish()
+            with suppress(Refused):  # words that are no wish are just words
+                wish = requests.parse_wish("stems", message.content)
+            refusals = await self._accept([order(place, wish, song, guild=None, message=message) for song in songs])
+            if refusals:
+                await _reply(message, refusals)
+        else:
+            await _reply(message, replies.nothing_to_hear() if message.attachments else replies.help_on_discord())
+
+    async def tapped(self, interaction: Interaction, action: str, job_id: str) -> None:
+        """A tap on a button under a message about a job."""
+        await _take_time(interaction)
+        job = self._service.job(job_id)
+        if job is None:
+            answer = replies.no_longer_stored()
+        elif action in ("cancel", "delete") and job.place != _place(interaction):
+            answer = replies.not_yours()
+        elif action == "cancel":
+            ended = await self._service.cancel(job.id, job.place)
+            answer = replies.cancelled([ended]) if ended else replies.too_late(job)
+        elif action == "delete":
+            answer = await self._delete(interaction, job)
+        else:
+            answer = await self._ordered(interaction, [_again(interaction, job, action)])
+        await _answer(interaction, answer)
+
+    async def _delete(self, interaction: Interaction, job: Job) -> str:
+        await self._service.forget_job(job.id, job.place)
+        if interaction.message:
+            with suppress(discord.NotFound):
+                await interaction.message.delete()
+        return replies.deleted()
+
+    async def _ordered(self, interaction: Interaction, orders: Sequence[Order]) -> str:
+        channel = interaction.channel
+        parents = [channel.parent_id] if isinstance(channel, discord.Thread) else []
+        if not is_served(self._settings.discord, interaction.guild_id, [interaction.channel_id or 0, *parents]):
+            return replies.chat_not_allowed()
+        if interaction.guild_id and _lacks_permission(interaction):
+            return replies.cannot_write_here()
+        return await self._accept(orders) or replies.accepted()
+
+    async def _accept(self, orders: Sequence[Order]) -> str:
+        """What is said about those that are refused."""
+        sentences = []
+        for one in orders:
+            try:
+                await self._service.accept(one)
+            except Refused as refused:
+                sentences.append(str(refused))
+        return "\n".join(dict.fromkeys(sentences))
+
+    # Jobs, and what is said without one.
+
+    async def queue(self, interaction: Interaction) -> None:
+        """Where a person's songs in this channel stand."""
+        await _take_time(interaction)
+        place = _place(interaction)
+        await _answer(interaction, replies.queue(self._service.jobs(place)))
+
+    async def cancel(self, interaction: Interaction) -> None:
+        """Ends what a person has waiting or running in this channel."""
+        await _take_time(interaction)
+        place = _place(interaction)
+        ended = [await self._service.cancel(standing.job.id, place) for standing in self._service.jobs(place)]
+        await _answer(interaction, replies.cancelled([job for job in ended if job]))
+
+    async def forget(self, interaction: Interaction, *, whole_chat: bool) -> None:
+        """Deletes all that is stored of a person, or of this channel, if whoever asks may delete messages in it."""
+        await _take_time(interaction)
+        if whole_chat and interaction.guild_id and not interaction.permissions.manage_messages:
+            await _answer(interaction, replies.for_admins())
+            return
+        forgotten = await self._service.forget(_place(interaction), whole_chat=whole_chat)
+        await _answer(interaction, replies.forgotten(forgotten))
+
+    async def privacy(self, interaction: Interaction) -> None:
+        """What is kept, and for how long."""
+        await interaction.response.send_message(replies.privacy(self._settings.storage.keep_hours), ephemeral=True)
+
+    async def help(self, interaction: Interaction) -> None:
+        """How it is used."""
+        await interaction.response.send_message(replies.help_on_discord(), ephemeral=True)
+
+    async def apologise(self, interaction: Interaction, error: BaseException) -> None:
+        """After an error: the sentence of a refusal, or that the mistake is ours; then the log has the rest."""
+        if not isinstance(error, Refused):
+            log.error("an interaction failed", exc_info=error)
+        sentence = str(error) if isinstance(error, Refused) else replies.mistake_of_ours()
+        with suppress(discord.HTTPException):
+            if interaction.response.is_done():
+                await _answer(interaction, sentence)
+            else:
+                await interaction.response.send_message(sentence, ephemeral=True)
+
+
+async def _take_time(interaction: Interaction) -> None:
+    await interaction.response.defer(ephemeral=True, thinking=True)
+
+
+async def _reply(message: discord.Message, text: str) -> None:
+    await insist(lambda: message.reply(plain(text)))
+
+
+async def _answer(interaction: Interaction, text: str) -> None:
+    await insist(lambda: interaction.edit_original_response(content=plain(text)))
+
+
+def _place(interaction: Interaction) -> Place:
+    return Place(PLATFORM, str(interaction.channel_id), str(interaction.user.id))
+
+
+def _lacks_permission(interaction: Interaction) -> bool:
+    """Also where a person brought the bot into a server that it is no member of."""
+    is_member = interaction.client.get_guild(interaction.guild_id or 0) is not None
+    return not is_member or lacks(
+        interaction.app_permissions, in_thread=isinstance(interaction.channel, discord.Thread)
+    )
+
+
+def _again(interaction: Interaction, job: Job, action: str) -> Order:
+    """The order behind a button: the same song, asked for by who taps, as an answer to the tapped message."""
+    answers = {"message": interaction.message.id} if interaction.message else {}
+    wish = requests.wish_of_button(action, job.order.wish)
+    return replace(job.order, place=_place(interaction), wish=wish, answers=answers)

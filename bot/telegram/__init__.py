@@ -1,0 +1,4 @@
+"""Telegram: app connects, desk answers messages and taps (orders: what they mean), courier fetches and delivers.
+
+chats is all that is sent to people, buttons what is under it, http how a request is tried again.
+"""

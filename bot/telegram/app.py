@@ -1,0 +1,149 @@
+"""The Telegram chat: messages, commands and taps, translated for the service."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+from typing import Any
+from urllib.parse import urlsplit
+
+from telegram import BotCommand, Update
+from telegram.error import Conflict, InvalidToken, TelegramError
+from telegram.ext import AIORateLimiter, Application, ApplicationBuilder, CallbackQueryHandler, MessageHandler, filters
+
+from bot.config import Settings
+from bot.jobs import StartError, UnreachableError
+from bot.requests import COMMANDS
+from bot.service import SeparationService
+from bot.telegram.chats import Chats
+from bot.telegram.courier import TelegramCourier
+from bot.telegram.desk import Desk
+from bot.telegram.orders import PLATFORM
+
+log = logging.getLogger(__name__)
+
+App = Application[Any, Any, Any, Any, Any, Any]
+
+_API = "https://api.telegram.org"
+_START_S = 30.0
+STOP_S = 15.0
+_READ_TIMEOUT_S = 30.0
+_POOL_TIMEOUT_S = 60.0
+_MEDIA_WRITE_TIMEOUT_S = 120.0
+_CONNECTIONS = 64
+_UPDATES = (Update.MESSAGE, Update.CALLBACK_QUERY)
+
+
+def build_application(settings: Settings) -> App:
+    """The application, not yet connected, and without anything to do. Raises StartError."""
+    if settings.telegram_bot_token is None:
+        raise StartError("TELEGRAM_BOT_TOKEN is not set")
+    base = (os.environ.get("TELEGRAM_API_BASE_URL") or _API).rstrip("/")
+    # Lengths of time as the library will give them from its next version on; until then it warns each time.
+    os.environ.setdefault("PTB_TIMEDELTA", "true")
+    # The library says so with a traceback when Telegram asks it to wait, which is nothing to worry about.
+    logging.getLogger("telegram.ext.AIORateLimiter").setLevel(logging.CRITICAL)
+    try:
+        return (
+            ApplicationBuilder()
+            .token(settings.telegram_bot_token.get_secret_value())
+            .base_url(f"{base}/bot")
+            .base_file_url(f"{base}/file/bot")
+            .local_mode(settings.telegram.local_mode)
+            .concurrent_updates(True)
+            # No retries here: one chat that has to wait would halt all others; see http.insist.
+            .rate_limiter(AIORateLimiter(max_retries=0))
+            .connection_pool_size(_CONNECTIONS)
+            .pool_timeout(_POOL_TIMEOUT_S)
+            .read_timeout(_READ_TIMEOUT_S)
+            .media_write_timeout(_MEDIA_WRITE_TIMEOUT_S)
+            .build()
+        )
+    except InvalidToken:
+        raise StartError("TELEGRAM_BOT_TOKEN is empty") from None
+
+
+class TelegramApp:
+    """The Telegram chat as it is served; ``str()`` says where it is."""
+
+    def __init__(self, settings: Settings, service: SeparationService) -> None:
+        self._settings, self._service = settings.telegram, service
+        self._app = build_application(settings)
+        chats = Chats(self._app.bot)
+        desk = Desk(chats, settings, service)
+        self._app.add_handler(MessageHandler(filters.UpdateType.MESSAGE & ~filters.StatusUpdate.ALL, desk.message))
+        self._app.add_handler(CallbackQueryHandler(desk.tapped))
+        self._app.add_error_handler(desk.apologise)
+        self._courier = TelegramCourier(self._app.bot, chats, settings, service)
+
+    def __str__(self) -> str:
+        where = "webhook" if self._settings.webhook_url else "polling"
+        return f"Telegram: https://t.me/{self._app.bot.username}, {where}"
+
+    async def start(self) -> None:
+        """See ChatApp."""
+        try:
+            if not self._app.running:
+                async with asyncio.timeout(_START_S):
+                    await self._app.initialize()
+                    await self._set_menu()
+                self._service.attach(PLATFORM, self._courier)
+                await self._app.start()
+            await self._listen()
+        except InvalidToken:
+            raise StartError("Telegram does not know the token in TELEGRAM_BOT_TOKEN") from None
+        except (TelegramError, TimeoutError, OSError) as error:
+            # Its own text may hold the address, and that the token.
+            raise UnreachableError(f"Telegram cannot be reached ({type(error).__name__})") from None
+
+    async def stop(self) -> None:
+        """Disconnects; answers that are on their way get a few seconds."""
+        try:
+            async with asyncio.timeout(STOP_S):
+                if self._app.updater and self._app.updater.running:
+                    await self._app.updater.stop()
+                if self._app.running:
+                    await self._app.stop()
+        except TimeoutError:
+            log.info("some answers could not be sent before the end")
+        finally:
+            await self._app.shutdown()
+            await self._app.bot.shutdown()
+
+    async def _set_menu(self) -> None:
+        try:
+            await self._app.bot.set_my_commands([BotCommand(one.name, one.description) for one in COMMANDS])
+        except TelegramError:
+            log.exception("Telegram did not take the menu; the one that it knows goes on working")
+
+    async def _listen(self) -> None:
+        updater, settings = self._app.updater, self._settings
+        assert updater is not None
+        if settings.webhook_url is None:
+            await updater.start_polling(
+                drop_pending_updates=False, allowed_updates=_UPDATES, bootstrap_retries=2, error_callback=_log_polling
+            )
+            return
+        host, port = settings.webhook_host, settings.webhook_port
+        try:
+            await updater.start_webhook(
+                listen=host,
+                port=port,
+                url_path=urlsplit(settings.webhook_url).path.lstrip("/"),
+                webhook_url=settings.webhook_url,
+                secret_token=secrets.token_urlsafe(32),
+                drop_pending_updates=False,
+                allowed_updates=_UPDATES,
+                bootstrap_retries=2,
+            )
+        except OSError as error:
+            raise StartError.no_port("Telegram's webhook", host, port, ("telegram", "webhook_port"), error) from error
+
+
+def _log_polling(error: TelegramError) -> None:
+    if isinstance(error, Conflict):
+        log.error("another program asks for the messages of this bot; only one can have them")
+    else:
+        log.warning("no messages from Telegram just now (%s)", type(error).__name__)

@@ -1,0 +1,311 @@
+"""Chats: all that the bot sends to people on Telegram, and how nothing is said twice.
+
+Telegram knows no nonce. If the answer to a request is lost, nobody can tell whether its message arrived: so a later
+message is sent, which has a number, and the numbers before it are asked for a message of ours that we do not know of.
+Asking is an edit that changes nothing: the caption of a message, which a text has not got.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from enum import Enum
+from itertools import chain
+from pathlib import Path
+from typing import Any, TypeVar
+
+from telegram import (
+    Bot,
+    InlineKeyboardMarkup,
+    InputFile,
+    InputMediaAudio,
+    InputMediaDocument,
+    LinkPreviewOptions,
+    Message,
+    ReplyParameters,
+    User,
+)
+from telegram.constants import ChatAction
+from telegram.error import BadRequest, ChatMigrated, TelegramError
+
+from bot.jobs import Reference
+from bot.pace import Pace
+from bot.telegram.http import Unconfirmed, insist
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+BETWEEN_EDITS_S = 3.0
+BETWEEN_EDITS_IN_GROUPS_S = 6.0
+"""A group takes 20 messages and edits a minute; half of them are left for answers."""
+
+_MOST_CHARACTERS = 4096
+_MOST_ASKED, _MOST_ASKED_IN_GROUPS = 300, 40
+"""Private chats share their numbers with all others of the bot, so that a message may be far off."""
+_SHOWS_S = 4.0
+"""What a chat shows of a bot at work lasts five seconds."""
+STILL_AT_WORK_S = 3.0
+"""Telegram may go on with a request whose connection is gone."""
+_MEDIA_READ_TIMEOUT_S = 300.0
+"""Telegram answers when it has stored the files."""
+_NO_PREVIEW = LinkPreviewOptions(is_disabled=True)
+
+
+@dataclass(frozen=True)
+class Item:
+    """A file to send: from the disk, or as Telegram's id of one that it has."""
+
+    file: Path | str
+    is_audio: bool
+    title: str = ""
+    performer: str | None = None
+    seconds: float = 0.0
+
+
+class _Kind(Enum):
+    MEDIA = "media"
+    TEXT = "text"
+
+
+@dataclass
+class _Room:
+    """What is known of a chat. ``newest``: the highest number of a message there that was seen."""
+
+    pace: Pace
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    newest: int = 0
+    own: deque[int] = field(default_factory=lambda: deque(maxlen=200))
+
+
+class Chats:
+    """Sends, edits and deletes; ``chat`` is an id as text. Raises TelegramError for what trying again does not mend."""
+
+    def __init__(self, bot: Bot) -> None:
+        self._bot = bot
+        self._rooms: dict[str, _Room] = {}
+        self._moved: dict[str, str] = {}
+        """Groups that became supergroups: their number, as jobs know it, and that of now."""
+
+    def saw(self, chat: str, message: int) -> None:
+        """A person's message came in."""
+        room = self._room(chat)
+        room.newest = max(room.newest, message)
+
+    def newest(self, chat: str) -> int:
+        """The number of the last message that is known there; 0 if none is, since the start."""
+        return self._room(chat).newest
+
+    async def may_edit(self, chat: str) -> None:
+        """Returns when the chat may see another edit."""
+        await self._room(chat).pace.wait()
+
+    async def say(
+        self,
+        chat: str,
+        text: str,
+        *,
+        answers: Reference | None = None,
+        keyboard: InlineKeyboardMarkup | None = None,
+        is_silent: bool = False,
+    ) -> int:
+        """Sends a text, once; returns its number."""
+
+        async def send() -> int:
+            message = await self._bot.send_message(
+                text=text[:_MOST_CHARACTERS],
+                reply_markup=keyboard,
+                disable_notification=is_silent,
+                link_preview_options=_NO_PREVIEW,
+                **self._to(chat, answers),
+            )
+            return message.message_id
+
+        room = self._room(chat)
+        async with room.turn:
+            before = room.newest
+            try:
+                number = await self._insist(chat, send, is_once=True)
+            except Unconfirmed:
+                await asyncio.sleep(STILL_AT_WORK_S)
+                number = await self._insist(chat, send)
+                if before:
+                    await self.delete(chat, await self._strays(chat, _Kind.TEXT, before, number, 1))
+            self._note_own(chat, [number])
+        return number
+
+    async def send(self, chat: str, items: Sequence[Item], answers: Reference) -> list[Message]:
+        """Sends files of one kind, several as an album. Raises Unconfirmed: look for them with ``find``."""
+
+        async def send() -> list[Message]:
+            with _opened(items) as media:
+                about = self._to(chat, answers) | {"read_timeout": _MEDIA_READ_TIMEOUT_S}
+                if len(items) > 1:
+                    return list(await self._bot.send_media_group(media=media, **about))
+                return [await self._send_one(items[0], media[0], about)]
+
+        messages = await self._insist(chat, send, is_once=True)
+        self._note_own(chat, [message.message_id for message in messages])
+        return messages
+
+    async def find(self, chat: str, after: int, before: int, enough: int) -> list[int]:
+        """Files of ours among the messages between two numbers, as far as nobody knows of them.
+
+        Raises Unconfirmed if there is none among those that could be asked, and others are left.
+        """
+        async with self._room(chat).turn:
+            found = await self._strays(chat, _Kind.MEDIA, after, before, enough)
+        if not found and before - after - 1 > _most_asked(chat):
+            raise Unconfirmed
+        return found
+
+    @asynccontextmanager
+    async def busy(self, chat: str, answers: Reference) -> AsyncIterator[None]:
+        """Shows that files are on their way; not in groups, where each showing counts as a message."""
+
+        async def show() -> None:
+            while True:
+                with suppress(TelegramError):
+                    thread = answers.get("thread")
+                    await self._bot.send_chat_action(chat, ChatAction.UPLOAD_DOCUMENT, message_thread_id=thread)
+                await asyncio.sleep(_SHOWS_S)
+
+        showing = None if _is_group(chat) else asyncio.create_task(show())
+        try:
+            yield
+        finally:
+            if showing:
+                showing.cancel()
+                await asyncio.wait([showing])
+
+    async def edit(self, chat: str, message: int, text: str, keyboard: InlineKeyboardMarkup | None) -> None:
+        """Gives a message of ours another text."""
+
+        async def edit() -> None:
+            await self._bot.edit_message_text(
+                text[:_MOST_CHARACTERS], chat, message, reply_markup=keyboard, link_preview_options=_NO_PREVIEW
+            )
+
+        try:
+            await insist(edit)
+        except BadRequest as error:
+            if "not modified" not in error.message.lower():
+                raise
+
+    async def is_from_admin(self, message: Message) -> bool:
+        """Whether an admin of its group wrote it; admins may write in the name of the group."""
+        if message.sender_chat or not message.from_user:
+            return message.sender_chat == message.chat
+        return await self.is_admin(str(message.chat_id), message.from_user)
+
+    async def is_admin(self, chat: str, person: User) -> bool:
+        """Whether a person is an admin of a group."""
+        # of any other member, Telegram need not tell a bot that is no admin itself
+        admins = await insist(lambda: self._bot.get_chat_administrators(chat))
+        return person in [admin.user for admin in admins]
+
+    async def delete(self, chat: str, messages: Sequence[int]) -> None:
+        """Deletes messages of ours; those that are gone, or too old for that, are left."""
+        if not messages:
+            return
+        try:
+            await insist(lambda: self._bot.delete_messages(chat, list(messages)))
+        except (BadRequest, ChatMigrated) as error:
+            log.info("messages cannot be deleted (%s)", error)
+
+    async def _send_one(self, item: Item, media: Any, about: dict[str, Any]) -> Message:
+        if not item.is_audio:
+            return await self._bot.send_document(document=media.media, disable_content_type_detection=True, **about)
+        details = {"title": media.title, "performer": media.performer, "duration": media.duration}
+        return await self._bot.send_audio(audio=media.media, **details, **about)
+
+    async def _strays(self, chat: str, kind: _Kind, after: int, before: int, enough: int) -> list[int]:
+        """Unknown messages of ours, of one kind, ``enough`` at most. They are near one end or the other."""
+        own = set(self._room(chat).own)
+        numbers = [number for number in range(after + 1, before) if number not in own]
+        both_ends = chain.from_iterable(zip(reversed(numbers), numbers, strict=True))
+        found: set[int] = set()
+        for number in list(dict.fromkeys(both_ends))[: _most_asked(chat)]:
+            if await self._kind(chat, number) is kind:
+                found.add(number)
+            if len(found) == enough:
+                break
+        return sorted(found)
+
+    async def _kind(self, chat: str, number: int) -> _Kind | None:
+        """What a message of ours is; None if it is not ours, or not there."""
+        try:
+            await insist(lambda: self._bot.edit_message_caption(chat, number))
+        except BadRequest as error:
+            said = error.message.lower()
+            if "no caption" in said:
+                return _Kind.TEXT
+            return _Kind.MEDIA if "not modified" in said else None
+        return _Kind.MEDIA
+
+    async def _insist(self, chat: str, call: Callable[[], Awaitable[T]], *, is_once: bool = False) -> T:
+        """As ``insist``, for what is sent, also to a group that has moved since its job was accepted."""
+        try:
+            return await insist(call, is_once=is_once)
+        except ChatMigrated as error:
+            self._moved[chat] = str(error.new_chat_id)
+            return await insist(call, is_once=is_once)
+
+    def _to(self, chat: str, answers: Reference | None) -> dict[str, Any]:
+        """Parameters of a message: where it goes. In a group that has moved, old numbers mean other messages."""
+        if new := self._moved.get(chat):
+            return {"chat_id": new}
+        return {"chat_id": chat, **_answering(answers)}
+
+    def _note_own(self, chat: str, numbers: Sequence[int]) -> None:
+        room = self._room(chat)
+        room.own.extend(numbers)
+        room.newest = max(room.newest, *numbers)
+
+    def _room(self, chat: str) -> _Room:
+        if chat not in self._rooms:
+            self._rooms[chat] = _Room(Pace(BETWEEN_EDITS_IN_GROUPS_S if _is_group(chat) else BETWEEN_EDITS_S))
+        return self._rooms[chat]
+
+
+def _is_group(chat: str) -> bool:
+    return chat.startswith("-")
+
+
+def _most_asked(chat: str) -> int:
+    return _MOST_ASKED_IN_GROUPS if _is_group(chat) else _MOST_ASKED
+
+
+def _answering(answers: Reference | None) -> dict[str, Any]:
+    """Parameters of a message that is a reply; if what it answers is gone, it comes all the same."""
+    if not answers:
+        return {}
+    reply = ReplyParameters(answers["message"], allow_sending_without_reply=True)
+    return {"reply_parameters": reply, "message_thread_id": answers.get("thread")}
+
+
+@contextmanager
+def _opened(items: Sequence[Item]) -> Iterator[list[InputMediaAudio | InputMediaDocument]]:
+    """The files as Telegram wants them; they are read while they are sent, not before."""
+    with ExitStack() as stack:
+
+        def source(file: Path | str) -> Any:
+            if isinstance(file, str):
+                return file
+            # Also to a server on this machine: it may run under another account, or in a container.
+            opened = stack.enter_context(file.open("rb"))
+            return InputFile(opened, filename=file.name, attach=True, read_file_handle=False)
+
+        yield [_media(item, source(item.file)) for item in items]
+
+
+def _media(item: Item, source: Any) -> InputMediaAudio | InputMediaDocument:
+    if not item.is_audio:
+        return InputMediaDocument(source, disable_content_type_detection=True)
+    if isinstance(item.file, str):
+        return InputMediaAudio(source)
+    return InputMediaAudio(source, title=item.title, performer=item.performer, duration=round(item.seconds))

@@ -1,0 +1,220 @@
+"""Where people's wishes on Telegram become orders, and where they hear at once what became of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from telegram import CallbackQuery, Message, Update
+from telegram.error import TelegramError
+from telegram.ext import CallbackContext
+
+from bot import replies, requests
+from bot.config import Settings
+from bot.jobs import Job, Order, Place, Refused, TooLarge, Wish
+from bot.service import SeparationService
+from bot.telegram.buttons import parse_data
+from bot.telegram.chats import Chats
+from bot.telegram.courier import most_to_download
+from bot.telegram.http import insist
+from bot.telegram.orders import PLATFORM, Song, answers_to, has_file, order, place_of, quoted_by, song_in
+
+log = logging.getLogger(__name__)
+
+Context = CallbackContext[Any, Any, Any, Any]
+
+_MOST_ALBUMS = 200
+_MOST_CHARACTERS_OF_A_TAP = 200
+
+
+class Desk:
+    """Answers messages and taps; what takes longer comes through the courier."""
+
+    def __init__(self, chats: Chats, settings: Settings, service: SeparationService) -> None:
+        self._chats, self._settings, self._service = chats, settings, service
+        self._albums: dict[tuple[str, str], Wish] = {}
+        """The words beside an album come with one of its songs, and go for all."""
+
+    async def message(self, update: Update, context: Context) -> None:
+        """A message: a command, a song, or words."""
+        message, place = update.message, place_of(update)
+        if message is None:
+            return
+        self._chats.saw(place.chat, message.message_id)
+        command = requests.command_of(message.text or message.caption or "", context.bot.username)
+        try:
+            if command and command[0] in requests.WISHES:
+                await self._wished(message, place, requests.parse_wish(*command), context.bot.id)
+            elif command and (answer := await self._answer(command[0], message, place)):
+                await self._say(message, answer)
+            elif song := song_in(message):
+                await self._unasked(message, place, song)
+            elif not _in_group(message):
+                is_strange = bool(has_file(message) or message.photo)
+                await self._say(message, replies.nothing_to_hear() if is_strange else replies.help_text())
+        except Refused as refused:
+            await self._say(message, str(refused))
+
+    async def tapped(self, update: Update, context: Context) -> None:
+        """A tap on a button under a message about a job."""
+        del context
+        query, place = update.callback_query, place_of(update)
+        if query is None:
+            return
+        action, job_id = parse_data(query.data or "") or ("", "")
+        job = self._service.job(job_id) if action else None
+        is_done = False
+        try:
+            # A message with buttons can be forwarded, and its data forged.
+            if job is None or (job.place.platform, job.place.chat) != (PLATFORM, place.chat):
+                answer = replies.no_longer_stored()
+            elif action in ("cancel", "delete") and not await self._speaks_for(query, place, job):
+                answer = replies.not_yours()
+            else:
+                answer, is_done = await self._do(action, job, query, place), True
+        except Refused as refused:
+            answer = str(refused)
+        await _answer_tap(query, answer, is_alert=not is_done)
+
+    async def apologise(self, update: object, context: Context) -> None:
+        """After an error that nobody expected: first the log, then the person."""
+        log.error("an update failed", exc_info=context.error)
+        if isinstance(update, Update):
+            if update.callback_query:
+                await _answer_tap(update.callback_query, replies.mistake_of_ours(), is_alert=True)
+            elif update.message:
+                await self._say(update.message, replies.mistake_of_ours())
+
+    # Songs.
+
+    async def _wished(self, message: Message, place: Place, wish: Wish, me: int) -> None:
+        """Some stems of the song that comes with the command, or that it is a reply to."""
+        quoted = quoted_by(message)
+        if song := song_in(message):
+            self._note_album(message, place, wish)
+            await self._accept(self._order(place, wish, song, message))
+        elif quoted is None:
+            await self._say(message, replies.no_song())
+        elif job := self._job_about(message, place):
+            await self._accept(replace(job.order, place=place, wish=wish, answers=answers_to(message)))
+        elif isinstance(quoted, Message) and quoted.from_user and quoted.from_user.id == me:
+            await self._say(message, replies.no_longer_stored())
+        elif song := song_in(quoted):
+            await self._accept(self._order(place, wish, song, message))
+        else:
+            await self._say(message, replies.nothing_to_hear())
+
+    async def _unasked(self, message: Message, place: Place, song: Song) -> None:
+        """A song without a command: in private it is a wish itself, in a group only in an album that was asked for."""
+        wish = self._albums.get((place.chat, message.media_group_id or ""))
+        if wish is None:
+            if _in_group(message):
+                return
+            wish = Wish()
+            with suppress(Refused):  # words that are no wish are just words
+                wish = requests.parse_wish("stems", message.caption or "")
+        self._note_album(message, place, wish, is_sure=bool(message.caption))
+        await self._accept(self._order(place, wish, song, message))
+
+    def _note_album(self, message: Message, place: Place, wish: Wish, *, is_sure: bool = True) -> None:
+        if message.media_group_id and is_sure:
+            self._albums[place.chat, message.media_group_id] = wish
+            while len(self._albums) > _MOST_ALBUMS:
+                del self._albums[next(iter(self._albums))]
+
+    def _order(self, place: Place, wish: Wish, song: Song, message: Message) -> Order:
+        """Raises TooLarge for a file that Telegram would not let us download."""
+        most_bytes = most_to_download(self._settings)
+        if most_bytes and (song.file_size or 0) > most_bytes:
+            raise TooLarge(replies.too_large_to_download(most_bytes / 1e6))
+        return order(place, wish, song, answers=message)
+
+    async def _accept(self, wanted: Order) -> None:
+        """Raises Refused. What was accepted before is an update that came twice, as happens after a crash."""
+        if not any(wanted.is_same(known.job.order) for known in self._service.history(wanted.place)):
+            await self._service.accept(wanted)
+
+    def _job_about(self, message: Message, place: Place) -> Job | None:
+        """The job of the message that ``message`` is a reply to: ours about a job, or somebody's that led to one."""
+        quoted = quoted_by(message)
+        if not isinstance(quoted, Message):
+            return None
+        number = quoted.message_id
+        found = self._service.find(PLATFORM, place.chat, {"message": number})
+        return found or self._service.find(PLATFORM, place.chat, {"answers": number})
+
+    # Taps.
+
+    async def _speaks_for(self, query: CallbackQuery, place: Place, job: Job) -> bool:
+        """Whether a job is the tapper's own. Admins may have asked in the name of the group; they tap in their own."""
+        in_its_name = job.place.person == job.place.chat
+        return job.place == place or (in_its_name and await self._chats.is_admin(place.chat, query.from_user))
+
+    async def _do(self, action: str, job: Job, query: CallbackQuery, place: Place) -> str:
+        """Does what a button says; raises Refused."""
+        if action == "cancel":
+            ended = await self._service.cancel(job.id, job.place)
+            return replies.cancelled([ended]) if ended else replies.too_late(job)
+        if action == "delete":
+            await self._service.forget_job(job.id, job.place)
+            await self._chats.delete(place.chat, (job.status or {}).get("message", ()))
+            return replies.deleted()
+        answers = answers_to(query.message) if query.message else job.order.answers
+        wish = requests.wish_of_button(action, job.order.wish)
+        await self._service.accept(replace(job.order, place=place, wish=wish, answers=answers))
+        return replies.accepted()
+
+    # Commands without a song.
+
+    async def _answer(self, command: str, message: Message, place: Place) -> str | None:
+        """What is said to a command; None if there is no such command."""
+        plain: Mapping[str, str] = {
+            "start": replies.welcome(in_group=_in_group(message)),
+            "help": replies.help_text(in_group=_in_group(message)),
+            "privacy": replies.privacy(self._settings.storage.keep_hours),
+        }
+        if command == "queue":
+            return replies.queue(self._service.jobs(place))
+        if command == "cancel":
+            return await self._cancel(message, place)
+        if command == "forget":
+            return await self._forget(message, place)
+        return plain.get(command)
+
+    async def _cancel(self, message: Message, place: Place) -> str:
+        job = self._job_about(message, place)
+        if job and job.place != place:
+            return replies.not_yours()
+        if job and job.state.is_final:
+            return replies.too_late(job)
+        ids = [job.id] if job else [standing.job.id for standing in self._service.jobs(place)]
+        ended = [await self._service.cancel(job_id, place) for job_id in ids]
+        return replies.cancelled([job for job in ended if job])
+
+    async def _forget(self, message: Message, place: Place) -> str:
+        whole_chat = "chat" in (message.text or "").lower().split()
+        if whole_chat and _in_group(message) and not await self._chats.is_from_admin(message):
+            return replies.for_admins()
+        return replies.forgotten(await self._service.forget(place, whole_chat=whole_chat))
+
+    async def _say(self, message: Message, text: str) -> None:
+        try:
+            await self._chats.say(str(message.chat_id), text, answers=answers_to(message))
+        except TelegramError as error:
+            log.info("an answer cannot be sent (%s)", error)
+
+
+async def _answer_tap(query: CallbackQuery, text: str, *, is_alert: bool) -> None:
+    if len(text) > _MOST_CHARACTERS_OF_A_TAP:
+        text = f"{text[: _MOST_CHARACTERS_OF_A_TAP - 1]}…"
+    try:
+        await insist(lambda: query.answer(text, show_alert=is_alert))
+    except TelegramError as error:  # too old, most likely
+        log.info("a tap cannot be answered (%s)", error)
+
+
+def _in_group(message: Message) -> bool:
+    return message.chat.type != message.chat.PRIVATE

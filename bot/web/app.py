@@ -1,0 +1,277 @@
+"""The web chat: a page for this machine's browsers, or for a class that has the access code."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+import logging
+import os
+import shutil
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from bot.config import Settings
+from bot.jobs import Job, Refused, Standing, StartError, StoredResult, TooLarge, Unavailable
+from bot.service import SeparationService
+from bot.translation import translated
+from bot.web.access import HEADERS, PLATFORM, Access, browser, language, new_browser, place, remember
+from bot.web.downloads import Downloads
+from bot.web.errors import WebError
+from bot.web.jobs import JobRoutes
+from bot.web.playback import Playbacks
+from bot.web.stems import StemRoutes
+from bot.web.uploads import Uploads
+from bot.words import ENGLISH, page_sentences, sentence
+from spectacles_engine.messages import FORMATS, STEMS
+
+log = logging.getLogger(__name__)
+
+PAGE = Path(__file__).with_name("page")
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+_STATUS_OF: dict[type[Refused], int] = {TooLarge: 413, Unavailable: 503}
+_SENTENCE_OF = {404: "web.nothing_here", 405: "web.not_here"}
+_MOST_UPLOADS_AT_ONCE = 64
+_GOODBYE_S = 1.0
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class WebApp:
+    """The web chat of a service; ``str()`` after ``start`` is the line for the console."""
+
+    def __init__(self, settings: Settings, service: SeparationService) -> None:
+        self._settings = settings
+        folder = settings.data_folder / "web"
+        self._uploads = Uploads(
+            folder / "uploads", round(settings.limits.largest_file_mb * 1e6), most_at_once=_MOST_UPLOADS_AT_ONCE
+        )
+        self._folder = folder
+        self._service = service
+        self._downloads, self._playbacks = Downloads(), Playbacks()
+        self._runner: web.AppRunner | None = None
+        self._address = ""
+
+    async def start(self) -> None:
+        """Listens; raises StartError with a sentence if the port or the folder can't be had."""
+        host, port = self._settings.web.host, self._settings.web.port
+        try:
+            self._uploads.open(self._unfinished_uploads)
+            self._access = Access(self._settings.web, self._folder)
+        except OSError as error:
+            raise StartError(f"the web chat cannot write to {self._folder} ({error.strerror})") from error
+        self._service.attach(PLATFORM, WebCourier(self._uploads))
+        self._runner = web.AppRunner(
+            self._app(), access_log=None, handler_cancellation=True, shutdown_timeout=_GOODBYE_S
+        )
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, host, port)
+        try:
+            await site.start()
+        except OSError as error:
+            await self.stop()
+            raise StartError.no_port("the web chat", host, port, ("web", "port"), error) from error
+        self._address = _address(self._runner.addresses[0], host)
+
+    async def stop(self) -> None:
+        """Ends all connections; jobs go on in the service."""
+        await self._playbacks.close()
+        await self._downloads.close()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    @property
+    def address(self) -> str:
+        """Where the page is, e.g. ``http://127.0.0.1:8080``."""
+        return self._address
+
+    @property
+    def code(self) -> str | None:
+        """What must be shown to get in; None where nothing need be."""
+        return self._access.code
+
+    def __str__(self) -> str:
+        if not self._address:
+            return "web chat"
+        code = self.code
+        return f"web chat: {self._address}" + (f", access code {code} ({self._address}/#code={code})" if code else "")
+
+    def _unfinished_uploads(self, owner: str) -> set[str]:
+        jobs = [standing.job for standing in self._service.history(place(owner))]
+        return {job.order.source["upload"] for job in jobs if not job.state.is_final}
+
+    def _app(self) -> web.Application:
+        app = web.Application(middlewares=[self._guard])
+        app.on_response_prepare.append(_add_headers)
+        jobs = JobRoutes(self._service, self._uploads)
+        app.add_routes(jobs.routes())
+        app.add_routes(StemRoutes(self._service, self._downloads, self._playbacks, jobs.job).routes())
+        app.add_routes(
+            [web.get("/healthz", _health), web.get("/api/page", self._page), web.post("/api/access", self._admit)]
+        )
+        for path, file in _page_files(PAGE).items():
+            app.router.add_get(path, file.answer)
+        return app
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Lets in who may come in, and turns what is refused into JSON with a sentence."""
+        try:
+            self._access.check(request)
+            return await handler(request)
+        except WebError as error:
+            return _refusal(request, error)
+        except Refused as error:
+            status = next((status for kind, status in _STATUS_OF.items() if isinstance(error, kind)), 429)
+            return _json_error(status, translated(str(error), language(request.headers)))
+        except web.HTTPException as error:
+            allow = {name: value for name, value in error.headers.items() if name == hdrs.ALLOW}
+            return _refusal(request, WebError(error.status, _SENTENCE_OF.get(error.status, "web.broken_form"), allow))
+        except (web.RequestPayloadError, HttpProcessingError):
+            return _refusal(request, WebError(400, "web.broken_form"))
+        except ConnectionError:
+            return web.Response(status=400)  # nobody is there any more to read it
+        except Exception as error:
+            log.error("%s %s failed", request.method, request.path, exc_info=error)
+            return _refusal(request, WebError(500, "web.our_mistake"))
+
+    async def _page(self, request: web.Request) -> web.Response:
+        """What the page has to know before it shows anything."""
+        known = language(request.headers)
+
+        response = web.json_response(
+            {
+                "language": known,
+                "sentences": page_sentences(known),
+                "stems": STEMS,
+                "formats": sorted(FORMATS, key=["flac", "wav", "mp3", "m4a", "ogg", "opus"].index),
+                "limits": {
+                    "upload_bytes": round(self._settings.limits.largest_file_mb * 1e6),
+                    "kept_hours": self._settings.storage.keep_hours,
+                },
+                "admitted": self._access.is_admitted(request),
+            }
+        )
+        remember(response, browser(request) or new_browser(is_page=True))
+        return response
+
+    async def _admit(self, request: web.Request) -> web.Response:
+        """Takes the access code."""
+        try:
+            code = str((await request.json())["code"])
+        except (ValueError, LookupError, TypeError, RecursionError):
+            raise WebError(400, "web.broken_form") from None
+        response = web.json_response({"admitted": True})
+        self._access.admit(request, code, response)
+        return response
+
+
+class WebCourier:
+    """What the service needs of the web chat: the song is here already, and the page follows by itself."""
+
+    def __init__(self, uploads: Uploads) -> None:
+        self._uploads = uploads
+
+    async def fetch(self, job: Job, to: Path) -> None:
+        """Gives the upload a second name; the first one stays, should this have to be done again after a crash."""
+        song = self._uploads.path(job)
+        try:
+            await asyncio.to_thread(_link, song, to)
+        except FileNotFoundError:
+            raise Refused(sentence("web.upload_gone", ENGLISH)) from None
+
+    async def tell(self, standing: Standing) -> None:
+        """Lets go of the upload in the end."""
+        if standing.job.state.is_final:
+            self._uploads.drop(standing.job)
+
+    async def deliver(self, job: Job, result: StoredResult) -> None:
+        """Nothing is sent: whoever looks finds the stems."""
+
+
+@dataclass(frozen=True)
+class _PageFile:
+    """A file of the page, held in memory; its tag is its content's."""
+
+    body: bytes
+    type: str
+    tag: str
+
+    async def answer(self, request: web.Request) -> web.Response:
+        headers = {"ETag": f'"{self.tag}"', "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
+        if any(tag.value == self.tag for tag in request.if_none_match or ()):
+            return web.Response(status=304, headers=headers)
+        body = self.body
+        if "gzip" in request.headers.get("Accept-Encoding", ""):
+            body = gzip.compress(body, mtime=0)
+            headers["Content-Encoding"] = "gzip"
+        return web.Response(body=body, headers={**headers, "Content-Type": self.type})
+
+
+def _page_files(folder: Path) -> dict[str, _PageFile]:
+    """Path in a URL → file: what is not in this list is not served."""
+    files = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix in _TYPES:
+            body = path.read_bytes()
+            file = _PageFile(body, _TYPES[path.suffix], hashlib.sha256(body).hexdigest()[:16])
+            files["/" if path.name == "index.html" else f"/{path.name}"] = file
+    return files
+
+
+async def _health(request: web.Request) -> web.Response:
+    return web.json_response({"status": "ok"})
+
+
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(HEADERS)
+    response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
+    response.headers.pop(hdrs.SERVER, None)
+
+
+def _refusal(request: web.Request, error: WebError) -> web.Response:
+    said = sentence(error.key, language(request.headers), **error.values)
+    return _json_error(error.status, said, error.headers)
+
+
+def _json_error(status: int, text: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.json_response({"error": text}, status=status, headers=headers)
+
+
+def _link(song: Path, to: Path) -> None:
+    try:
+        os.link(song, to)
+    except FileNotFoundError:
+        raise
+    except OSError:  # another disk, or one that knows no links
+        shutil.copyfile(song, to)
+
+
+def _address(bound: tuple[str, int], host: str) -> str:
+    """The URL that works in a browser: an address that means all of them becomes this machine's own."""
+    name = _own_address(bound[0]) if bound[0] in ("0.0.0.0", "::") else host
+    return f"http://{f'[{name}]' if ':' in name else name}:{bound[1]}"
+
+
+def _own_address(all_of_them: str) -> str:
+    """The address under which the local network knows this machine; nothing is sent to find it out."""
+    family, far, near = {
+        "0.0.0.0": (socket.AF_INET, "192.0.2.1", "127.0.0.1"),
+        "::": (socket.AF_INET6, "2001:db8::1", "::1"),  # where IPv4 is not answered
+    }[all_of_them]
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((far, 9))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return near

@@ -1,0 +1,155 @@
+"""Songs on their way in: streamed to disk, and counted while they arrive."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import secrets
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from aiohttp import BodyPartReader, MultipartReader, web
+
+from bot.jobs import Job
+from bot.web.errors import WebError
+
+_BLOCK_BYTES = 1 << 16
+_SILENCE_S, _LONGEST_S = 60.0, 3600.0
+_MOST_FIELD_BYTES = 1000
+_MOST_PARTS = 8
+# Types under which browsers and curl send what is no sound; anything else is looked at by a decoder. Not all of text/
+# and model/: camcorders' .ts and .mts are text/vnd.trolltech.linguist and model/vnd.mts to some systems.
+_TEXTS = ("text/plain", "text/html", "text/css", "text/csv")
+_NOT_AUDIO = (*_TEXTS, "image/", "font/", "application/pdf", "application/json", "application/zip")
+
+
+@dataclass
+class Upload:
+    """A song that arrived whole: where it lies, what it was called, its size, and the form's other fields."""
+
+    path: Path
+    name: str = ""
+    size_bytes: int = 0
+    fields: dict[str, str] = field(default_factory=dict)
+
+
+class Uploads:
+    """The folder of songs that nobody fetched yet. Their names are ours: none comes from a person."""
+
+    def __init__(self, folder: Path, most_bytes: int, most_at_once: int) -> None:
+        self._folder = folder
+        self._most_bytes = most_bytes
+        self._free = most_at_once
+
+    def open(self, unfinished_of: Callable[[str], Collection[str]]) -> None:
+        """Makes the folder, and deletes what a killed bot left there; ``unfinished_of``: an owner's uploads in use."""
+        for folder in (self._folder.parent, self._folder):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for file in self._folder.iterdir():
+            if file.name not in unfinished_of(file.name.partition(".")[0]):
+                file.unlink()
+
+    def path(self, job: Job) -> Path:
+        """The file of a job's upload."""
+        return self._folder / str(job.order.source["upload"])
+
+    def drop(self, job: Job) -> None:
+        """Deletes a job's upload, if it is still there."""
+        self.path(job).unlink(missing_ok=True)
+
+    async def receive(self, request: web.Request, owner: str) -> Upload:
+        """Takes the song of a multipart form; raises WebError, and then keeps nothing of it."""
+        if not request.content_type.startswith("multipart/"):
+            raise WebError(415, "web.not_a_form")
+        if (request.content_length or 0) > self._most_bytes + _MOST_PARTS * _MOST_FIELD_BYTES:
+            raise self._too_large()
+        if self._free == 0:
+            raise WebError(503, "web.busy")
+        self._free -= 1
+        part = self._folder / f"{owner}.{secrets.token_hex(8)}.part"
+        try:
+            upload = await self._read(request, part)
+            upload.path = part.with_suffix("")
+            part.rename(upload.path)
+            return upload
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise WebError(503, "web.disk_full") from error
+            raise
+        finally:
+            self._free += 1
+            part.unlink(missing_ok=True)
+
+    async def _read(self, request: web.Request, part: Path) -> Upload:
+        upload = Upload(part)
+        try:
+            async with asyncio.timeout(_LONGEST_S):
+                await self._read_parts(await request.multipart(), upload)
+        except TimeoutError:
+            raise WebError(400, "web.stopped_arriving") from None
+        except (ValueError, AssertionError, RuntimeError, web.HTTPException) as error:  # aiohttp's, of a form
+            raise WebError(400, "web.broken_form") from error
+        if not part.exists():
+            raise WebError(400, "web.no_file")
+        if not upload.size_bytes:
+            raise WebError(400, "web.empty_file")
+        return upload
+
+    async def _read_parts(self, reader: MultipartReader, upload: Upload) -> None:
+        for _ in range(_MOST_PARTS):
+            async with asyncio.timeout(_SILENCE_S):
+                entry = await reader.next()
+            if entry is None:
+                return
+            if isinstance(entry, MultipartReader) or entry.name is None:
+                raise WebError(400, "web.broken_form")
+            if entry.name == "file":
+                if upload.path.exists():
+                    raise WebError(400, "web.one_song")
+                upload.name = (entry.filename or "").replace("%22", '"')  # so is it written in a form
+                upload.size_bytes = await self._save(entry, upload.path)
+            else:
+                earlier = upload.fields.get(entry.name)
+                text = await _text(entry)
+                upload.fields[entry.name] = f"{earlier},{text}" if earlier else text
+
+    async def _save(self, entry: BodyPartReader, part: Path) -> int:
+        if entry.headers.get("Content-Type", "").lower().startswith(_NOT_AUDIO):
+            raise WebError(415, "web.not_audio")
+        size = 0
+        file = await asyncio.to_thread(open, part, "xb")
+        try:
+            held = bytearray()
+            while True:
+                async with asyncio.timeout(_SILENCE_S):
+                    chunk = await entry.read_chunk(_BLOCK_BYTES)
+                size += len(chunk)
+                held += chunk
+                if size > self._most_bytes:
+                    raise self._too_large()
+                # A disk may take its time: that is no time of the other chats.
+                if held and (not chunk or len(held) >= _BLOCK_BYTES):
+                    await asyncio.to_thread(_write, file, bytes(held))
+                    held.clear()
+                if not chunk:
+                    return size
+        finally:
+            await asyncio.to_thread(file.close)
+
+    def _too_large(self) -> WebError:
+        return WebError(413, "web.too_large", megabytes=f"{self._most_bytes / 1e6:.0f}")
+
+
+def _write(file: BinaryIO, data: bytes) -> None:
+    file.write(data)
+
+
+async def _text(entry: BodyPartReader) -> str:
+    text = bytearray()
+    while chunk := await entry.read_chunk():
+        text += chunk
+        if len(text) > _MOST_FIELD_BYTES:
+            raise WebError(400, "web.broken_form")
+    return text.decode("utf-8")

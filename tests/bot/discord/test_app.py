@@ -1,0 +1,140 @@
+"""The client over real connections: logging in, staying connected, downloading; and what its log may say."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import aiohttp
+import discord
+import pytest
+import pytest_asyncio
+
+from bot.config import Settings
+from bot.discord import http as discord_http
+from bot.discord.app import DiscordApp
+from bot.discord.http import Gone, download, insist
+from bot.jobs import StartError, TooLarge, UnreachableError
+from bot.service import SeparationService
+from bot.store import JobStore
+from tests.bot.discord.server import TOKEN, DiscordServer, discord_server
+
+PRIVILEGED = discord.Intents(members=True, presences=True, message_content=True).value
+
+
+@pytest_asyncio.fixture
+async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[DiscordServer]:
+    monkeypatch.setattr(discord_http, "PAUSES_S", (0.01, 0.01))
+    async with discord_server(monkeypatch) as server:
+        yield server
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[SeparationService]:
+    store = JobStore(tmp_path / "data")
+    yield SeparationService(Settings(data_dir=tmp_path / "data"), store, [])
+    store.close()
+
+
+async def test_it_logs_in_and_says_where_it_is(
+    server: DiscordServer, service: SeparationService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISCORD_BOT_TOKEN", TOKEN)
+    app = DiscordApp(Settings(), service)
+    with logged() as lines:
+        try:
+            await app.start()
+            assert str(app).startswith(
+                "Discord: SpecTacles, in no server yet; invite it with https://discord.com/oauth2/"
+            )
+        finally:
+            await app.stop()
+    assert TOKEN not in "".join(lines)
+    assert "a-secret" not in repr(app) + repr(app.client)
+    assert server.identified["intents"] & PRIVILEGED == 0
+    names = [command["name"] for command in server.commands]
+    assert sorted(names) == ["Separate stems", "cancel", "forget", "help", "privacy", "queue", "separate"]
+    # in servers and in private messages, brought by a server or by a person
+    assert all(command["contexts"] == [0, 1] for command in server.commands)
+    assert all(command["integration_types"] == [0, 1] for command in server.commands)
+
+
+async def test_a_wrong_token_is_told_in_a_sentence(
+    server: DiscordServer, service: SeparationService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISCORD_BOT_TOKEN", "MTIz.wrong.token")
+    app = DiscordApp(Settings(), service)
+    with pytest.raises(StartError, match="DISCORD_BOT_TOKEN") as refused:
+        await app.start()
+    assert "wrong.token" not in str(refused.value)
+    await app.stop()
+
+
+async def test_no_discord_is_told_in_a_sentence_and_may_come_later(
+    server: DiscordServer, service: SeparationService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISCORD_BOT_TOKEN", TOKEN)
+    app = DiscordApp(Settings(), service)
+    with monkeypatch.context() as away:
+        away.setattr(discord.http.Route, "BASE", "http://127.0.0.1:1")
+        for _ in range(2):
+            with pytest.raises(UnreachableError, match="cannot be reached"):
+                await app.start()
+    try:
+        await app.start()
+        assert str(app).startswith("Discord: SpecTacles")
+    finally:
+        await app.stop()
+    assert server.identified
+
+
+async def test_a_song_is_downloaded_again_when_the_connection_drops(server: DiscordServer, tmp_path: Path) -> None:
+    server.files["song"] = bytes(range(256)) * 10_000
+    server.broken = 2
+    async with connected() as client:
+        await insist(lambda: download(client, f"{server.base}/files/song", tmp_path / "song", 1e9))
+        assert (tmp_path / "song").read_bytes() == server.files["song"]
+        assert server.asked == 3
+        server.broken = 9
+        with pytest.raises(aiohttp.ClientError):
+            await insist(lambda: download(client, f"{server.base}/files/song", tmp_path / "song", 1e9))
+
+
+async def test_an_expired_address_and_a_file_larger_than_told(server: DiscordServer, tmp_path: Path) -> None:
+    server.files["song"] = bytes(2_000_000)
+    async with connected() as client:
+        with pytest.raises(Gone):
+            await insist(lambda: download(client, f"{server.base}/files/expired", tmp_path / "song", 1e9))
+        with pytest.raises(TooLarge, match="up to 1 MB"):
+            await insist(lambda: download(client, f"{server.base}/files/song", tmp_path / "song", 1e6))
+    assert server.asked == 2
+
+
+@asynccontextmanager
+async def connected() -> AsyncIterator[discord.Client]:
+    """A client that is logged in."""
+    client = discord.Client(intents=discord.Intents.none())
+    await client.login(TOKEN)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+@contextmanager
+def logged() -> Iterator[list[str]]:
+    """All that is logged, down to the last detail."""
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    try:
+        yield lines
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)

@@ -1,0 +1,206 @@
+"""Discord on a bad day: limits, lost answers, dead addresses, missing permissions, deleted messages."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import discord
+import numpy as np
+import pytest
+import pytest_asyncio
+import soundfile
+
+from bot.discord.app import DiscordBot
+from bot.jobs import Job, Order, Place, Refused, State, Wish
+from tests.bot.discord.test_discord import SLOW, VOCALS, names, said, wav
+from tests.bot.discord.world import World, discord_world
+from tests.fake_engine import Behaviour
+
+
+@pytest_asyncio.fixture
+async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    async with discord_world(tmp_path, monkeypatch) as world:
+        yield world
+
+
+async def test_nine_minutes_go_down_the_ladder_until_they_fit(world: World, tmp_path: Path) -> None:
+    alice = world.env.create_user("alice")
+    tone = 0.1 * np.sin(np.arange(16_000 * 540) / 7)
+    soundfile.write(tmp_path / "long.flac", tone, 16_000)
+    await alice.slash("separate", attachment=("long.flac", (tmp_path / "long.flac").read_bytes()), stems="vocals")
+    result = await world.result(alice.dm_channel)
+    assert names(result) == ["long – vocals.mp3"]
+    assert [attachment.size for attachment in result.attachments] == [pytest.approx(540 * 16_000, rel=0.01)]
+    assert result.content.endswith("Sent as MP3 at 128 kbit/s, because files may have at most 10 MB here.")
+    assert world.wire.refused == 0
+
+
+async def test_flac_that_does_not_fit_becomes_mp3(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discord.utils, "DEFAULT_FILE_SIZE_LIMIT_BYTES", 1_000_000)
+    alice = world.env.create_user("alice")
+    noise = np.random.default_rng(0).uniform(-0.9, 0.9, (44_100 * 6, 2))
+    soundfile.write(tmp_path / "noise.flac", noise, 44_100)
+    song = ("noise.flac", (tmp_path / "noise.flac").read_bytes())
+    await alice.slash("separate", attachment=song, stems="vocals", format="flac")
+    assert names(await world.result(alice.dm_channel)) == ["noise – vocals.mp3"]
+
+
+async def test_a_limit_lower_than_promised_is_believed(world: World, tmp_path: Path) -> None:
+    channel = world.env.create_guild().create_text_channel("class")
+    alice = world.env.guild.add_member(world.env.create_user("alice"))
+    world.wire.most_bytes = 30_000
+    await alice.slash(channel, "separate", attachment=("a.wav", wav(tmp_path)), **VOCALS)
+    result = await world.result(channel)
+    assert "Sent as MP3 at 192 kbit/s" in result.content
+    assert world.wire.refused == 1
+
+
+async def test_what_fits_nowhere_is_told(world: World, tmp_path: Path) -> None:
+    alice = world.env.create_user("alice")
+    world.wire.most_bytes = 1000
+    await alice.slash("separate", attachment=("a.wav", wav(tmp_path)), **VOCALS)
+    await world.quiet()
+    (text,) = world.texts(alice.dm_channel)
+    assert "too large for this chat" in text
+    assert "Cancel" not in text
+
+
+async def test_lost_answers_and_errors_of_discord_send_nothing_twice(world: World, tmp_path: Path) -> None:
+    alice = world.env.create_user("alice")
+    world.wire.lost_answers = 2
+    world.env.inject_error("POST", "/channels/*/messages", status=503, times=2)
+    world.env.inject_error("PATCH", "/channels/*/messages/*", status=503, times=1)
+    world.env.inject_error("DELETE", "/channels/*/messages/*", status=503, times=1)
+    await world.post(alice, alice.dm_channel, ("a.wav", wav(tmp_path)), text="vocals")
+    result = await world.result(alice.dm_channel)
+    assert world.wire.lost_answers == 0
+    assert world.messages(alice.dm_channel) == [result]
+
+
+async def test_edits_keep_the_pace_and_change_something(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pace_s = 0.3
+    async with discord_world(tmp_path, monkeypatch, pace_s=pace_s) as world:
+        alice = world.env.create_user("alice")
+        for seed in (0, 1):
+            song = wav(tmp_path, Behaviour(steps=100, step_s=0.02), seed=seed)
+            await world.post(alice, alice.dm_channel, (f"{seed}.wav", song), text="vocals")
+        await world.result(alice.dm_channel, 2)
+        times = [at for at, _, _ in world.wire.edits]
+        assert len(times) >= 4
+        assert min(np.diff(times)) >= pace_s - 0.01
+        for message in {message for _, message, _ in world.wire.edits}:
+            texts = [text for _, of, text in world.wire.edits if of == message]
+            assert all(before != after for before, after in pairwise(texts))
+
+
+async def test_a_dead_address_is_replaced_from_the_message(world: World, tmp_path: Path) -> None:
+    alice = world.env.create_user("alice")
+    message = await world.post(alice, alice.dm_channel, ("notes.txt", b"a song, let us say"))
+    courier = courier_of(world)
+    job = job_with(alice, alice.dm_channel, message.id, message.attachments[0].id)
+    await courier.fetch(job, tmp_path / "fetched")
+    assert (tmp_path / "fetched").read_bytes() == b"a song, let us say"
+
+
+@pytest.mark.parametrize("message", [None, 7])
+async def test_a_song_that_is_gone_is_told_in_a_sentence(world: World, tmp_path: Path, message: int | None) -> None:
+    alice = world.env.create_user("alice")
+    with pytest.raises(Refused, match="Please send it again"):
+        await courier_of(world).fetch(job_with(alice, alice.dm_channel, message, 8), tmp_path / "fetched")
+
+
+async def test_a_channel_that_closes_meanwhile_ends_the_job(world: World, tmp_path: Path) -> None:
+    alice = world.env.create_user("alice")
+    await alice.slash("separate", attachment=("a.wav", wav(tmp_path, SLOW)), **VOCALS)
+    await world.until(lambda: any("separating," in text for text in world.texts(alice.dm_channel)))
+    world.env.inject_error("*", "/channels/*", status=403, code=50001, times=None)
+    job = world.service.jobs(Place("discord", str(alice.dm_channel.id), str(alice.id)))[0].job
+    await world.service.cancel(job.id, job.place)
+    await world.quiet()
+    ended = world.service.job(job.id)
+    assert ended is not None
+    assert ended.state is State.CANCELLED
+
+
+async def test_where_nothing_can_be_shown_it_is_not_tried_all_the_time(
+    world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "bot.announcer")
+    world.env.inject_error("POST", "/channels/*/messages", status=403, code=50001, times=None)
+    alice = world.env.create_user("alice")
+    song = wav(tmp_path, Behaviour(steps=20, step_s=0.1))
+    await alice.slash("separate", attachment=("a.wav", song), **VOCALS)
+    await world.until(lambda: world.engine_work)
+    await world.quiet()
+    # its first word, and its last one
+    assert caplog.text.count("its chat shows nothing") == 2
+
+
+async def test_why_it_failed_is_said_though_the_status_was_deleted(world: World, tmp_path: Path) -> None:
+    alice = world.env.create_user("alice")
+    song = wav(tmp_path, Behaviour(steps=20, step_s=0.05))
+    world.wire.most_bytes = 1000
+    await world.post(alice, alice.dm_channel, ("a.wav", song), text="vocals")
+    await world.until(lambda: world.messages(alice.dm_channel))
+    status = world.messages(alice.dm_channel)[0]
+    world.env.backend.delete_message(status.channel.id, status.id)
+    await world.quiet()
+    (text,) = world.texts(alice.dm_channel)
+    assert "too large for this chat" in text
+
+
+async def test_without_the_history_answers_are_no_replies(world: World, tmp_path: Path) -> None:
+    guild = world.env.create_guild()
+    no_history = discord.PermissionOverwrite(read_message_history=False)
+    channel = guild.create_text_channel("class", overwrites={guild.default_role: no_history})
+    alice = guild.add_member(world.env.create_user("alice"))
+    await alice.slash(channel, "separate", attachment=("a.wav", wav(tmp_path)), **VOCALS)
+    first = await world.result(channel)
+    world.env.inject_error("POST", "/channels/*/messages", status=400, code=160002, times=1)
+    await alice.click(first, label="Drums")
+    assert names(await world.result(channel, 2)) == ["a – drums.mp3"]
+
+
+async def test_a_mistake_of_ours_is_a_sentence(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alice = world.env.create_user("alice")
+
+    def mistake(*_: Any) -> None:
+        raise ZeroDivisionError("on purpose")
+
+    monkeypatch.setattr(type(world.service), "jobs", mistake)
+    assert "went wrong in SpecTacles itself" in said(await alice.slash("queue"))
+    (error,) = world.env.errors
+    assert "on purpose" in str(error)
+    monkeypatch.setattr(type(world.service), "accept", mistake)
+    await world.post(alice, alice.dm_channel, ("a.wav", wav(tmp_path)))
+    assert "went wrong in SpecTacles itself" in world.texts(alice.dm_channel)[-1]
+
+
+async def test_a_word_that_means_nothing_is_told(world: World, tmp_path: Path) -> None:
+    alice = world.env.create_user("alice")
+    answer = await alice.slash("separate", attachment=("a.wav", wav(tmp_path)), stems="trumpets")
+    assert "trumpets" in said(answer)
+    await world.quiet()
+    assert world.messages(alice.dm_channel) == []
+
+
+async def test_stems_are_suggested_while_they_are_typed(world: World) -> None:
+    alice = world.env.create_user("alice")
+    choices = await alice.autocomplete("separate", "stems", "vocals, d")
+    assert [choice["value"] for choice in choices] == ["vocals, drums"]
+
+
+def courier_of(world: World) -> Any:
+    assert isinstance(world.env.bot, DiscordBot)
+    return world.env.bot.courier
+
+
+def job_with(who: Any, channel: Any, message: int | None, attachment: int) -> Job:
+    source = {"guild": None, "message": message, "attachment": attachment, "url": "https://cdn.simcord.invalid/dead"}
+    order = Order(Place("discord", str(channel.id), str(who.id)), Wish(), source, "a")
+    return Job("0" * 24, order, State.PREPARING, 0.0)

@@ -1,0 +1,225 @@
+"""Telegram where it is slow, busy, or takes less than it says; a server of one's own; a webhook."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from bot.config import Settings, TelegramSettings
+from bot.jobs import StartError
+from bot.telegram import app as telegram_app
+from bot.telegram import courier as telegram_courier
+from bot.telegram.app import build_application
+from spectacles_engine.messages import STEMS
+from tests.bot.telegram.server import BOT, TOKEN, Json, Refusal, TelegramServer, Trouble
+from tests.bot.telegram.world import World, telegram_world
+from tests.fake_engine import Behaviour, write_song
+from tests.ports import free_port
+
+ANN, BOB, GROUP = 11, 12, -1001
+PAIR = ["a – vocals.mp3", "a – bass.mp3"]
+SLOW = Behaviour(steps=10_000, step_s=0.05)
+PROBES = ["message is not modified", "message to edit not found", "message can't be edited", "there is no caption"]
+LOCAL = TelegramSettings(local_mode=True)
+
+
+@pytest_asyncio.fixture
+async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    async with telegram_world(tmp_path, monkeypatch) as world:
+        yield world
+
+
+def send(
+    world: World,
+    folder: Path,
+    behaviour: Behaviour = Behaviour(),  # noqa: B008
+    *,
+    chat: int = ANN,
+    seconds: float = 1.0,
+    **more: Any,
+) -> Json:
+    """``PAIR`` is asked for, unless a caption says otherwise: four take longer to encode."""
+    more.setdefault("caption", "/stems vocals bass")
+    song = write_song(folder / "a.wav", behaviour, seconds=seconds)
+    return world.server.send(chat, abs(chat), "audio", song.read_bytes(), file_name="a.wav", **more)
+
+
+async def test_after_a_restart_nothing_is_edited_that_says_the_same(world: World, tmp_path: Path) -> None:
+    send(world, tmp_path, SLOW)
+    send(world, tmp_path, SLOW, chat=BOB, caption="/vocals")
+    await world.server.until(lambda: world.server.texts(ANN) and world.server.texts(BOB))
+    await world.restart()
+    await world.server.until(lambda: any("%" in text for text in world.server.texts(ANN)))
+    for chat in (ANN, BOB):
+        world.server.say(chat, chat, "/cancel")
+    # an edit that changes nothing would be one of the server's wrongs
+    await world.server.until(lambda: "a: cancelled." in world.server.texts(ANN))
+    await world.quiet()
+
+
+def busy(world: World, monkeypatch: pytest.MonkeyPatch, numbers: int) -> None:
+    """While an album is on its way, and after it, other private chats get messages."""
+    server, album = world.server, TelegramServer._sendMediaGroup
+
+    def post_elsewhere() -> None:
+        for _ in range(numbers):
+            server._store(999, BOT, {"text": "busy"})
+
+    def send_album(self: TelegramServer, *args: Any) -> list[Json]:
+        post_elsewhere()
+        sent = album(self, *args)
+        post_elsewhere()
+        return sent
+
+    monkeypatch.setattr(TelegramServer, "_sendMediaGroup", send_album)
+    server.forgiven += PROBES
+    server.troubles.append(Trouble("sendMediaGroup", is_done=True))
+
+
+async def test_stems_whose_answer_was_lost_are_found_among_other_chats(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy(world, monkeypatch, 45)
+    send(world, tmp_path)
+    await world.answered(ANN)
+    assert world.server.names(ANN) == PAIR
+    assert "arrived" not in world.server.notes(ANN)[0]["text"]
+
+
+async def test_stems_that_cannot_be_found_again_are_not_sent_again_unasked(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.telegram.chats._MOST_ASKED", 20)
+    busy(world, monkeypatch, 45)
+    send(world, tmp_path)
+    await world.answered(ANN)
+    assert world.server.names(ANN) == PAIR
+    (note,) = world.server.notes(ANN)
+    assert "could not see whether the stems arrived" in note["text"]
+    world.server.say(ANN, ANN, "/vocals", reply=note)
+    await world.answered(ANN, 2)
+    assert world.server.names(ANN) == [*PAIR, PAIR[0]]
+
+
+async def test_an_album_that_is_too_large_as_a_whole_goes_down_the_ladder_once(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    post = TelegramServer._post_files
+
+    def post_files(self: TelegramServer, parameters: Json, media: list[Json], files: Any) -> list[Json]:
+        sizes.append(sum(file.file.seek(0, 2) for file in files.values()))
+        for file in files.values():
+            file.file.seek(0)
+        if sizes[-1] > 200_000:
+            raise Refusal(413, "Request Entity Too Large")
+        return post(self, parameters, media, files)
+
+    monkeypatch.setattr(TelegramServer, "_post_files", post_files)
+    monkeypatch.setattr(telegram_courier, "_MOST_BYTES", 200_000)
+    world.server.forgiven.append("Request Entity Too Large")
+    send(world, tmp_path, seconds=3, caption="/stems")
+    await world.answered(ANN)
+    assert world.server.names(ANN) == [f"a – {stem}.mp3" for stem in STEMS]
+    # 320 kbit/s are refused; 192 would be as well, and are not tried
+    assert len(sizes) == 2
+    assert "Sent as MP3 at 128 kbit/s" in world.server.notes(ANN)[0]["text"]
+    send(world, tmp_path, seconds=3, chat=BOB, title="b", caption="/stems vocals drums bass other")
+    await world.answered(BOB)
+    assert len(sizes) == 3
+
+
+async def test_a_local_server_under_another_account_gets_the_files_themselves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with telegram_world(tmp_path, monkeypatch, telegram=LOCAL) as world:
+        send(world, tmp_path)
+        await world.answered(ANN)
+        assert [list(upload) for upload in world.server.uploads] == [PAIR]
+        assert not [call for call in world.server.calls if "file://" in str(call)]
+
+
+async def test_a_local_server_may_take_its_time_to_fetch_a_song(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telegram_app, "_READ_TIMEOUT_S", 0.5)
+    get_file = TelegramServer._getFile
+
+    async def slowly(self: TelegramServer, *args: Any) -> Json:
+        await asyncio.sleep(1.5)
+        return get_file(self, *args)
+
+    monkeypatch.setattr(TelegramServer, "_getFile", slowly)
+    async with telegram_world(tmp_path, monkeypatch, telegram=LOCAL) as world:
+        send(world, tmp_path, caption="/vocals")
+        await world.answered(ANN)
+        assert world.server.count("getFile") == 1
+
+
+async def test_while_stems_are_sent_a_private_chat_shows_it(world: World, tmp_path: Path) -> None:
+    world.server.say(GROUP, ANN, "hello")
+    send(world, tmp_path)
+    send(world, tmp_path, chat=GROUP, caption="/vocals")
+    await world.answered(ANN)
+    await world.answered(GROUP)
+    shown = [parameters for _, method, parameters in world.server.calls if method == "sendChatAction"]
+    assert {parameters["chat_id"] for parameters in shown} == {ANN}
+
+
+async def test_who_waits_too_long_for_an_edit_waits_for_the_next_news(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(telegram_courier, "TURN_S", 0.2)
+    async with telegram_world(tmp_path, monkeypatch, pace_s=600.0) as world:
+        for seed in range(3):
+            song = write_song(tmp_path / f"{seed}.wav", Behaviour(steps=10, step_s=0.1), seed=seed)
+            world.server.send(GROUP, ANN, "audio", song.read_bytes(), file_name=f"{seed}.wav", caption="/vocals")
+        await world.answered(GROUP, 3)
+        assert world.server.count("editMessageText") <= 1
+    assert "was not told" not in caplog.text
+
+
+async def test_an_empty_address_is_the_public_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TELEGRAM_API_BASE_URL", "")
+    monkeypatch.setenv("TELEGRAM_BOT_TOKEN", TOKEN)
+    app = build_application(Settings(data_dir=tmp_path))
+    assert app.bot.base_url == f"https://api.telegram.org/bot{TOKEN}"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # tornado leaves its socket open
+async def test_a_webhook_whose_port_is_taken_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        telegram = TelegramSettings(webhook_url="https://songs.example/hook", webhook_port=taken.getsockname()[1])
+        with pytest.raises(
+            StartError, match=r"address already in use.*telegram\.webhook_port \(SPECTACLES_TELEGRAM__W"
+        ):
+            async with telegram_world(tmp_path, monkeypatch, telegram=telegram):
+                pass
+
+
+async def test_a_webhook_takes_what_telegram_sends_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    telegram = TelegramSettings(webhook_url=f"https://songs.example/hook/{ANN}", webhook_port=port)
+    async with telegram_world(tmp_path, monkeypatch, telegram=telegram) as world, aiohttp.ClientSession() as session:
+        hook = world.server.webhook
+        assert (hook["url"], world.server.count("getUpdates")) == (telegram.webhook_url, 0)
+        send(world, tmp_path, caption="/vocals")
+        update = world.server._updates.pop()
+        for secret, status in (("a guess", 403), (hook["secret_token"], 200)):
+            headers = {"X-Telegram-Bot-Api-Secret-Token": secret}
+            async with session.post(f"http://127.0.0.1:{port}/hook/{ANN}", json=update, headers=headers) as response:
+                assert response.status == status
+            assert len(world.store.of_chat("telegram", str(ANN))) <= (status == 200)
+        await world.answered(ANN)
+        assert world.server.names(ANN) == PAIR[:1]

@@ -1,0 +1,366 @@
+"""What people do on Telegram, and what they see."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+import soundfile
+from telegram import Audio, Chat, Message
+
+from bot.config import LimitSettings, Settings, TelegramSettings
+from bot.jobs import Place, StartError, UnreachableError, Wish
+from bot.telegram.app import TelegramApp
+from bot.telegram.orders import order
+from spectacles_engine.audio_files import encode
+from spectacles_engine.messages import STEMS
+from tests.bot.telegram.server import Json, content, labels
+from tests.bot.telegram.world import World, telegram_world
+from tests.fake_engine import Behaviour, write_song
+
+ANN, BOB = 11, 12
+GROUP = -1001
+QUICK = Behaviour()
+SLOW = Behaviour(steps=10_000, step_s=0.05)
+
+
+@pytest_asyncio.fixture
+async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    async with telegram_world(tmp_path, monkeypatch) as world:
+        yield world
+
+
+def wav(folder: Path, behaviour: Behaviour = QUICK, *, seconds: float = 1.0, seed: int = 0) -> bytes:
+    return write_song(folder / f"song-{seed}.wav", behaviour, seconds=seconds, seed=seed).read_bytes()
+
+
+def sound_of(world: World, message: Json) -> float:
+    """How loud an uploaded file is at most; it must be audio at the song's rate."""
+    samples, rate = soundfile.read(io.BytesIO(world.server.data(message)))
+    assert rate == 44_100
+    return float(abs(samples).max())
+
+
+async def test_a_song_in_a_private_chat(world: World, tmp_path: Path) -> None:
+    song = world.server.send(
+        ANN, ANN, "audio", wav(tmp_path), file_name="x.wav", title="Blue", performer="The Ann", duration=1
+    )
+    await world.answered(ANN)
+    assert world.server.names(ANN) == [f"Blue – {stem}.mp3" for stem in STEMS]
+    for message, stem in zip(world.server.files(ANN), STEMS, strict=True):
+        assert message["audio"]["title"] == f"Blue – {stem}"
+        assert message["audio"]["performer"] == "The Ann"
+        assert message["audio"]["duration"] == 1
+        assert message["reply_to_message"]["message_id"] == song["message_id"]
+        assert sound_of(world, message) > 0.01
+    assert len({message["media_group_id"] for message in world.server.files(ANN)}) == 1
+    (note,) = world.server.notes(ANN)
+    assert "Estimated quality (dB SDR, 80 % range): vocals 6.0 (4.5–7.5) good" in note["text"]
+    assert labels(note) == ["Vocals", "Drums", "Bass", "Other", "Karaoke", "FLAC", "Delete"]
+    # the message that counted up has gone: the stems are the answer
+    assert world.server.texts(ANN) == [note["text"]]
+    assert "Blue: " in world.server.said[0][2]
+    assert [command["command"] for command in world.server.menu][:2] == ["stems", "vocals"]
+
+
+def test_a_title_that_nobody_can_see_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PTB_TIMEDELTA", "true")
+    asked = Message(1, datetime.now(UTC), Chat(ANN, Chat.PRIVATE))
+    song = Audio("f", "u", 3, performer="\u200d", title="\u200b", file_name="good name.mp3")
+    ordered = order(Place("telegram", str(ANN), str(ANN)), Wish(), song, answers=asked)
+    assert (ordered.title, ordered.performer) == ("good name", None)
+
+
+async def ogg(folder: Path) -> bytes:
+    """A voice note as phones make them: mono is not needed, Opus in Ogg is."""
+    await encode([write_song(folder / "voice.wav")], folder / "voice.ogg", "opus", bitrate_kbps=32)
+    return (folder / "voice.ogg").read_bytes()
+
+
+async def test_whatever_can_be_heard_is_taken_in_private(world: World, tmp_path: Path) -> None:
+    world.server.send(ANN, ANN, "voice", await ogg(tmp_path), mime_type="audio/ogg", caption="/bass")
+    m4a: Json = {"file_name": "My  tune.m4a", "mime_type": "audio/mp4", "caption": "/bass"}
+    world.server.send(ANN, ANN, "document", wav(tmp_path, seed=4), **m4a)
+    thing: Json = {"file_name": "b.WAV", "mime_type": "application/x-thing", "caption": "/bass"}
+    world.server.send(ANN, ANN, "document", wav(tmp_path, seed=1), **thing)
+    world.server.send(ANN, ANN, "video_note", wav(tmp_path, seed=2))  # these have no captions
+    world.server.send(ANN, ANN, "video", wav(tmp_path, seed=3), caption="vocals, drums as m4a please?")
+    await world.answered(ANN, 5)
+    titles = {note["text"].partition(" (0:01)")[0] for note in world.server.notes(ANN)}
+    assert titles == {"voice message", "My tune", "b", "video message", "video"}
+    assert len(world.server.files(ANN)) == 9
+    assert {name for name in world.server.names(ANN) if name.startswith("video –")} == {
+        "video – vocals.m4a",
+        "video – drums.m4a",
+    }
+
+
+async def test_what_holds_no_song_is_answered_in_private_and_passed_over_in_groups(world: World) -> None:
+    for chat in (GROUP, ANN):
+        world.server.say(chat, ANN, "hello?")
+        world.server.send(chat, ANN, "document", b"%PDF", file_name="a.pdf", mime_type="application/pdf")
+        world.server.say(chat, ANN, "/stems")
+        world.server.say(chat, ANN, "/stems@AnotherBot")
+    await world.server.until(lambda: len(world.server.texts(ANN)) == 4)
+    assert len(world.server.texts(GROUP)) == 1
+    assert world.server.texts(GROUP)[0].startswith("Which song?")
+    assert any("no audio or video" in text for text in world.server.texts(ANN))
+    world.server.say(GROUP, ANN, "/start")
+    await world.server.until(lambda: len(world.server.texts(GROUP)) == 2)
+    assert "Reply with /stems to a song" in world.server.texts(GROUP)[1]
+
+
+async def more_than(world: World, number: int) -> None:
+    await world.server.until(lambda: len(world.server.texts(ANN)) > number)
+
+
+async def test_plain_commands(world: World) -> None:
+    for command, word in (
+        ("/start", "Hello"),
+        ("/help", "/stems"),
+        ("/privacy", "24 hours"),
+        ("/queue", "no song in progress"),
+        ("/cancel", "no song in progress"),
+        ("/forget", "nothing stored"),
+    ):
+        number = len(world.server.texts(ANN))
+        asked = world.server.say(ANN, ANN, command)
+        await more_than(world, number)
+        answer = world.server.seen(ANN)[-1]
+        assert word in answer["text"]
+        assert answer["reply_to_message"]["message_id"] == asked["message_id"]
+
+
+async def test_in_a_group_only_what_is_asked_for(world: World, tmp_path: Path) -> None:
+    song = world.server.send(GROUP, ANN, "audio", wav(tmp_path), file_name="a.wav")
+    world.server.send(
+        GROUP, ANN, "audio", wav(tmp_path, seed=1), file_name="b.wav", caption="/stems@spectaclesbot bass flac"
+    )
+    await world.answered(GROUP)
+    assert world.server.names(GROUP) == ["b – bass.flac"]
+    assert world.server.notes(GROUP)[0]["text"].endswith("80 % range): bass 6.0 (4.5–7.5) good.")
+    assert "document" in world.server.files(GROUP)[0]
+    asked = world.server.say(GROUP, BOB, "/stems vocals drums", reply=song)
+    await world.answered(GROUP, 2)
+    assert world.server.names(GROUP)[1:] == ["a – vocals.mp3", "a – drums.mp3"]
+    assert world.server.files(GROUP)[1]["reply_to_message"]["message_id"] == asked["message_id"]
+
+
+async def test_in_a_topic_all_is_said_there(world: World, tmp_path: Path) -> None:
+    topic = world.server.open_topic(GROUP, BOB)
+    asked = world.server.say(GROUP, ANN, "/stems", topic=topic)
+    await world.server.until(lambda: world.server.texts(GROUP))
+    (answer,) = world.server.seen(GROUP)
+    assert answer["text"].startswith("Which song?")
+    assert answer["reply_to_message"]["message_id"] == asked["message_id"]
+    song = world.server.send(GROUP, ANN, "audio", wav(tmp_path), file_name="a.wav", caption="/stems bass", topic=topic)
+    await world.answered(GROUP)
+    assert world.server.names(GROUP) == ["a – bass.mp3"]
+    for message in world.server.seen(GROUP)[1:]:
+        assert message["reply_to_message"]["message_id"] == song["message_id"]
+    assert {message["message_thread_id"] for message in world.server.seen(GROUP)} == {topic["message_id"]}
+
+
+async def test_what_is_asked_later_needs_no_engine_and_no_second_upload(world: World, tmp_path: Path) -> None:
+    song = world.server.send(GROUP, ANN, "audio", wav(tmp_path), file_name="a.wav", caption="/stems")
+    await world.answered(GROUP)
+    (note,) = world.server.notes(GROUP)
+    uploads = len(world.server.uploads)
+    # as a reply to the song, to our stems, and to the note; by a button, by somebody else
+    world.server.say(GROUP, BOB, "/vocals", reply=song)
+    await world.answered(GROUP, 2)
+    world.server.say(GROUP, BOB, "/drums", reply=world.server.files(GROUP)[0])
+    await world.answered(GROUP, 3)
+    world.server.say(GROUP, BOB, "/stems", reply=note)
+    await world.answered(GROUP, 4)
+    assert world.server.names(GROUP)[4:] == ["a – vocals.mp3", "a – drums.mp3", *(f"a – {stem}.mp3" for stem in STEMS)]
+    assert len(world.server.uploads) == uploads
+    assert "stems come here" in await world.server.tapped(note, BOB, "Bass")
+    await world.answered(GROUP, 5)
+    assert len(world.server.uploads) == uploads
+    assert "stems come here" in await world.server.tapped(note, BOB, "Karaoke")
+    await world.answered(GROUP, 6)
+    assert world.server.names(GROUP)[10:] == ["a – bass.mp3", "a – karaoke.mp3"]
+    assert world.server.notes(GROUP)[5]["text"].endswith("80 % range): karaoke 6.0 (4.5–7.5) good.")
+    assert world.server.files(GROUP)[-1]["reply_to_message"]["message_id"] == note["message_id"]
+    karaoke = content(world.server.files(GROUP)[-1])
+    assert world.server.uploads[uploads:] == [{"a – karaoke.mp3": karaoke["file_size"]}]
+    await world.server.tapped(note, ANN, "FLAC")
+    await world.answered(GROUP, 7)
+    assert world.server.names(GROUP)[12:] == [f"a – {stem}.flac" for stem in STEMS]
+    # the same sound from somebody else, somewhere else
+    world.server.send(BOB, BOB, "voice", wav(tmp_path))
+    await world.answered(BOB)
+    assert world.separations() == 1
+
+
+async def test_another_persons_taps(world: World, tmp_path: Path) -> None:
+    world.server.send(GROUP, ANN, "audio", wav(tmp_path, SLOW), file_name="a.wav", caption="/stems")
+    await world.server.until(lambda: any("%" in text for text in world.server.texts(GROUP)))
+    (status,) = world.server.seen(GROUP)
+    assert "Only the person who asked" in await world.server.tapped(status, BOB, "Cancel")
+    assert "Cancelled: a" in await world.server.tapped(status, ANN, "Cancel")
+    await world.quiet()
+    assert world.server.texts(GROUP) == ["a: cancelled."]
+    world.server.send(GROUP, ANN, "audio", wav(tmp_path, seed=1), file_name="b.wav", caption="/vocals")
+    await world.answered(GROUP)
+    (note,) = world.server.notes(GROUP)
+    assert "Only the person who asked" in await world.server.tapped(note, BOB, "Delete")
+    world.server.say(BOB, BOB, "hello")
+    for label in ("Vocals", "Delete"):
+        assert "no longer stored" in await world.server.tapped(note, BOB, label, chat=BOB)
+    assert world.server.names(GROUP) == ["b – vocals.mp3"]
+    assert "Deleted" in await world.server.tapped(note, ANN, "Delete")
+    assert world.server.files(GROUP) == world.server.notes(GROUP) == []
+    assert not list(world.settings.data_folder.rglob("*.flac"))
+    assert "no longer stored" in await world.server.tapped(note, ANN, "Drums")
+
+
+async def test_cancel_while_waiting_and_while_running(world: World, tmp_path: Path) -> None:
+    world.server.send(ANN, ANN, "audio", wav(tmp_path, SLOW), file_name="running.wav")
+    await world.server.until(lambda: any("%" in text for text in world.server.texts(ANN)))
+    world.server.send(BOB, BOB, "audio", wav(tmp_path, SLOW, seed=1), file_name="waiting.wav")
+    world.server.send(BOB, BOB, "audio", wav(tmp_path, SLOW, seed=2), file_name="also.wav")
+    await world.server.until(lambda: sum("place " in text for text in world.server.texts(BOB)) == 2)
+    world.server.say(BOB, BOB, "/queue")
+    await world.server.until(lambda: len(world.server.texts(BOB)) == 3)
+    assert world.server.texts(BOB)[-1].count("place ") == 2
+    # in reply to a status message it ends that one alone
+    status = next(message for message in world.server.seen(BOB) if message["text"].startswith("also"))
+    world.server.say(BOB, BOB, "/cancel", reply=status)
+    await world.server.until(lambda: "also: cancelled." in world.server.texts(BOB))
+    assert any(text.startswith("waiting: place 1") for text in world.server.texts(BOB))
+    world.server.say(BOB, BOB, "/cancel")
+    await world.server.until(lambda: "waiting: cancelled." in world.server.texts(BOB))
+    world.server.say(ANN, ANN, "/cancel")
+    await world.server.until(lambda: "running: cancelled." in world.server.texts(ANN))
+    await world.quiet()
+    assert all(not labels(message) for message in world.server.seen(ANN) + world.server.seen(BOB))
+
+
+async def test_what_is_done_is_past_cancelling(world: World, tmp_path: Path) -> None:
+    world.server.send(ANN, ANN, "audio", wav(tmp_path), file_name="a.wav", caption="/vocals")
+    await world.answered(ANN)
+    world.server.send(ANN, ANN, "audio", wav(tmp_path, SLOW, seed=1), file_name="b.wav")
+    await world.server.until(lambda: any("%" in text for text in world.server.texts(ANN)))
+    (note,) = world.server.notes(ANN)
+    world.server.say(ANN, ANN, "/cancel", reply=note)
+    await world.server.until(lambda: "There is nothing left to cancel. a: done." in world.server.texts(ANN))
+    assert len(world.store.unfinished()) == 1
+
+
+async def test_an_admin_may_have_a_group_forgotten(world: World, tmp_path: Path) -> None:
+    world.server.send(GROUP, ANN, "audio", wav(tmp_path), file_name="a.wav", caption="/bass")
+    await world.answered(GROUP)
+    world.server.say(GROUP, BOB, "/forget chat")
+    await world.server.until(lambda: any("Only an admin" in text for text in world.server.texts(GROUP)))
+    assert list(world.settings.data_folder.rglob("*.flac"))
+    world.server.admins.add(BOB)
+    world.server.say(GROUP, BOB, "/forget chat")
+    await world.server.until(lambda: any("Deleted: 1 song" in text for text in world.server.texts(GROUP)))
+    assert not list(world.settings.data_folder.rglob("*.flac"))
+
+
+async def test_who_asked_in_the_name_of_a_group_taps_in_their_own(world: World, tmp_path: Path) -> None:
+    world.server.admins.add(BOB)
+    world.server.send(GROUP, GROUP, "audio", wav(tmp_path, SLOW), file_name="a.wav", caption="/bass")
+    await world.server.until(lambda: any("%" in text for text in world.server.texts(GROUP)))
+    (shown,) = world.server.seen(GROUP)
+    assert "Only the person" in await world.server.tapped(shown, ANN, "Cancel")
+    assert await world.server.tapped(shown, BOB, "Cancel") == "Cancelled: a."
+    await world.quiet()
+    assert world.server.texts(GROUP) == ["a: cancelled."]
+
+
+async def test_forget(world: World, tmp_path: Path) -> None:
+    world.server.send(ANN, ANN, "audio", wav(tmp_path), file_name="a.wav")
+    await world.answered(ANN)
+    world.server.send(ANN, ANN, "audio", wav(tmp_path, SLOW, seed=1), file_name="b.wav")
+    await world.server.until(lambda: any("%" in text for text in world.server.texts(ANN)))
+    world.server.say(ANN, ANN, "/forget")
+    await world.server.until(lambda: any("Deleted: 2 songs" in text for text in world.server.texts(ANN)))
+    await world.server.until(lambda: "b: cancelled." in world.server.texts(ANN))
+    assert not list(world.settings.data_folder.rglob("*.flac"))
+    number = len(world.server.texts(ANN))
+    world.server.say(ANN, ANN, "/vocals", reply=world.server.files(ANN)[0])
+    await world.server.until(lambda: len(world.server.texts(ANN)) > number)
+    assert "no longer stored" in world.server.texts(ANN)[-1]
+
+
+async def test_too_large_is_refused_before_it_is_fetched(world: World, tmp_path: Path) -> None:
+    world.server.send(ANN, ANN, "audio", wav(tmp_path), file_name="a.wav", size=20_000_001)
+    await world.server.until(lambda: world.server.texts(ANN))
+    assert "up to 20 MB" in world.server.texts(ANN)[0]
+    assert "MP3" in world.server.texts(ANN)[0]
+    await world.quiet()
+    assert world.server.count("getFile") == 0
+
+
+async def test_an_album_of_songs_is_one_job_each(world: World, tmp_path: Path) -> None:
+    for seed, caption in enumerate(("/vocals", "", "")):
+        words: Json = {"caption": caption} if caption else {}
+        data = wav(tmp_path, seed=seed)
+        world.server.send(ANN, ANN, "audio", data, file_name=f"{seed}.wav", media_group_id="7", **words)
+    await world.answered(ANN, 3)
+    assert sorted(world.server.names(ANN)) == [f"{seed} – vocals.mp3" for seed in range(3)]
+
+
+async def test_what_is_no_audio_gets_a_sentence(world: World) -> None:
+    world.server.send(ANN, ANN, "audio", b"#EXTM3U\nhttp://127.0.0.1/secret\n", file_name="list.mp3")
+    await world.server.until(lambda: world.server.texts(ANN) == ["list: Not an audio file."])
+    await world.quiet()
+
+
+async def test_only_listed_chats_are_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    telegram = TelegramSettings(allowed_chats=(ANN,))
+    async with telegram_world(tmp_path, monkeypatch, telegram=telegram) as world:
+        world.server.send(BOB, BOB, "audio", wav(tmp_path), file_name="a.wav")
+        await world.server.until(lambda: world.server.texts(BOB))
+        assert "not on the list" in world.server.texts(BOB)[0]
+        world.server.send(ANN, ANN, "audio", wav(tmp_path), file_name="a.wav", caption="/vocals")
+        await world.answered(ANN)
+
+
+async def test_a_local_bot_api_server_has_no_such_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    telegram = TelegramSettings(local_mode=True)
+    async with telegram_world(tmp_path, monkeypatch, telegram=telegram) as world:
+        world.server.send(ANN, ANN, "audio", wav(tmp_path), file_name="a.wav", size=30_000_000, caption="/stems wav")
+        await world.answered(ANN)
+        assert world.server.names(ANN) == [f"a – {stem}.wav" for stem in STEMS]
+        assert all(sound_of(world, message) > 0.01 for message in world.server.files(ANN))
+
+
+async def test_files_too_large_go_down_the_ladder(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.telegram.courier._MOST_BYTES", 60_000)
+    world.server.send(ANN, ANN, "audio", wav(tmp_path, seconds=2), file_name="a.wav", caption="/stems vocals bass")
+    await world.answered(ANN)
+    assert world.server.names(ANN) == ["a – vocals.mp3", "a – bass.mp3"]
+    assert all(message["audio"]["file_size"] < 60_000 for message in world.server.files(ANN))
+    assert "Sent as MP3 at 192 kbit/s" in world.server.notes(ANN)[0]["text"]
+
+
+async def test_a_wrong_token_is_one_sentence(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TELEGRAM_BOT_TOKEN", "987654321:AAwrongwrongwrongwrongwrongwrongwro")
+    app = TelegramApp(Settings(data_dir=world.settings.data_dir), world.service)
+    with pytest.raises(StartError, match="does not know the token"):
+        await app.start()
+    await app.stop()
+    monkeypatch.setenv("TELEGRAM_API_BASE_URL", "http://127.0.0.1:9")
+    app = TelegramApp(Settings(data_dir=world.settings.data_dir), world.service)
+    with pytest.raises(UnreachableError, match="cannot be reached"):
+        await app.start()
+    await app.stop()
+
+
+async def test_a_song_above_the_operators_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with telegram_world(tmp_path, monkeypatch, limits=LimitSettings(largest_file_mb=0.1)) as world:
+        world.server.send(ANN, ANN, "audio", wav(tmp_path), file_name="a.wav")
+        await world.server.until(lambda: world.server.texts(ANN))
+        assert "up to 0.1 MB" in world.server.texts(ANN)[0]
+        assert world.server.count("getFile") == 0

@@ -1,0 +1,327 @@
+"""Telegram's bad days, ours, and the real engine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import pytest_asyncio
+from telegram import Bot, Chat, Message, User
+from telegram.error import RetryAfter
+
+from bot.patience import PATIENCE
+from bot.telegram.chats import Chats
+from bot.telegram.http import insist
+from spectacles_engine import worker
+from spectacles_engine.audio_files import encode
+from spectacles_engine.messages import STEMS, EngineOptions
+from tests.bot.telegram.server import Json, Refusal, TelegramServer, Trouble, bad, content, telegram_server
+from tests.bot.telegram.world import World, telegram_world
+from tests.fake_engine import Behaviour, write_song
+
+ANN, BOB, GROUP = 11, 12, -1001
+PAIR = ["a – vocals.mp3", "a – bass.mp3"]
+PROBES = ["message is not modified", "message to edit not found", "message can't be edited", "there is no caption"]
+"""Questions of a bot that lost an answer; Telegram refuses the edits that they are."""
+
+
+@pytest_asyncio.fixture
+async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    async with telegram_world(tmp_path, monkeypatch) as world:
+        yield world
+
+
+def send(world: World, folder: Path, behaviour: Behaviour = Behaviour(), *, chat: int = ANN, seed: int = 0) -> None:  # noqa: B008
+    song = write_song(folder / f"{seed}.wav", behaviour, seed=seed)
+    world.server.send(
+        chat, chat, "audio", song.read_bytes(), file_name=f"{'abc'[seed]}.wav", caption="/stems vocals bass"
+    )
+
+
+def too_many(seconds: int = 1) -> Refusal:
+    return Refusal(429, f"Too Many Requests: retry after {seconds}", retry_after=seconds)
+
+
+async def test_rate_limits_are_waited_for(world: World, tmp_path: Path) -> None:
+    for method in ("sendMessage", "sendMediaGroup", "getFile", "deleteMessages"):
+        world.server.troubles.append(Trouble(method, refusal=too_many()))
+    send(world, tmp_path)
+    await world.answered(ANN)
+    assert world.server.names(ANN) == PAIR
+    assert len(world.server.seen(ANN)) == 3
+
+
+async def test_stems_follow_a_group_that_becomes_a_supergroup(world: World, tmp_path: Path) -> None:
+    old, new = -5, -1005
+    song = write_song(tmp_path / "a.wav", Behaviour(steps=20, step_s=0.1))
+    world.server.send(old, ANN, "audio", song.read_bytes(), file_name="a.wav", caption="/stems vocals bass")
+    await world.server.until(lambda: any("separating" in text for text in world.server.texts(old)))
+    world.server.forgiven.append("upgraded to a supergroup")
+    world.server.say(new, ANN, "we have moved")
+    world.server.moved[old] = new
+    await world.answered(new)
+    assert world.server.names(new) == PAIR
+
+
+async def test_a_chat_that_must_wait_holds_back_no_other(world: World, tmp_path: Path) -> None:
+    world.server.troubles.append(Trouble("sendMessage", refusal=too_many(600)))
+    world.server.say(BOB, BOB, "/help")
+    await world.server.until(lambda: world.server.count("sendMessage") == 1)
+    send(world, tmp_path)
+    await world.answered(ANN)
+    assert world.server.texts(BOB) == []
+
+
+@pytest.mark.parametrize("is_done", [False, True])
+async def test_dropped_connections_lose_nothing_and_say_nothing_twice(
+    world: World, tmp_path: Path, is_done: bool
+) -> None:
+    world.server.forgiven += PROBES
+    world.server.say(ANN, ANN, "/queue")
+    await world.server.until(lambda: world.server.texts(ANN))
+    for method in ("sendMessage", "sendMediaGroup", "getFile", "deleteMessages", "getUpdates"):
+        world.server.troubles.append(Trouble(method, is_done=is_done))
+    world.server.troubles.append(Trouble("file"))
+    send(world, tmp_path)
+    await world.answered(ANN)
+    assert world.server.names(ANN) == PAIR
+    assert len(world.server.seen(ANN)) == 4
+
+
+async def test_a_note_whose_answer_was_lost_comes_once(world: World, tmp_path: Path) -> None:
+    world.server.forgiven += PROBES
+    send(world, tmp_path)
+    await world.server.until(lambda: world.server.count("sendMediaGroup") == 0 and world.server.said)
+    world.server.troubles.append(Trouble("sendMessage", is_done=True))
+    await world.answered(ANN)
+    assert world.server.names(ANN) == PAIR
+    assert len(world.server.notes(ANN)) == 1
+
+
+async def test_an_outage_is_waited_for(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world.service._delivering, "_patience", replace(PATIENCE, outages_s=(0.1,) * 100))
+    world.server.forgiven += PROBES
+    for method, times in (("file", 2), ("sendMediaGroup", 5)):
+        world.server.troubles.append(Trouble(method, times, Refusal(502, "Bad Gateway")))
+    send(world, tmp_path)
+    await world.answered(ANN)
+    assert world.server.names(ANN) == PAIR
+    assert len(world.server.seen(ANN)) == 3
+
+
+async def test_stems_that_came_without_their_note_are_no_failure(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    album = TelegramServer._sendMediaGroup
+
+    def send_album(self: TelegramServer, *args: Any) -> list[Json]:
+        self.troubles.append(Trouble("sendMessage", times=5, refusal=Refusal(502, "Bad Gateway")))
+        return album(self, *args)
+
+    monkeypatch.setattr(TelegramServer, "_sendMediaGroup", send_album)
+    send(world, tmp_path)
+    await world.server.until(lambda: world.server.files(ANN))
+    await world.quiet()
+    assert world.server.names(ANN) == PAIR
+    assert world.server.texts(ANN) == []
+
+
+async def test_who_blocks_the_bot_is_left_alone(world: World, tmp_path: Path) -> None:
+    world.server.forgiven += ["bot was blocked"]
+    send(world, tmp_path, Behaviour(steps=20, step_s=0.1))
+    await world.server.until(lambda: world.server.texts(ANN))
+    world.server.blocked.add(ANN)
+    await world.quiet()
+    assert world.server.files(ANN) == []
+    send(world, tmp_path, chat=BOB, seed=1)
+    await world.answered(BOB)
+
+
+async def test_where_nothing_can_be_shown_it_is_not_tried_all_the_time(world: World, tmp_path: Path) -> None:
+    world.server.forgiven += ["bot was blocked"]
+    world.server.blocked.add(ANN)
+    send(world, tmp_path, Behaviour(steps=20, step_s=0.1))
+    await world.server.until(lambda: world.separations())
+    await world.quiet()
+    # its first word, and its last one
+    assert world.server.count("sendMessage") == 2
+
+
+async def test_a_status_message_that_somebody_deleted(world: World, tmp_path: Path) -> None:
+    world.server.forgiven += ["message to edit not found"]
+    send(world, tmp_path, Behaviour(steps=20, step_s=0.1))
+    await world.server.until(lambda: world.server.texts(ANN))
+    del world.server.messages[ANN, world.server.seen(ANN)[0]["message_id"]]
+    await world.answered(ANN)
+    assert world.server.names(ANN) == PAIR
+
+
+async def test_why_it_failed_is_said_though_the_status_was_deleted(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.telegram.courier._MOST_BYTES", 1000)
+    world.server.forgiven += ["message to edit not found"]
+    send(world, tmp_path, Behaviour(steps=20, step_s=0.1))
+    await world.server.until(lambda: world.server.texts(ANN))
+    del world.server.messages[ANN, world.server.seen(ANN)[0]["message_id"]]
+    await world.quiet()
+    (text,) = world.server.texts(ANN)
+    assert "too large for this chat" in text
+
+
+async def test_stems_come_though_the_song_was_deleted(world: World, tmp_path: Path) -> None:
+    send(world, tmp_path, Behaviour(steps=20, step_s=0.1))
+    await world.server.until(lambda: world.server.texts(ANN))
+    del world.server.messages[min(world.server.messages)]
+    await world.answered(ANN)
+    assert world.server.names(ANN) == PAIR
+
+
+async def test_files_that_telegram_forgot_are_sent_anew(world: World, tmp_path: Path) -> None:
+    send(world, tmp_path)
+    await world.answered(ANN)
+    for message in world.server.files(ANN):
+        del world.server._files[content(message)["file_id"]]
+    world.server.forgiven += ["wrong remote file identifier"]
+    world.server.say(ANN, ANN, "/stems vocals bass", reply=world.server.notes(ANN)[0])
+    await world.answered(ANN, 2)
+    assert world.server.names(ANN) == [*PAIR, *PAIR]
+    assert len(world.server.uploads) == 2
+
+
+async def test_what_cannot_be_deleted_any_more_is_deleted_here(world: World, tmp_path: Path) -> None:
+    send(world, tmp_path)
+    await world.answered(ANN)
+    world.server.troubles.append(Trouble("deleteMessages", refusal=bad("message can't be deleted for everyone")))
+    assert await world.server.tapped(world.server.notes(ANN)[0], ANN, "Delete") == "Deleted."
+    assert not list(world.settings.data_folder.rglob("*.flac"))
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        (bad("wrong file_id or the file is temporarily unavailable"), "That file can no longer be downloaded."),
+        (bad("file is too big"), "Telegram lets bots download files up to 20 MB, and this one is larger."),
+        ("music/nothing", "That file can no longer be downloaded."),
+    ],
+)
+async def test_a_song_that_cannot_be_fetched_is_a_sentence(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: Refusal | str, sentence: str
+) -> None:
+    def get_file(self: TelegramServer, *_: Any) -> Json:
+        if isinstance(path, Refusal):
+            raise path
+        return {"file_id": "F", "file_unique_id": "u", "file_path": path}
+
+    monkeypatch.setattr(TelegramServer, "_getFile", get_file)
+    world.server.forgiven += ["wrong file_id", "file is too big"]
+    send(world, tmp_path)
+    await world.server.until(lambda: any(text.startswith(f"a: {sentence}") for text in world.server.texts(ANN)))
+    await world.quiet()
+
+
+async def test_a_mistake_of_ours_is_a_sentence(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    send(world, tmp_path)
+    await world.answered(ANN)
+
+    def mistake(*_: Any) -> None:
+        raise ZeroDivisionError("on purpose")
+
+    monkeypatch.setattr(type(world.service), "accept", mistake)
+    assert "went wrong in SpecTacles itself" in await world.server.tapped(world.server.notes(ANN)[0], ANN, "Drums")
+    send(world, tmp_path, seed=1)
+    await world.server.until(lambda: "went wrong in SpecTacles itself" in world.server.texts(ANN)[-1])
+
+
+async def test_nobody_waits_for_hours_where_telegram_asks_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PTB_TIMEDELTA", "true")
+
+    async def call() -> None:
+        raise RetryAfter(3600)
+
+    with pytest.raises(RetryAfter):
+        async with asyncio.timeout(5):
+            await insist(call)
+
+
+@pytest.mark.parametrize(("writes_as", "is_admin"), [(GROUP, True), (-1002, False)])
+async def test_who_writes_in_the_name_of_a_channel_is_no_admin(writes_as: int, is_admin: bool) -> None:
+    chats, group = Chats(cast(Bot, None)), Chat(GROUP, Chat.SUPERGROUP)
+    sender = Chat(writes_as, Chat.SUPERGROUP)
+    message = Message(1, datetime.now(UTC), group, from_user=User(136817688, "Channel", True), sender_chat=sender)
+    assert await chats.is_from_admin(message) is is_admin
+
+
+async def test_edits_keep_to_their_pace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with telegram_world(tmp_path, monkeypatch, pace_s=1.0) as world:
+        send(world, tmp_path, Behaviour(steps=40, step_s=0.1))
+        await world.answered(ANN)
+        times = [at for at, method, _ in world.server.calls if method == "editMessageText"]
+        assert len(times) >= 2
+        assert all(later - earlier > 0.9 for earlier, later in pairwise(times))
+
+
+async def test_a_bot_that_is_restarted_goes_on(world: World, tmp_path: Path) -> None:
+    send(world, tmp_path, Behaviour(steps=60, step_s=0.1))
+    send(world, tmp_path, seed=1)
+    await world.server.until(lambda: any("%" in text for text in world.server.texts(ANN)))
+    await world.stop()
+    send(world, tmp_path, seed=2)  # while nobody is there
+    await world.start()
+    await world.answered(ANN, 3)
+    assert sorted(world.server.names(ANN)) == sorted(
+        f"{song} – {stem}.mp3" for song in "abc" for stem in ("vocals", "bass")
+    )
+    note = world.server.notes(ANN)[0]
+    await world.restart()
+    await world.server.tapped(note, ANN, "Vocals")
+    await world.answered(ANN, 4)
+
+
+async def test_a_bot_that_died_while_it_sent_looks_before_it_sends_again(world: World, tmp_path: Path) -> None:
+    world.server.forgiven += PROBES
+    # the answer never comes, and the bot is gone meanwhile
+    world.server.troubles.append(Trouble("sendMediaGroup", is_done=True))
+    send(world, tmp_path)
+    await world.server.until(lambda: world.server.files(ANN))
+    await world.restart()
+    await world.answered(ANN)
+    assert world.server.names(ANN) == PAIR
+
+
+async def test_an_update_that_comes_twice_is_one_job(world: World, tmp_path: Path) -> None:
+    send(world, tmp_path)
+    update = dict(world.server._updates[-1])
+    await world.answered(ANN)
+    world.server._push({"message": update["message"]})
+    world.server.say(ANN, ANN, "/queue")
+    await world.server.until(lambda: any("no song" in text for text in world.server.texts(ANN)))
+    await world.quiet()
+    assert world.server.names(ANN) == PAIR
+
+
+async def test_an_m4a_and_the_real_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await encode([write_song(tmp_path / "a.wav", seconds=3)], tmp_path / "a.m4a", "m4a", bitrate_kbps=128)
+    options = EngineOptions(tmp_path / "models")
+    async with telegram_world(tmp_path, monkeypatch, options=options, target=worker.main) as world:
+        world.server.send(ANN, ANN, "audio", (tmp_path / "a.m4a").read_bytes(), file_name="a.m4a")
+        await world.answered(ANN)
+        assert world.server.names(ANN) == [f"a – {stem}.mp3" for stem in STEMS]
+        assert "Estimated quality" in world.server.notes(ANN)[0]["text"]
+
+
+async def test_the_server_itself_is_strict(tmp_path: Path) -> None:
+    import aiohttp
+
+    with pytest.raises(AssertionError, match="too long"):
+        async with telegram_server(tmp_path) as server, aiohttp.ClientSession() as session:
+            server.say(ANN, ANN, "hello")
+            url = f"{server.base}/bot123456789:AAaBbCcDdEeFfGgHhIiJjKkLlMmNnOoPpQq/sendMessage"
+            async with session.post(url, data={"chat_id": ANN, "text": "x" * 4097}) as response:
+                assert response.status == 400

@@ -1,0 +1,109 @@
+"""The unmodified Telegram application, the real service, an engine in a real child process, and our Bot API server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from telegram.ext import AIORateLimiter
+
+from bot.config import Settings
+from bot.service import SeparationService
+from bot.store import JobStore
+from bot.telegram import app as telegram_app
+from bot.telegram import chats as telegram_chats
+from bot.telegram import http as telegram_http
+from bot.telegram.app import TelegramApp
+from spectacles_engine.messages import EngineOptions, SeparationResult
+from spectacles_engine.process import EngineProcess
+from tests import fake_engine
+from tests.bot.telegram.server import TOKEN, TelegramServer, telegram_server
+from tests.fake_engine import FakeOptions
+
+
+class CountedEngine(EngineProcess):
+    """``songs``: how often it was asked to separate."""
+
+    songs = 0
+
+    async def separate(self, *args: Any, **kwargs: Any) -> SeparationResult:
+        self.songs += 1
+        return await super().separate(*args, **kwargs)
+
+
+@dataclass
+class World:
+    """``restart`` gives a new bot on the same folder; Telegram stays."""
+
+    server: TelegramServer
+    settings: Settings
+    options: EngineOptions
+    target: Any
+    engine_work: int = 0
+
+    async def start(self) -> None:
+        self.engine = CountedEngine(self.options, target=self.target)
+        self.store = JobStore(self.settings.data_folder)
+        self.service = SeparationService(self.settings, self.store, [self.engine])
+        self.app = TelegramApp(self.settings, self.service)
+        await self.app.start()
+        await self.service.start()
+
+    async def stop(self) -> None:
+        """In the order of bot.serving."""
+        await self.service.stop()
+        await self.app.stop()
+        await self.engine.close()
+        self.store.close()
+        self.engine_work += self.engine.songs
+
+    async def restart(self) -> None:
+        await self.stop()
+        await self.start()
+
+    async def quiet(self) -> None:
+        """Waits until no job is left, and everybody was told."""
+        await self.server.until(lambda: not self.store.unfinished() and not self.store.untold(), 90)
+
+    async def answered(self, chat: int, notes: int = 1) -> None:
+        """Waits until so many results have come to a chat, and all is over."""
+        await self.server.until(lambda: len(self.server.notes(chat)) >= notes, 90)
+        await self.quiet()
+
+    def separations(self) -> int:
+        return self.engine_work + self.engine.songs
+
+
+@asynccontextmanager
+async def telegram_world(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    options: EngineOptions | None = None,
+    target: Any = fake_engine.main,
+    pace_s: float = 0.0,
+    **sections: Any,
+) -> AsyncIterator[World]:
+    """``pace_s``: between two edits in a chat (3 s for real people)."""
+    monkeypatch.setattr(telegram_app, "STOP_S", 2.0)
+    monkeypatch.setattr(telegram_chats, "BETWEEN_EDITS_S", pace_s)
+    monkeypatch.setattr(telegram_chats, "BETWEEN_EDITS_IN_GROUPS_S", pace_s)
+    monkeypatch.setattr(telegram_chats, "STILL_AT_WORK_S", 0.05)
+    monkeypatch.setattr(telegram_http, "PAUSES_S", (0.01, 0.02, 0.03))
+    # 20 a minute in a group, the library's own waiting, would take most of the time of the tests
+    monkeypatch.setattr(telegram_app, "AIORateLimiter", partial(AIORateLimiter, group_max_rate=0))
+    monkeypatch.setenv("TELEGRAM_BOT_TOKEN", TOKEN)
+    settings = Settings(data_dir=tmp_path / "data", **sections)
+    async with telegram_server(tmp_path / "telegram", is_local=settings.telegram.local_mode) as server:
+        monkeypatch.setenv("TELEGRAM_API_BASE_URL", server.base)
+        world = World(server, settings, options or FakeOptions(tmp_path / "engine"), target)
+        try:
+            await world.start()
+            yield world
+        finally:
+            await world.stop()
