@@ -81,7 +81,8 @@ def print_result(result: SeparationResult) -> None:
     print(f"{printable(result.song)} ({clock(result.seconds)}, {clock(result.elapsed_s)} of work)")
     for path in result.files.values():
         print(f"  {printable(path)}")
-    for line in (quality_note(result.note.of(result.files)), *(f"Note: {warning}." for warning in result.warnings)):
+    notes = [f"Note: {warning}." for warning in (*result.warnings, *result.shortages)]
+    for line in (quality_note(result.note.of(result.files)), *notes):
         if line:
             print(f"  {line}")
 

@@ -196,6 +196,8 @@ class Separating:
             self._request,
             lambda share: self._note_progress(run, share),
         )
+        for shortage in made.shortages:
+            log.warning("%s", shortage)
         waiting = self._ledger.live(State.QUEUED, State.RUNNING, audio=song.audio)
         if not waiting:  # they left while the last chunk ran, and may have been forgotten
             self._shelf.clear_making(song.audio)

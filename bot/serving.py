@@ -36,7 +36,7 @@ async def serve(
     start_engines: Callable[[], Awaitable[Sequence[Engine]]],
     say: Callable[[str], None],
 ) -> None:
-    """Serves until SIGTERM or Ctrl-C; raises StartError if a chat cannot be started, and then has served none.
+    """Serves until it is told to end; raises StartError if a chat cannot be started, and then has served none.
 
     Chats are answered while the engines still load, and while other platforms are not there yet.
     """
@@ -102,9 +102,12 @@ async def _stop(app: ChatApp) -> None:
 
 @contextlib.asynccontextmanager
 async def _signals(stopped: asyncio.Event) -> AsyncIterator[None]:
-    """Sets the event at the first SIGTERM or Ctrl-C; the second does what it does elsewhere."""
+    """Sets the event at the first SIGTERM, Ctrl-C or closed terminal; the second does what it does elsewhere."""
     loop = asyncio.get_running_loop()
-    kinds = (signal.SIGINT, signal.SIGTERM)
+    kinds = [signal.SIGINT, signal.SIGTERM]
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none; nohup ignores it
+    if hangup and signal.getsignal(hangup) is signal.SIG_DFL:
+        kinds.append(hangup)
 
     def hear() -> None:
         stopped.set()

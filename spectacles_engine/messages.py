@@ -6,7 +6,7 @@ The command line prints them as JSON, the process boundary pickles them, the bot
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,11 @@ class QualityNote:
 
 @dataclass(frozen=True)
 class SeparationResult:
-    """All there is to say about a song that was separated. ``files``: name of a stem or mix → the path of its file."""
+    """All there is to say about a song that was separated.
+
+    ``files``: name of a stem or mix → the path of its file. ``warnings`` are about the song, ``shortages`` about this
+    machine: who runs it should know, who sent a song need not.
+    """
 
     song: str
     seconds: float
@@ -110,7 +114,8 @@ class SeparationResult:
     peak_rss_mb: int
     files: dict[str, str]
     note: QualityNote
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
+    shortages: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``separate --json`` prints (CONTRACT: the command line)."""
@@ -127,7 +132,7 @@ class SeparationResult:
             "stems": {name: {"path": path, **_given(self.note.stems[name])} for name, path in self.files.items()},
             "residual_db": self.note.residual_db,
             "weak_spots": [asdict(spot) for spot in self.note.of(self.files).weak_spots],
-            "warnings": list(self.warnings),
+            "warnings": [*self.warnings, *self.shortages],
         }
 
 

@@ -83,6 +83,9 @@ class SongSeparator:
             between_blocks=lambda: on_progress(0.0),
         ) as opened:
             ensemble, calibration = self.load(request.preset, request.blend)
+            placements = [model.placement for model in ensemble.models.values()]
+            for placement in placements:
+                placement.renew()
             is_noted = self._store.preset(request.preset).quality is not None
             job = _Job(opened, ensemble, calibration, request, on_progress, separates_all=is_noted)
             written = job.run(_paths(song, out, request))
@@ -92,12 +95,13 @@ class SongSeparator:
                 sample_rate=opened.sample_rate,
                 preset=request.preset,
                 blend=request.blend,
-                device=" and ".join(sorted({model.placement.device for model in ensemble.models.values()})),
+                device=" and ".join(sorted({placement.device for placement in placements})),
                 elapsed_s=time.monotonic() - started,
                 peak_rss_mb=_peak_rss_mb(),
                 files={name: str(path) for name, path in written.items()},
                 note=job.note(),
                 warnings=tuple(job.warnings()),
+                shortages=tuple(dict.fromkeys(warning for placement in placements for warning in placement.warnings)),
             )
 
 
@@ -157,9 +161,7 @@ class _Job:
 
     def warnings(self) -> list[str]:
         """All that a person should know about this song's separation."""
-        # what became of a GPU holds for every later song as well
-        placed = [warning for model in self._ensemble.models.values() for warning in model.placement.warnings]
-        return [*self._input.warnings(), *self._song.warnings, *self._stored_rate(), *dict.fromkeys(placed)]
+        return [*self._input.warnings(), *self._song.warnings, *self._stored_rate()]
 
     def _stored_rate(self) -> list[str]:
         stored_hz = written_rate(self._request.format, self._song.sample_rate)

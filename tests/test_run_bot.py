@@ -81,6 +81,7 @@ def _separate(
         files,
         note,
         ("it is short",),
+        ("the GPU is full",),
     )
 
 
@@ -105,7 +106,7 @@ def test_a_song_becomes_a_folder_of_stems_and_a_note(tmp_path: Path, capsys: pyt
     out = capsys.readouterr().out
     assert "stems/song/vocals.wav" in out
     assert "Estimated quality (dB SDR, 80 % range): vocals 3.0 (1.0–5.0) fair" in out
-    assert "Note: it is short." in out
+    assert "Note: it is short.\n  Note: the GPU is full." in out
 
 
 def test_a_failure_is_one_line_and_the_others_are_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,6 +122,7 @@ def test_a_failure_is_one_line_and_the_others_are_done(tmp_path: Path, capsys: p
     ]
     assert [made["status"] for made in objects] == ["failed", "failed", "done", "failed", "failed"]
     assert objects[0] == {"song": songs[0], "status": "failed", "error": "not an audio file"}
+    assert objects[2]["warnings"] == ["it is short", "the GPU is full"]
     assert objects[2]["stems"]["vocals"] == {
         "path": "stems/song/vocals.wav", "grade": "fair", "estimated_sdr_db": 3.0, "low_db": 1.0, "high_db": 5.0
     }  # fmt: skip
@@ -289,7 +291,7 @@ def _serving() -> Iterator[tuple[subprocess.Popen[str], int]]:
             bot.kill()
 
 
-@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_without_a_command_the_web_chat_is_served_until_it_is_told_to_end(kind: signal.Signals) -> None:
     with _serving() as (bot, port):
         with urlopen(f"http://127.0.0.1:{port}/healthz") as answer:

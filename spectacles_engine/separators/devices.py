@@ -54,7 +54,7 @@ GPU_BATCH = 4
 class Placement:
     """Where one separator runs (``cpu`` or ``cuda``), and how many chunks it is best given at once.
 
-    Both shrink, for good, when the GPU's memory runs out; ``warnings`` says from then on what is left.
+    Both shrink when the GPU's memory runs out, until ``renew``; ``warnings`` says what is left.
     """
 
     device: str
@@ -65,6 +65,14 @@ class Placement:
     def on(cls, device: str) -> Placement:
         """Of a base model on ``device``."""
         return cls(device, batch=GPU_BATCH if device == "cuda" else 1)
+
+    def __post_init__(self) -> None:
+        self._at_first = self.device, self.batch, tuple(self.warnings)
+
+    def renew(self) -> None:
+        """For the next song: what had filled the GPU may be gone by then."""
+        self.device, self.batch, warnings = self._at_first
+        self.warnings = list(warnings)
 
     def run(self, job: Callable[[Array, str], dict[str, Array]], mixture: Array) -> dict[str, Array]:
         """``job(chunks, device)`` over a batch of chunks (b, 2, samples), in parts that fit into memory.
@@ -78,7 +86,7 @@ class Placement:
             try:
                 done.append(job(part, self.device))
             except Exception as error:  # onnxruntime has no type of its own for it; all else is raised again
-                if self.device == "cpu" or not _is_out_of_memory(error):
+                if self.device == "cpu" or not is_out_of_memory(error):
                     raise
             else:
                 first += len(part)
@@ -89,14 +97,15 @@ class Placement:
     def _shrink(self, failed_batch: int) -> None:
         if failed_batch > 1:
             self.batch = failed_batch // 2
-            left = f"at most {self.batch} at once"
+            left = f"{self.batch} at once"
         else:
             self.device = "cpu"
             left = "on the CPU"
-        self.warnings = [f"the GPU's memory ran out: chunks are separated {left} from now on"]
+        self.warnings = [f"the GPU's memory ran out: chunks are separated {left}"]
         torch.cuda.empty_cache()
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether this is what some library says when a GPU's memory runs out."""
     text = str(error).lower()
     return isinstance(error, torch.OutOfMemoryError) or any(words in text for words in _OUT_OF_MEMORY)

@@ -21,7 +21,7 @@ from torch import Tensor
 from spectacles_engine.chunking import Array, in_chunks
 from spectacles_engine.errors import ModelError, ModelMissingError
 from spectacles_engine.messages import STEMS
-from spectacles_engine.separators.devices import Placement
+from spectacles_engine.separators.devices import Placement, is_out_of_memory
 from spectacles_engine.spectrogram import Stft
 
 _CUDA = "CUDAExecutionProvider"
@@ -47,17 +47,18 @@ class MdxSeparator:
 
     @classmethod
     def load(cls, files: Mapping[str, Path], n_fft: Mapping[str, int] | None, device: str) -> MdxSeparator:
-        """Load ``{"all": file}`` or ``{stem: file}`` onto ``device`` (``cpu`` or ``cuda``).
+        """Load ``{"all": file}`` or ``{stem: file}``, to run on ``device`` (``cpu`` or ``cuda``).
 
-        ``n_fft`` has the same keys; a file whose metadata says ``n_fft`` (and ``stft_hop``, ``stems``) needs none.
+        They move there when they first run, see ``DemucsSeparator.load``. ``n_fft`` has the same keys; a file whose
+        metadata says ``n_fft`` (and ``stft_hop``, ``stems``) needs none.
 
         Raises:
             ModelMissingError: a file is not there.
             ModelError: it is not such a network.
         """
-        nets = [_Net.load(path, key, (n_fft or {}).get(key), device) for key, path in files.items()]
+        nets = [_Net.load(path, key, (n_fft or {}).get(key)) for key, path in files.items()]
         placement = Placement.on(device)
-        if device == "cuda" and not all(net.on_gpu for net in nets):
+        if device == "cuda" and not _has_cuda(nets[0].path):
             placement = Placement("cpu", batch=1, warnings=["MDX-Net runs on the CPU: onnxruntime found no CUDA here"])
         return cls(nets, placement)
 
@@ -92,6 +93,7 @@ class _Net:
     """One ONNX network between its STFT and the inverse; ``group`` is the batch that it insists on, if it does."""
 
     path: Path
+    device: str
     session: Any
     stems: tuple[str, ...]
     stft: Stft
@@ -100,8 +102,8 @@ class _Net:
     group: int | None
 
     @classmethod
-    def load(cls, path: Path, key: str, n_fft: int | None, device: str) -> _Net:
-        session = _open(path, device)
+    def load(cls, path: Path, key: str, n_fft: int | None) -> _Net:
+        session = _open(path, "cpu")
         metadata = session.get_modelmeta().custom_metadata_map
         n_fft = int(metadata.get("n_fft", n_fft or 0))
         stems = (key,) if key != "all" else tuple(metadata.get("stems", ",".join(STEMS)).split(","))
@@ -113,13 +115,8 @@ class _Net:
             )
         if bins > n_fft // 2 + 1:
             raise ModelError(f"{path.name} has {bins} bins, but its n_fft is {n_fft or 'not given'}")
-        return cls(
-            path, session, stems, Stft(n_fft, int(metadata.get("stft_hop", _STFT_HOP))), bins, frames or _FRAMES, batch
-        )
-
-    @property
-    def on_gpu(self) -> bool:
-        return _CUDA in self.session.get_providers()
+        stft = Stft(n_fft, int(metadata.get("stft_hop", _STFT_HOP)))
+        return cls(path, "cpu", session, stems, stft, bins, frames or _FRAMES, batch)
 
     @property
     def chunk_samples(self) -> int:
@@ -130,8 +127,8 @@ class _Net:
         return self.stft.n_fft // 2
 
     def move(self, device: str) -> None:
-        if self.on_gpu and device == "cpu":
-            self.session = _open(self.path, device)
+        if device != self.device:
+            self.session, self.device = _open(self.path, device), device
 
     @torch.inference_mode()
     def estimate(self, mixture: Array) -> Array:
@@ -155,7 +152,7 @@ class _Net:
 
 
 def _open(path: Path, device: str) -> Any:
-    """A session on the GPU if asked for and possible, else on the CPU."""
+    """A session on the GPU if asked for and possible, else on the CPU. Raises what says that the GPU is full."""
     if not path.is_file():
         raise ModelMissingError(f"the model file {path.name} is missing")
     options = onnxruntime.SessionOptions()
@@ -168,7 +165,19 @@ def _open(path: Path, device: str) -> Any:
     try:
         return onnxruntime.InferenceSession(path, options, providers=providers)
     except Exception as error:  # each of onnxruntime's errors derives from Exception alone
+        if is_out_of_memory(error):
+            raise
         raise ModelError(f"{path.name} could not be read as an ONNX model ({type(error).__name__})") from error
+
+
+def _has_cuda(path: Path) -> bool:
+    """Whether onnxruntime runs on a GPU here; asked for one that it cannot use, it silently takes the CPU."""
+    try:
+        return _CUDA in _open(path, "cuda").get_providers()
+    except ModelError:
+        raise
+    except Exception:  # noqa: BLE001  it is full just now
+        return True
 
 
 def _shape(path: Path, values: list[Any]) -> list[int | None]:

@@ -82,10 +82,13 @@ async def test_a_song_known_by_its_key_is_not_even_fetched(tmp_path: Path) -> No
         assert sorted(home.courier.answers()) == [("1", "a"), ("2", "a"), ("3", "a")]
 
 
-async def test_what_is_read_and_heard_in_a_song_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_read_and_heard_in_a_song_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     class Warning(FakeEngine):
         async def separate(self, *call: Any) -> SeparationResult:
-            return replace(await super().separate(*call), warnings=("it is mono", "it is short"))
+            made = await super().separate(*call)
+            return replace(made, warnings=("it is mono", "it is short"), shortages=("the GPU is full",))
 
     async def listen(path: Path, **limits: float) -> Inspected:
         found = await inspect(path, **limits)
@@ -103,6 +106,7 @@ async def test_what_is_read_and_heard_in_a_song_is_known(tmp_path: Path, monkeyp
         result = home.service.result(jobs[0])
         assert result is not None
         assert (result.channels, result.warnings) == (1, ("it is clipped", "it is mono", "it is short"))
+        assert "the GPU is full" in caplog.text  # for who runs the bot, not for who sent the song
 
 
 async def test_turns_are_fair_among_chats(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from demucs.apply import apply_model
@@ -306,7 +307,7 @@ def test_out_of_memory_halves_the_batch(out_of_memory: Exception) -> None:
     np.testing.assert_array_equal(answer["vocals"], 2 * mixture)
     assert tried == [(8, "cuda"), (4, "cuda"), *[(2, "cuda")] * 4]
     assert (placement.device, placement.batch) == ("cuda", 2)
-    assert placement.warnings == ["the GPU's memory ran out: chunks are separated at most 2 at once from now on"]
+    assert placement.warnings == ["the GPU's memory ran out: chunks are separated 2 at once"]
 
 
 def test_a_gpu_without_room_for_one_chunk_is_left_for_the_cpu(out_of_memory: Exception) -> None:
@@ -315,7 +316,9 @@ def test_a_gpu_without_room_for_one_chunk_is_left_for_the_cpu(out_of_memory: Exc
     answer = placement.run(gpu_with_room_for(0, tried, out_of_memory), mixture)
     np.testing.assert_array_equal(answer["vocals"], 2 * mixture)
     assert tried == [(2, "cuda"), (1, "cuda"), *[(1, "cpu")] * 3]
-    assert placement.warnings == ["the GPU's memory ran out: chunks are separated on the CPU from now on"]
+    assert placement.warnings == ["the GPU's memory ran out: chunks are separated on the CPU"]
+    placement.renew()
+    assert (placement.device, placement.batch, placement.warnings) == ("cuda", 2, [])
 
 
 def test_a_gpu_that_somebody_else_has_filled_is_left_for_the_cpu(
@@ -335,6 +338,45 @@ def test_a_gpu_that_somebody_else_has_filled_is_left_for_the_cpu(
     separator = DemucsSeparator.load({"all": tmp_path / "a.safetensors"}, "cuda")
     assert set(separator.estimate(mixture, STEMS)) == set(STEMS)
     assert separator.placement.device == "cpu"
+
+
+class GpuSession:
+    """An ONNX session that says it is on a GPU, and computes on the CPU; ``is_full``: nothing more fits in there."""
+
+    real, is_full, on = onnxruntime.InferenceSession, False, "cuda"
+
+    def __init__(self, path: Path, options: Any, providers: list[str]) -> None:
+        self._providers, self._session = providers, self.real(path, options, providers=["CPUExecutionProvider"])
+        self.run(None, None)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def get_providers(self) -> list[str]:
+        return self._providers
+
+    def run(self, names: Any, inputs: Any) -> Any:
+        GpuSession.on = "cuda" if "CUDAExecutionProvider" in self._providers else "cpu"
+        if GpuSession.is_full and GpuSession.on == "cuda":
+            raise RuntimeError("BFCArena: Failed to allocate memory for requested buffer of size 8")
+        return self._session.run(names, inputs) if inputs else None
+
+
+def test_an_mdx_net_takes_a_gpu_when_it_has_room_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime, "InferenceSession", GpuSession)
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+    monkeypatch.setattr(GpuSession, "is_full", True)  # already when it is loaded
+    separator = MdxSeparator.load({"vocals": write_net(tmp_path / "v.onnx")}, {"vocals": 4096}, "cuda")
+    song = noise(1, 2, separator.chunk_samples)
+    on_cpu = separator.estimate(song, STEMS)["vocals"]
+    assert (separator.placement.device, GpuSession.on) == ("cpu", "cpu")
+    GpuSession.is_full = False
+    separator.placement.renew()
+    np.testing.assert_array_equal(separator.estimate(song, STEMS)["vocals"], on_cpu)
+    assert (separator.placement.device, GpuSession.on) == ("cuda", "cuda")
+    assert separator.placement.warnings == []
 
 
 def test_what_ran_out_of_memory_is_freed_before_the_next_try(monkeypatch: pytest.MonkeyPatch) -> None:
