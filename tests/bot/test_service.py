@@ -423,6 +423,14 @@ async def test_without_an_engine_people_are_told_so_until_there_is_one(tmp_path:
         assert (await home.told(await home.service.accept(order("b")))).state is State.DONE
 
 
+async def test_an_engine_that_starts_at_the_second_try_costs_no_song(tmp_path: Path) -> None:
+    engine = FakeEngine(start_troubles=[EngineError("no")])
+    async with house(tmp_path, engine=engine, patience=replace(QUICK, restart_s=(0.3,))) as home:
+        await eventually(lambda: engine.starts == 1)
+        assert (await home.told(await home.service.accept(order("a")))).state is State.DONE
+        assert engine.starts == 2
+
+
 async def test_what_is_separated_already_needs_no_engine(tmp_path: Path) -> None:
     async with house(tmp_path) as home:
         await home.told(await home.service.accept(order("a", source_key="k")))

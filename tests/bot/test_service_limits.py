@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from bot import replies
 from bot.admission import DAY_S, Admission
 from bot.config import LimitSettings, Settings, StorageSettings, TelegramSettings
 from bot.jobs import Place, Refused, State, TooLarge, Unavailable, Wish
@@ -74,6 +75,23 @@ async def test_minutes_of_a_day_count_what_was_separated(tmp_path: Path) -> None
         await _refused(home, replace(order("d", chat="2"), seconds=120.0))
     async with house(tmp_path, limits=limits) as home:
         await _refused(home, replace(order("e", chat="2", person="bob"), seconds=101.0))
+
+
+async def test_whose_turn_a_song_took_pays_for_it_though_others_get_it_too(tmp_path: Path) -> None:
+    engine = _held()
+    async with house(tmp_path, engine=engine) as home:
+        before = await home.service.accept(order("before"))
+        await home.until(before, State.RUNNING)
+        wants = [
+            await home.service.accept(order("song", chat=chat, person=who))
+            for chat, who in (("1", "ann"), ("2", "bob"))
+        ]
+        for job in wants:
+            await home.until(job, State.QUEUED)
+        engine.may_go.set()
+        for job in wants:
+            assert (await home.told(job)).state is State.DONE
+        assert [charge.place.person for charge in home.store.charges(0)] == ["ann", "bob"]
 
 
 async def test_minutes_are_free_again_after_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,6 +184,22 @@ async def test_room_is_not_made_at_the_cost_of_stems_that_are_being_sent(
         home.courier.may_deliver.set()
         assert (await home.told(job)).state is State.DONE
         assert home.engine.done == ["a"]
+
+
+async def test_room_for_the_next_stems_is_not_made_at_the_cost_of_those_being_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = _held()
+    async with house(tmp_path, engine=engine) as home:
+        home.courier.may_deliver.clear()
+        jobs = [await home.service.accept(order(sound)) for sound in "ab"]
+        await home.until(jobs[1], State.QUEUED)
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(1, 1, 0 if _stored(tmp_path) else 10**9))
+        engine.may_go.set()
+        assert (await home.told(jobs[1])).error == replies.disk_full()
+        home.courier.may_deliver.set()
+        assert (await home.told(jobs[0])).state is State.DONE
+        assert engine.done == ["a"]
 
 
 def _stored(folder: Path) -> int:
