@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bot.names import printable
-from bot.replies import clock, figures, quality_note
+from bot.quality_note import clock, figures, quality_note
 from spectacles_engine.messages import SeparationResult
 
 OnShare = Callable[[float], None]
