@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from spectacles_engine.chunking import Array, in_chunks, rebatch, shared
+from spectacles_engine.conditioning import in_both_channels, without_offset
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.mixers import Mixer
 from spectacles_engine.residual import hand_back
-from spectacles_engine.separators import Separator, conditioning
+from spectacles_engine.separators import Separator
 
 BLOCK_SAMPLES = SAMPLE_RATE_HZ
 """Streams are regrouped to blocks of one second where they are zipped."""
@@ -146,7 +147,7 @@ def mix(
 
     def blend(chunks: Array) -> Array:
         between_chunks()
-        return mixer.blend(chunks[:, rows], wanted)
+        return in_both_channels(lambda heard: mixer.blend(heard[:, rows], wanted), chunks)
 
     mixed = in_chunks(
         heard,
@@ -163,12 +164,16 @@ def _one_model(
 ) -> Iterator[Array]:
     """One base model over a stream of (2, 2, n), see ``_heard`` → its stems, (stem, 2, n), in blocks of one second."""
 
+    def answer(heard: Array) -> Array:
+        answers = separator.estimate(np.ascontiguousarray(heard[:, 0]), stems)
+        return np.stack([answers[stem] for stem in stems], axis=1)
+
     def estimate(chunks: Array) -> Array:
         between_chunks()
-        answers = conditioning.estimate(separator, chunks[:, 0], stems)
-        if "vocals" in answers:
-            answers["vocals"] = answers["vocals"] + chunks[:, 1]
-        return np.stack([answers[stem] for stem in stems], axis=1)
+        parts = in_both_channels(answer, without_offset(chunks[:, :1]))
+        if "vocals" in stems:
+            parts[:, stems.index("vocals")] += chunks[:, 1]
+        return parts
 
     finished = in_chunks(
         heard,

@@ -9,7 +9,7 @@ from spectacles_engine.chunking import Array
 from spectacles_engine.ensemble import MIXER_MARGIN_SAMPLES, Ensemble
 from spectacles_engine.errors import CancelledError
 from spectacles_engine.messages import STEMS
-from spectacles_engine.mixers import FixedShares
+from spectacles_engine.mixers import FixedShares, LinearMixer
 from tests.engine.fakes import FakeSeparator, share
 
 SHARES = {"vocals": 0.4, "drums": 0.3, "bass": 0.2, "other": 0.1}
@@ -162,7 +162,12 @@ def test_of_a_song_with_one_channel_the_models_hear_both_and_the_other_stays_sil
         np.testing.assert_array_equal(mixture[:, 0], mixture[:, 1])
         return mixture * np.float32(0.25)
 
-    ensemble = Ensemble({"demucs": FakeSeparator("demucs", dict.fromkeys(STEMS, listen))}, _alone("demucs"))
+    # a mixer that crosses the channels, as a linear one may
+    weights = np.zeros((1, 4, 2, 5, 2), np.float32)
+    for row in range(4):
+        weights[0, row, :, row + 1] = 0.5
+    mixer = LinearMixer(weights, tuple((stem, "demucs") for stem in STEMS))
+    ensemble = Ensemble({"demucs": FakeSeparator("demucs", dict.fromkeys(STEMS, listen))}, mixer)
     stems = np.concatenate([b.stems for b in ensemble.separate([song])], axis=-1)
     np.testing.assert_allclose(stems[:, 0], song[[0] * 4] / 4, atol=1e-6)
     assert not stems[:, 1].any()
