@@ -180,6 +180,7 @@ class Separating:
         except Exception as error:  # noqa: BLE001  the song is at fault, the disk, or we are; the next one may do
             self._fail(audio, error)
         finally:
+            self._shelf.clear_making(audio)
             del self.runs[audio]
             self.served_at[chat_of(run.turn)] = time.time()
             self._when_free()
@@ -200,7 +201,6 @@ class Separating:
             log.warning("%s", shortage)
         waiting = self._ledger.live(State.QUEUED, State.RUNNING, audio=song.audio)
         if not waiting:  # they left while the last chunk ran, and may have been forgotten
-            self._shelf.clear_making(song.audio)
             return
         self._shelf.keep(song, made)
         self._attempts.pop(song.audio, None)

@@ -45,11 +45,11 @@ class Shelf:
         self.songs = {song.audio: song for song in self._store.songs()}
         for audio in [audio for audio in self.songs if not self.song_path(audio).is_file()]:
             self.drop_song(audio)
-        kept = {kept.result.audio for kept in self._store.results() if kept.setup == self._ensemble}
-        for other in [kept.result.audio for kept in self._store.results() if kept.setup != self._ensemble]:
-            self.drop_result(other)
+        for kept in self._store.results():
+            if kept.setup != self._ensemble:
+                self.drop_result(kept.result.audio)
         _clear(self._songs, self.songs)
-        _clear(self._results, {audio for audio in kept if self.result(audio)})
+        _clear(self._results, {kept.result.audio for kept in self._store.results() if self.result(kept.result.audio)})
         for folder in self._results.iterdir():
             _clear_unfinished(folder)
 
@@ -68,9 +68,13 @@ class Shelf:
         return self._songs / audio
 
     def keep_song(self, arrived: Path, song: Song) -> None:
-        """Keeps it until it is separated."""
-        shutil.move(arrived, self.song_path(song.audio))
-        self._store.save_song(song)
+        """Keeps it until it is separated; if that fails, nothing of it stays."""
+        try:
+            shutil.move(arrived, self.song_path(song.audio))
+            self._store.save_song(song)
+        except Exception:
+            _unlink(self.song_path(song.audio))
+            raise
         self.songs[song.audio] = song
 
     def drop_song(self, audio: str) -> None:
@@ -90,18 +94,21 @@ class Shelf:
     def clear_making(self, audio: str) -> None:
         shutil.rmtree(self.making(audio), ignore_errors=True)
 
-    def keep(self, song: Song, made: SeparationResult) -> StoredResult:
-        """Takes the stems over from the folder ``making``; the song itself is not needed any more."""
+    def keep(self, song: Song, made: SeparationResult) -> None:
+        """Takes the stems over from the folder ``making``, all or none; the song itself is not needed any more."""
         folder = self._results / song.audio
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.move(self.making(song.audio), folder)
         warnings = tuple(dict.fromkeys((*song.warnings, *made.warnings)))
         result = StoredResult(
             song.audio, folder, made.seconds, made.sample_rate, song.channels, made.note, warnings, time.time()
         )
-        self._store.save_result(result, self._ensemble)
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            shutil.move(self.making(song.audio), folder)
+            self._store.save_result(result, self._ensemble)
+        except Exception:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         self.drop_song(song.audio)
-        return result
 
     def result(self, audio: str) -> StoredResult | None:
         """The stems of a song, if all four are there."""

@@ -284,6 +284,23 @@ async def test_results_may_lie_on_a_disk_of_their_own(tmp_path: Path, monkeypatc
         assert not any((tmp_path / "work").iterdir())
 
 
+async def test_a_disk_that_fills_up_while_stems_are_taken_over_keeps_no_half_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(source: Path, target: Path) -> None:
+        if Path(target).parent.name == "results":
+            Path(target).mkdir()
+            (Path(target) / "vocals.flac").touch()
+            raise OSError(errno.ENOSPC, "No space left on device")
+        os.rename(source, target)
+
+    async with house(tmp_path) as home:
+        monkeypatch.setattr(shutil, "move", full)
+        job = await home.told(await home.service.accept(order("a")))
+        assert (job.error or "").startswith("There is no room left")
+        await eventually(lambda: home.files() == [])
+
+
 async def test_results_are_kept_for_their_time(tmp_path: Path) -> None:
     async with house(tmp_path, storage=StorageSettings(keep_hours=1, keep_free_mb=0)) as home:
         job = await home.told(await home.service.accept(order("a")))

@@ -260,6 +260,21 @@ async def test_a_result_that_cannot_be_stored_is_a_sentence(tmp_path: Path) -> N
             home.engine.may_go.set()
             await eventually(lambda: "a" in home.courier.ends())
             assert (home.courier.ends()["a"].error or "").startswith("I cannot reach my list of songs")
+            await eventually(lambda: home.files() == [])
+        assert (await home.told(await home.service.accept(order("a")))).state is State.DONE
+
+
+async def test_a_song_that_cannot_be_stored_is_a_sentence(tmp_path: Path) -> None:
+    courier = FakeCourier()
+    courier.may_fetch.clear()
+    async with house(tmp_path, courier=courier) as home:
+        await home.service.accept(order("a"))
+        await eventually(lambda: courier.fetched == ["a"])
+        with _locked(home.store):
+            courier.may_fetch.set()
+            await eventually(lambda: "a" in courier.ends())
+            assert (courier.ends()["a"].error or "").startswith("I cannot reach my list of songs")
+            await eventually(lambda: home.files() == [])
         assert (await home.told(await home.service.accept(order("a")))).state is State.DONE
 
 
