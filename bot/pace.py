@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+MOST_WAIT_S = 60.0
+"""Who would have to wait longer for a turn waits for the next news."""
+
 
 class Pace:
     """One turn after the other, ``between_s`` apart."""
@@ -13,9 +16,13 @@ class Pace:
         self._turn = asyncio.Lock()
         self._next_s = 0.0
 
-    async def wait(self) -> None:
-        """Returns when it is one's turn."""
+    async def got_turn(self) -> bool:
+        """Waits for a turn; False if that took too long."""
         clock = asyncio.get_running_loop().time
-        async with self._turn:
-            await asyncio.sleep(max(0.0, self._next_s - clock()))
-            self._next_s = clock() + self._between_s
+        try:
+            async with asyncio.timeout(MOST_WAIT_S), self._turn:
+                await asyncio.sleep(max(0.0, self._next_s - clock()))
+                self._next_s = clock() + self._between_s
+        except TimeoutError:
+            return False
+        return True

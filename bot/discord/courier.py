@@ -6,8 +6,8 @@ An interaction's own answers live for 15 minutes, and a job may outlive them: so
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ _FORMAT = "mp3"
 
 BETWEEN_EDITS_S = 3.0
 """In a channel."""
+_MOST_CHANNELS = 10_000
+"""So many are remembered, those that were edited in last."""
 
 _MOST_CHARACTERS, _MOST_ALT_CHARACTERS = 1700, 1024
 """Of 2000 in a message, where escaped markup and a sentence about the size need the rest; of a file's description."""
@@ -51,7 +53,7 @@ class DiscordCourier:
         when_ready: Callable[[], Awaitable[None]],
     ) -> None:
         self._client, self._settings, self._service, self._when_ready = client, settings, service, when_ready
-        self._paces: defaultdict[str, Pace] = defaultdict(lambda: Pace(BETWEEN_EDITS_S))
+        self._pace_of = lru_cache(_MOST_CHANNELS)(_new_pace)
         self._shown: dict[str, str] = {}
         """By job: what its status message says."""
 
@@ -128,7 +130,8 @@ class DiscordCourier:
     async def _show_next(self, standing: Standing) -> None:
         """Edits the status message: in turn, and then to what is true by then; at the end at once."""
         if not standing.job.state.is_final:
-            await self._paces[standing.job.place.chat].wait()
+            if not await self._pace_of(standing.job.place.chat).got_turn():
+                return
             standing = self._service.standing(standing.job.id) or standing
         job, text = standing.job, _status(standing)
         if self._shown.get(job.id) == text or job.state is State.DONE:
@@ -189,6 +192,11 @@ class DiscordCourier:
         """How large a file may be there. What interactions say of it may be too much."""
         guild = self._client.get_guild(job.order.source["guild"] or 0)
         return guild.filesize_limit if guild else _least_limit_bytes()
+
+
+def _new_pace(channel: str) -> Pace:
+    del channel
+    return Pace(BETWEEN_EDITS_S)
 
 
 def _least_limit_bytes() -> int:

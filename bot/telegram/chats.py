@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -44,6 +45,8 @@ BETWEEN_EDITS_S = 3.0
 BETWEEN_EDITS_IN_GROUPS_S = 6.0
 """A group takes 20 messages and edits a minute; half of them are left for answers."""
 
+_MOST_CHATS = 10_000
+"""So many are remembered, those where something was said last."""
 _MOST_CHARACTERS = 4096
 _MOST_ASKED, _MOST_ASKED_IN_GROUPS = 300, 40
 """Private chats share their numbers with all others of the bot, so that a message may be far off."""
@@ -87,7 +90,7 @@ class Chats:
 
     def __init__(self, bot: Bot) -> None:
         self._bot = bot
-        self._rooms: dict[str, _Room] = {}
+        self._room = lru_cache(_MOST_CHATS)(_new_room)
         self._moved: dict[str, str] = {}
         """Groups that became supergroups: their number, as jobs know it, and that of now."""
 
@@ -100,9 +103,9 @@ class Chats:
         """The number of the last message that is known there; 0 if none is, since the start."""
         return self._room(chat).newest
 
-    async def may_edit(self, chat: str) -> None:
-        """Returns when the chat may see another edit."""
-        await self._room(chat).pace.wait()
+    async def may_edit(self, chat: str) -> bool:
+        """Waits until the chat may see another edit; False if that took too long."""
+        return await self._room(chat).pace.got_turn()
 
     async def say(
         self,
@@ -266,10 +269,9 @@ class Chats:
         room.own.extend(numbers)
         room.newest = max(room.newest, *numbers)
 
-    def _room(self, chat: str) -> _Room:
-        if chat not in self._rooms:
-            self._rooms[chat] = _Room(Pace(BETWEEN_EDITS_IN_GROUPS_S if _is_group(chat) else BETWEEN_EDITS_S))
-        return self._rooms[chat]
+
+def _new_room(chat: str) -> _Room:
+    return _Room(Pace(BETWEEN_EDITS_IN_GROUPS_S if _is_group(chat) else BETWEEN_EDITS_S))
 
 
 def _is_group(chat: str) -> bool:

@@ -35,8 +35,6 @@ _PLAYABLE = ("mp3", "m4a")
 
 _MOST_BYTES, _MOST_BYTES_LOCAL = int(FileSizeLimit.FILESIZE_UPLOAD), int(FileSizeLimit.FILESIZE_UPLOAD_LOCAL_MODE)
 _MOST_CHARACTERS = 3800
-TURN_S = 60.0
-"""Who waits longer than this to be edited waits for the next news."""
 _LOCAL_GET_FILE_S = 1500.0
 """A local server answers when it has the whole file."""
 _TRIES = 3
@@ -131,10 +129,7 @@ class TelegramCourier:
     async def _show_next(self, standing: Standing) -> None:
         """Edits the status message: in turn, and then to what is true by then; at the end at once."""
         if not standing.job.state.is_final:
-            try:
-                async with asyncio.timeout(TURN_S):
-                    await self._chats.may_edit(standing.job.place.chat)
-            except TimeoutError:
+            if not await self._chats.may_edit(standing.job.place.chat):
                 return
             standing = self._service.standing(standing.job.id) or standing
         job, text = standing.job, replies.status(standing)

@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 import soundfile
 
+from bot import pace
 from bot.discord.app import DiscordBot
 from bot.jobs import Job, Order, Place, Refused, State, Wish
 from tests.bot.discord.test_discord import SLOW, VOCALS, names, said, wav
@@ -96,6 +97,20 @@ async def test_edits_keep_the_pace_and_change_something(tmp_path: Path, monkeypa
         for message in {message for _, message, _ in world.wire.edits}:
             texts = [text for _, of, text in world.wire.edits if of == message]
             assert all(before != after for before, after in pairwise(texts))
+
+
+async def test_who_waits_too_long_for_an_edit_waits_for_the_next_news(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(pace, "MOST_WAIT_S", 0.2)
+    async with discord_world(tmp_path, monkeypatch, pace_s=600.0) as world:
+        alice = world.env.create_user("alice")
+        for seed in range(3):
+            song = wav(tmp_path, Behaviour(steps=10, step_s=0.1), seed=seed)
+            await world.post(alice, alice.dm_channel, (f"{seed}.wav", song), text="vocals")
+        await world.result(alice.dm_channel, 3)
+        assert len(world.wire.edits) <= 1
+    assert "was not told" not in caplog.text
 
 
 async def test_a_dead_address_is_replaced_from_the_message(world: World, tmp_path: Path) -> None:

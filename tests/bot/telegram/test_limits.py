@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from bot import pace
 from bot.config import Settings, TelegramSettings
 from bot.jobs import StartError
 from bot.telegram import app as telegram_app
@@ -176,7 +177,7 @@ async def test_while_stems_are_sent_a_private_chat_shows_it(world: World, tmp_pa
 async def test_who_waits_too_long_for_an_edit_waits_for_the_next_news(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(telegram_courier, "TURN_S", 0.2)
+    monkeypatch.setattr(pace, "MOST_WAIT_S", 0.2)
     async with telegram_world(tmp_path, monkeypatch, pace_s=600.0) as world:
         for seed in range(3):
             song = write_song(tmp_path / f"{seed}.wav", Behaviour(steps=10, step_s=0.1), seed=seed)
