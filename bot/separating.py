@@ -15,7 +15,7 @@ from bot.ledger import Ledger
 from bot.patience import Patience
 from bot.queue import Chat, turns
 from bot.shelf import Shelf, stems_bytes
-from bot.stations import chat_of, sentence_of, ticket
+from bot.stations import chat_of, forget_idle, sentence_of, ticket
 from bot.store import Song
 from spectacles_engine.errors import CancelledError, EngineError
 from spectacles_engine.messages import SeparationRequest, SeparationResult
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 _TOLD_EVERY_S = 0.25
 _GIVEN_UP_AFTER = 2
-"""So many times an engine is started before people are told that there is none."""
+"""So many times an engine is started before people are told that there is none, and a song tried that ends engines."""
 
 
 @dataclass(eq=False)
@@ -114,6 +114,7 @@ class Separating:
         if self.is_dead:
             for job in self._ledger.live(State.QUEUED):
                 self._ledger.change(job.id, state=State.FAILED, error=replies.engine_in_trouble())
+        forget_idle(self.served_at, self._ledger)
         self._news.set()
 
     async def _serve(self, number: int) -> None:

@@ -63,6 +63,12 @@ def chat_of(job: Job) -> Chat:
     return job.place.platform, job.place.chat
 
 
+def forget_idle(served_at: dict[Chat, float], ledger: Ledger) -> None:
+    """Drops chats without a job: their next one comes after they were served, whenever that was."""
+    for chat in served_at.keys() - {chat_of(job) for job in ledger.live()}:
+        del served_at[chat]
+
+
 class Crew:
     """A task for a job, as long as the job is in ``state``; ``work`` brings it into another one, and does not raise."""
 
@@ -129,6 +135,7 @@ class Preparing:
 
     def look(self) -> None:
         """Begins with what has its turn."""
+        forget_idle(self._served_at, self._ledger)
         waiting = {job.id: job for job in self._crew.waiting()}
         busy = Counter(chat_of(job) for job in self._crew.busy())
         for next_one in turns(map(ticket, waiting.values()), self._served_at, busy):

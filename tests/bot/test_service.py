@@ -125,6 +125,13 @@ async def test_turns_are_fair_among_chats(tmp_path: Path) -> None:
         assert engine.begun == ["a0", "b0", "c0", "a1", "a2", "a3", "a4"]
 
 
+async def test_chats_without_a_job_are_not_remembered(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        for number in range(3):
+            await home.told(await home.service.accept(order(f"s{number}", chat=str(number))))
+        await eventually(lambda: not home.service._preparing._served_at and not home.service._separating.served_at)
+
+
 async def test_slow_downloads_of_one_chat_leave_room_for_another(tmp_path: Path) -> None:
     async with house(tmp_path) as home:
         home.courier.may_fetch.clear()
