@@ -292,7 +292,7 @@ class SeparationService:
                 self._shelf.tidy(self._spared())
                 # last: what was too old already at the start is still told, and goes next time
                 self._announce(self._ledger.untold(oldest))
-            except (StoreError, OSError):
+            except Exception:
                 log.exception("what is no longer kept cannot be deleted yet")
             await asyncio.sleep(self._patience.tidy_s)
 

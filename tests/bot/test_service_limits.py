@@ -16,7 +16,7 @@ import pytest
 from bot import replies
 from bot.admission import DAY_S, Admission
 from bot.config import LimitSettings, Settings, StorageSettings, TelegramSettings
-from bot.jobs import Place, Refused, State, TooLarge, Unavailable, Wish
+from bot.jobs import Job, Place, Refused, State, TooLarge, Unavailable, Wish
 from tests.service_fakes import QUICK, FakeCourier, FakeEngine, House, audio_of, eventually, house, order, refusal
 
 Usage = namedtuple("Usage", "total used free")
@@ -236,6 +236,24 @@ async def test_results_beyond_the_budget_go_the_least_wanted_first(tmp_path: Pat
         await eventually(lambda: _stored(tmp_path) == 2)
         assert not (tmp_path / "results" / audio_of("b")).exists()
         assert home.store.result(audio_of("b")) is None
+
+
+async def test_a_mistake_of_ours_does_not_end_the_tidying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with house(tmp_path) as home:
+        mistakes = [ZeroDivisionError()]
+        finished_before = home.store.finished_before
+
+        def once_wrong(at: float) -> list[Job]:
+            if mistakes:
+                raise mistakes.pop()
+            return finished_before(at)
+
+        monkeypatch.setattr(home.store, "finished_before", once_wrong)
+        job = await home.told(await home.service.accept(order("a")))
+        await eventually(lambda: not mistakes)
+        now = time.time()
+        monkeypatch.setattr(time, "time", lambda: now + 2 * DAY_S)
+        await eventually(lambda: home.store.job(job.id) is None)
 
 
 async def test_what_a_job_still_needs_is_kept_beyond_time_and_budget(tmp_path: Path) -> None:
