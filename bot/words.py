@@ -70,7 +70,7 @@ _WORDS: dict[str, tuple[str, str]] = {
         "Delete all your songs and their stems, and end what is waiting?",
         "Alle deine Lieder und ihre Spuren löschen und beenden, was noch wartet?",
     ),
-    "page.forgotten": ("Deleted: {songs} songs, {megabytes} MB.", "Gelöscht: {songs} Lieder, {megabytes} MB."),
+    "page.forgotten": ("Songs deleted: {songs} ({megabytes} MB).", "Gelöschte Lieder: {songs} ({megabytes} MB)."),
     "page.keep": ("Keep", "Behalten"),
     "page.close": ("Close", "Schließen"),
     "page.too_large": (
