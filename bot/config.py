@@ -146,7 +146,7 @@ _SECRETS = {
     for key, field in keys.items()
     if SecretStr in get_args(field.annotation)
 }
-_WISHES = {
+_MUST_BE = {
     "tuple_type": "a list, like [1, 2]",
     "string_type": "text (digits alone need quotes)",
     "string_too_short": "some text",
@@ -240,8 +240,8 @@ def _sentence(error: ErrorDetails, file: Path) -> str:
         return f"{name}: there is no such setting, {section} has only {', '.join(_KEYS[section])}"
     if key in _SECTIONS:
         return f"{name} must be a section with keys of its own"
-    if wish := _WISHES.get(error["type"]):
-        allowed = wish.format(**error.get("ctx", {}))
+    if must_be := _MUST_BE.get(error["type"]):
+        allowed = must_be.format(**error.get("ctx", {}))
     else:
         allowed = error["msg"].removeprefix("Input should be ").split(", unable")[0]
     found = "" if key in _SECRETS else f" is {str(error['input'])[:40]!r}, but"

@@ -59,7 +59,8 @@ class WebApp:
         self._service = service
         self._downloads, self._playbacks = Downloads(), Playbacks()
         self._runner: web.AppRunner | None = None
-        self._address = ""
+        self.address = ""
+        """Where the page is once it is served, e.g. ``http://127.0.0.1:8080``."""
 
     async def start(self) -> None:
         """Listens; raises StartError with a sentence if the port or the folder can't be had."""
@@ -80,7 +81,7 @@ class WebApp:
         except OSError as error:
             await self.stop()
             raise StartError.no_port("the web chat", host, port, ("web", "port"), error) from error
-        self._address = _address(self._runner.addresses[0], host)
+        self.address = _address(self._runner.addresses[0], host)
 
     async def stop(self) -> None:
         """Ends all connections; jobs go on in the service."""
@@ -91,20 +92,15 @@ class WebApp:
             self._runner = None
 
     @property
-    def address(self) -> str:
-        """Where the page is, e.g. ``http://127.0.0.1:8080``."""
-        return self._address
-
-    @property
     def code(self) -> str | None:
         """What must be shown to get in; None where nothing need be."""
         return self._access.code
 
     def __str__(self) -> str:
-        if not self._address:
+        if not self.address:
             return "web chat"
         code = self.code
-        return f"web chat: {self._address}" + (f", access code {code} ({self._address}/#code={code})" if code else "")
+        return f"web chat: {self.address}" + (f", access code {code} ({self.address}/#code={code})" if code else "")
 
     def _unfinished_uploads(self, owner: str) -> set[str]:
         jobs = [standing.job for standing in self._service.history(place(owner))]
@@ -148,7 +144,6 @@ class WebApp:
     async def _page(self, request: web.Request) -> web.Response:
         """What the page has to know before it shows anything."""
         known = language(request.headers)
-
         response = web.json_response(
             {
                 "language": known,

@@ -21,7 +21,8 @@ function complain(sentence) {
   if (sentence) alert.firstChild.append(el("button", { type: "button", class: "quiet icon", "aria-label": t("page.close"), onclick: () => complain("") }, icon("close")));
 }
 
-const isOpen = () => ![...cards.values()].some((card) => card.player);
+/** Whether a player opens by itself: only the first one does. */
+const mayOpen = () => ![...cards.values()].some((card) => card.player);
 
 function follow(isNew = false) {
   const unfinished = [...cards.values()].map((card) => card.job).filter((job) => ["queued", "running"].includes(job.state));
@@ -52,7 +53,7 @@ async function refresh() {
 }
 
 function add(job, where = "prepend") {
-  const card = new Card(job, page, { onEnd: end, isOpen });
+  const card = new Card(job, page, { onEnd: end, mayOpen });
   if (job.id) cards.set(job.id, card);
   feed[where](card.node);
   return card;

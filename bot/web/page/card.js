@@ -21,8 +21,8 @@ function line(job) {
 }
 
 export class Card {
-  constructor(job, page, { onEnd, isOpen }) {
-    Object.assign(this, { page, isOpen });
+  constructor(job, page, { onEnd, mayOpen }) {
+    Object.assign(this, { page, mayOpen });
     this.title = el("h2");
     this.meta = el("span", { class: "muted" });
     this.line = el("p", { class: "line", role: "status" });
@@ -73,7 +73,7 @@ export class Card {
   }
 
   #offer() {
-    if (this.isOpen()) return this.#open();
+    if (this.mayOpen()) return this.#open();
     this.body.replaceChildren(el("button", { type: "button", class: "wide", onclick: () => this.#open(true) }, icon("play"), t("page.open_player")));
   }
 
