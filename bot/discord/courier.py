@@ -91,13 +91,13 @@ class DiscordCourier:
         """See Courier."""
         await self._when_ready()
         most_bytes = self._most_bytes(job)
-        wished, *smaller = delivery.rungs(job.order.wish.format or _FORMAT)
+        ladder = delivery.rungs(job.order.wish.format or _FORMAT)
         try:
-            for rung in (wished, *smaller):
+            for rung in ladder:
                 async with delivery.made(job, result, rung, most_bytes) as parcels:
                     if not parcels:
                         continue
-                    note = delivery.note(job, result, rung, wished, most_bytes, _MOST_CHARACTERS)
+                    note = delivery.note(job, result, rung, ladder[0], most_bytes, _MOST_CHARACTERS)
                     if await self._takes(job, plain(note), parcels):
                         return
                     most_bytes = min(_least_limit_bytes(), max(parcel.size_bytes for parcel in parcels) - 1)
@@ -172,15 +172,14 @@ class DiscordCourier:
         """
         channel, answered = self._channel(job), job.order.answers.get("message")
         about: dict[str, Any] = {"nonce": part + job.id, "suppress_embeds": True}
-        if not answered:
-            return await insist(lambda: channel.send(text, **about, **content()))
-        song = discord.MessageReference(message_id=answered, channel_id=channel.id, fail_if_not_exists=False)
-        try:
-            return await insist(lambda: channel.send(text, reference=song, **about, **content()))
-        except discord.HTTPException as error:
-            if error.code != _NO_HISTORY:
-                raise
-            return await insist(lambda: channel.send(text, **about, **content()))
+        if answered:
+            song = discord.MessageReference(message_id=answered, channel_id=channel.id, fail_if_not_exists=False)
+            try:
+                return await insist(lambda: channel.send(text, reference=song, **about, **content()))
+            except discord.HTTPException as error:
+                if error.code != _NO_HISTORY:
+                    raise
+        return await insist(lambda: channel.send(text, **about, **content()))
 
     def _channel(self, job: Job) -> discord.PartialMessageable:
         return self._client.get_partial_messageable(int(job.place.chat))

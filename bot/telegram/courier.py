@@ -98,10 +98,10 @@ class TelegramCourier:
 
     async def _deliver(self, job: Job, result: StoredResult, limit_bytes: int) -> None:
         """Sends what fits, from the wished format downwards; ``limit_bytes`` is Telegram's for a file."""
-        wished, *smaller = delivery.rungs(job.order.wish.format or _FORMAT)
+        ladder = delivery.rungs(job.order.wish.format or _FORMAT)
         most_bytes = limit_bytes
-        for rung in (wished, *smaller):
-            note = delivery.note(job, result, rung, wished, limit_bytes, _MOST_CHARACTERS)
+        for rung in ladder:
+            note = delivery.note(job, result, rung, ladder[0], limit_bytes, _MOST_CHARACTERS)
             if (stored := self._stored(job, result, rung)) and await self._takes(job, stored, note):
                 return
             each_bytes = min(most_bytes, self._most_together // len(job.order.wish.names))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -171,18 +170,20 @@ class Desk:
 
     async def _answer(self, command: str, message: Message, place: Place) -> str | None:
         """What is said to a command; None if there is no such command."""
-        plain: Mapping[str, str] = {
-            "start": replies.welcome(in_group=_in_group(message)),
-            "help": replies.help_text(in_group=_in_group(message)),
-            "privacy": replies.privacy(self._settings.storage.keep_hours),
-        }
-        if command == "queue":
-            return replies.queue(self._service.jobs(place))
-        if command == "cancel":
-            return await self._cancel(message, place)
-        if command == "forget":
-            return await self._forget(message, place)
-        return plain.get(command)
+        match command:
+            case "start":
+                return replies.welcome(in_group=_in_group(message))
+            case "help":
+                return replies.help_text(in_group=_in_group(message))
+            case "privacy":
+                return replies.privacy(self._settings.storage.keep_hours)
+            case "queue":
+                return replies.queue(self._service.jobs(place))
+            case "cancel":
+                return await self._cancel(message, place)
+            case "forget":
+                return await self._forget(message, place)
+        return None
 
     async def _cancel(self, message: Message, place: Place) -> str:
         job = self._job_about(message, place)
