@@ -1,8 +1,6 @@
 """Chats: all that the bot sends to people on Telegram, and how nothing is said twice.
 
-Telegram knows no nonce. If the answer to a request is lost, nobody can tell whether its message arrived: so a later
-message is sent, which has a number, and the numbers before it are asked for a message of ours that we do not know of.
-Asking is an edit that changes nothing: the caption of a message, which a text has not got.
+If the answer to a request is lost, nobody can tell whether its message arrived: see ``strays``.
 """
 
 from __future__ import annotations
@@ -10,32 +8,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from enum import Enum
 from functools import lru_cache
-from itertools import chain
-from pathlib import Path
 from typing import Any, TypeVar
 
-from telegram import (
-    Bot,
-    InlineKeyboardMarkup,
-    InputFile,
-    InputMediaAudio,
-    InputMediaDocument,
-    LinkPreviewOptions,
-    Message,
-    ReplyParameters,
-    User,
-)
+from telegram import Bot, InlineKeyboardMarkup, LinkPreviewOptions, Message, ReplyParameters, User
 from telegram.constants import ChatAction
 from telegram.error import BadRequest, ChatMigrated, TelegramError
 
 from bot.jobs import Reference
 from bot.pace import Pace
 from bot.telegram.http import Unconfirmed, insist
+from bot.telegram.media import Item, opened
+from bot.telegram.strays import Kind, strays
 
 log = logging.getLogger(__name__)
 
@@ -57,22 +44,6 @@ STILL_AT_WORK_S = 3.0
 _MEDIA_READ_TIMEOUT_S = 300.0
 """Telegram answers when it has stored the files."""
 _NO_PREVIEW = LinkPreviewOptions(is_disabled=True)
-
-
-@dataclass(frozen=True)
-class Item:
-    """A file to send: from the disk, or as Telegram's id of one that it has."""
-
-    file: Path | str
-    is_audio: bool
-    title: str = ""
-    performer: str | None = None
-    seconds: float = 0.0
-
-
-class _Kind(Enum):
-    MEDIA = "media"
-    TEXT = "text"
 
 
 @dataclass
@@ -137,7 +108,7 @@ class Chats:
                 await asyncio.sleep(STILL_AT_WORK_S)
                 number = await self._insist(chat, send)
                 if before:
-                    await self.delete(chat, await self._strays(chat, _Kind.TEXT, before, number, 1))
+                    await self.delete(chat, await self._strays(chat, Kind.TEXT, before, number, 1))
             self._note_own(chat, [number])
         return number
 
@@ -145,7 +116,7 @@ class Chats:
         """Sends files of one kind, several as an album. Raises Unconfirmed: look for them with ``find``."""
 
         async def send() -> list[Message]:
-            with _opened(items) as media:
+            with opened(items) as media:
                 about = self._to(chat, answers) | {"read_timeout": _MEDIA_READ_TIMEOUT_S}
                 if len(items) > 1:
                     return list(await self._bot.send_media_group(media=media, **about))
@@ -161,7 +132,7 @@ class Chats:
         Raises Unconfirmed if there is none among those that could be asked, and others are left.
         """
         async with self._room(chat).turn:
-            found = await self._strays(chat, _Kind.MEDIA, after, before, enough)
+            found = await self._strays(chat, Kind.MEDIA, after, before, enough)
         if not found and before - after - 1 > _most_asked(chat):
             raise Unconfirmed
         return found
@@ -226,29 +197,11 @@ class Chats:
         details = {"title": media.title, "performer": media.performer, "duration": media.duration}
         return await self._bot.send_audio(audio=media.media, **details, **about)
 
-    async def _strays(self, chat: str, kind: _Kind, after: int, before: int, enough: int) -> list[int]:
-        """Unknown messages of ours, of one kind, ``enough`` at most. They are near one end or the other."""
+    async def _strays(self, chat: str, kind: Kind, after: int, before: int, enough: int) -> list[int]:
+        """Messages of ours between two numbers that we do not know of."""
         own = set(self._room(chat).own)
-        numbers = [number for number in range(after + 1, before) if number not in own]
-        both_ends = chain.from_iterable(zip(reversed(numbers), numbers, strict=True))
-        found: set[int] = set()
-        for number in list(dict.fromkeys(both_ends))[: _most_asked(chat)]:
-            if await self._kind(chat, number) is kind:
-                found.add(number)
-            if len(found) == enough:
-                break
-        return sorted(found)
-
-    async def _kind(self, chat: str, number: int) -> _Kind | None:
-        """What a message of ours is; None if it is not ours, or not there."""
-        try:
-            await insist(lambda: self._bot.edit_message_caption(chat, number))
-        except BadRequest as error:
-            said = error.message.lower()
-            if "no caption" in said:
-                return _Kind.TEXT
-            return _Kind.MEDIA if "not modified" in said else None
-        return _Kind.MEDIA
+        unknown = [number for number in range(after + 1, before) if number not in own]
+        return await strays(self._bot, chat, kind, unknown, most_asked=_most_asked(chat), enough=enough)
 
     async def _insist(self, chat: str, call: Callable[[], Awaitable[T]], *, is_once: bool = False) -> T:
         """As ``insist``, for what is sent, also to a group that has moved since its job was accepted."""
@@ -288,26 +241,3 @@ def _answering(answers: Reference | None) -> dict[str, Any]:
         return {}
     reply = ReplyParameters(answers["message"], allow_sending_without_reply=True)
     return {"reply_parameters": reply, "message_thread_id": answers.get("thread")}
-
-
-@contextmanager
-def _opened(items: Sequence[Item]) -> Iterator[list[InputMediaAudio | InputMediaDocument]]:
-    """The files as Telegram wants them; they are read while they are sent, not before."""
-    with ExitStack() as stack:
-
-        def source(file: Path | str) -> Any:
-            if isinstance(file, str):
-                return file
-            # Also to a server on this machine: it may run under another account, or in a container.
-            opened = stack.enter_context(file.open("rb"))
-            return InputFile(opened, filename=file.name, attach=True, read_file_handle=False)
-
-        yield [_media(item, source(item.file)) for item in items]
-
-
-def _media(item: Item, source: Any) -> InputMediaAudio | InputMediaDocument:
-    if not item.is_audio:
-        return InputMediaDocument(source, disable_content_type_detection=True)
-    if isinstance(item.file, str):
-        return InputMediaAudio(source)
-    return InputMediaAudio(source, title=item.title, performer=item.performer, duration=round(item.seconds))

@@ -23,8 +23,9 @@ from bot.config import Settings
 from bot.jobs import DeliveryError, Job, Refused, Standing, State, StoredResult, TooLarge
 from bot.service import SeparationService
 from bot.telegram.buttons import result_keyboard, status_keyboard
-from bot.telegram.chats import Chats, Item
+from bot.telegram.chats import Chats
 from bot.telegram.http import Gone, Unconfirmed, download, insist, is_too_large
+from bot.telegram.media import Item
 from bot.telegram.orders import PLATFORM
 
 log = logging.getLogger(__name__)
