@@ -41,6 +41,8 @@ _LOCAL_GET_FILE_S = 1500.0
 _TRIES = 3
 _LOST = (Forbidden, BadRequest, ChatMigrated)
 """A chat, or a message, that is no longer there for us."""
+_Made = tuple[StoredResult, delivery.Rung]
+"""The stems that files were made of, and how: what is remembered of an upload."""
 
 
 def most_to_download(settings: Settings) -> int | None:
@@ -151,30 +153,16 @@ class TelegramCourier:
 
     # The stems.
 
-    async def _takes(
-        self, job: Job, items: Sequence[Item], note: str, made: tuple[StoredResult, delivery.Rung] | None = None
-    ) -> bool:
+    async def _takes(self, job: Job, items: Sequence[Item], note: str, made: _Made | None = None) -> bool:
         """Sends stems and the note, once; False if Telegram takes no such files after all.
 
-        ``made``: what was uploaded, to be remembered. What may have been sent already, before the bot was killed or
-        when a connection dropped, is looked for first. Raises ConnectionError where that never comes to an end.
+        What may have been sent already, before the bot was killed or when a connection dropped, is looked for first.
+        ``made``: None where Telegram has the files. Raises ConnectionError if its answers are lost again and again.
         """
         chat = job.place.chat
         for _ in range(_TRIES):
-            noted = _noted(self._latest(job))
-            if "sent" not in noted and "sending" not in noted:
-                before = max(self._chats.newest(chat), job.order.answers.get("message", 0), *noted.get("message", (0,)))
-                self._remember(job, sending=before)
-                try:
-                    await self._send(job, items, made)
-                except Unconfirmed:
-                    log.info("job %s: its stems may have been sent, or not", job.id)
-                except NetworkError as error:
-                    self._remember(job, sending=None)
-                    # Telegram forgets files that it had
-                    if is_too_large(error) or (isinstance(error, BadRequest) and made is None):
-                        return False
-                    raise
+            if not await self._takes_files(job, items, made):
+                return False
             noted = _noted(self._latest(job))
             try:
                 number = await self._chats.say(chat, note, answers=job.order.answers, keyboard=result_keyboard(job))
@@ -195,7 +183,27 @@ class TelegramCourier:
             self._remember(job, sending=None)
         raise ConnectionError("its answers are lost")
 
-    async def _send(self, job: Job, items: Sequence[Item], made: tuple[StoredResult, delivery.Rung] | None) -> None:
+    async def _takes_files(self, job: Job, items: Sequence[Item], made: _Made | None) -> bool:
+        """Sends stems, unless they have been sent, or may have been; False if Telegram takes no such files."""
+        noted = _noted(self._latest(job))
+        if "sent" in noted or "sending" in noted:
+            return True
+        answered = job.order.answers.get("message", 0)
+        before = max(self._chats.newest(job.place.chat), answered, *noted.get("message", ()))
+        self._remember(job, sending=before)
+        try:
+            await self._send(job, items, made)
+        except Unconfirmed:
+            log.info("job %s: its stems may have been sent, or not", job.id)
+        except NetworkError as error:
+            self._remember(job, sending=None)
+            # Telegram forgets files that it had
+            if not is_too_large(error) and not (isinstance(error, BadRequest) and made is None):
+                raise
+            return False
+        return True
+
+    async def _send(self, job: Job, items: Sequence[Item], made: _Made | None) -> None:
         messages = await self._chats.send(job.place.chat, items, job.order.answers)
         self._remember(job, [message.message_id for message in messages], sending=None, sent=True)
         if made:
