@@ -36,14 +36,14 @@ class Board:
         run = self._separating.runs.get(job.audio or "")
         if job.state is State.RUNNING and run:
             rest = Load(run.song.seconds, 1 - run.share)
-            eta_s = wait_s((), rest, self.elapsed_per_second, self._separating.engines)
+            eta_s = wait_s((), rest, self.elapsed_per_second, len(self._separating.engines))
             return Standing(job, share=run.share, eta_s=eta_s)
         return Standing(job, share=1.0 if job.state in (State.DELIVERING, State.DONE) else 0.0)
 
     def _eta_s(self, job: Job, position: int) -> float | None:
         running = [Load(run.song.seconds, 1 - run.share) for run in self._separating.runs.values()]
         ahead = (*running, *self._order[: position - 1])
-        return wait_s(ahead, _load(job), self.elapsed_per_second, self._separating.engines)
+        return wait_s(ahead, _load(job), self.elapsed_per_second, len(self._separating.engines))
 
 
 def _load(job: Job) -> Load:

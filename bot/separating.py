@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bot import replies
+from bot.engines import Engines
 from bot.jobs import Job, State
 from bot.ledger import Ledger
 from bot.patience import Patience
@@ -24,8 +25,8 @@ from spectacles_engine.process import Engine
 log = logging.getLogger(__name__)
 
 _TOLD_EVERY_S = 0.25
-_GIVEN_UP_AFTER = 2
-"""So many times an engine is started before people are told that there is none, and a song tried that ends engines."""
+_MOST_ENGINES_LOST = 2
+"""Over one song; then it is not tried again."""
 
 
 @dataclass(eq=False)
@@ -59,26 +60,17 @@ class Separating:
         on_done: Callable[[Job, SeparationResult], None],
         when_free: Callable[[], None],
     ) -> None:
-        self._engines, self._ledger, self._shelf, self._request = list(engines), ledger, shelf, request
-        self._patience, self._on_progress, self._on_done, self._when_free = patience, on_progress, on_done, when_free
+        self._ledger, self._shelf, self._request = ledger, shelf, request
+        self._on_progress, self._on_done, self._when_free = on_progress, on_done, when_free
+        self.engines = Engines(engines, patience.restart_s, self.look)
         self.runs: dict[str, Run] = {}
         self.served_at: dict[Chat, float] = {}
-        self._dead: set[int] = set()
-        self._attempts: dict[str, int] = {}
+        self._lost_over: dict[str, int] = {}
+        """How many engines, by the sound of the song."""
         self._numbers = itertools.count(1)
         self._news = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._is_stopping = False
-
-    @property
-    def is_dead(self) -> bool:
-        """Whether there is no engine, and people are told so."""
-        return bool(self._engines) and len(self._dead) == len(self._engines)
-
-    @property
-    def engines(self) -> int:
-        """How many there are."""
-        return len(self._engines)
 
     @property
     def busy(self) -> set[Chat]:
@@ -87,17 +79,13 @@ class Separating:
 
     def start(self) -> None:
         """Puts the engines to work that are not yet."""
-        for number in range(len(self._tasks), len(self._engines)):
+        for number in range(len(self._tasks), len(self.engines)):
             self._tasks.append(asyncio.create_task(self._serve(number)))
-
-    def add(self, engine: Engine) -> None:
-        """Takes one more, which ``start`` puts to work."""
-        self._engines.append(engine)
 
     async def stop(self) -> None:
         """Ends the running chunks; their jobs wait for the next start."""
         self._is_stopping = True
-        await asyncio.gather(*(engine.close() for engine in self._engines), return_exceptions=True)
+        await self.engines.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -111,42 +99,21 @@ class Separating:
                 run.engine.cancel(run.id)
             if not run.is_cancelled:
                 self._all_of(audio, State.QUEUED, state=State.RUNNING)
-        if self.is_dead:
+        if self.engines.are_dead:
             for job in self._ledger.live(State.QUEUED):
                 self._ledger.change(job.id, state=State.FAILED, error=replies.engine_in_trouble())
         forget_idle(self.served_at, self._ledger)
         self._news.set()
 
     async def _serve(self, number: int) -> None:
-        engine = self._engines[number]
-        await self._started(number, engine)
+        engine = await self.engines.started(number)
         while not self._is_stopping:
             self._news.clear()
             run = self._next(engine)
             if run is None:
                 await self._news.wait()
-            elif not await self._has_engine(run):
-                await self._started(number, engine)
-
-    async def _started(self, number: int, engine: Engine) -> None:
-        """Returns when the engine is ready; meanwhile, if that takes too long, people are told."""
-        pauses_s = itertools.chain(self._patience.restart_s, itertools.repeat(self._patience.restart_s[-1]))
-        for failures, pause_s in enumerate(pauses_s, 1):
-            try:
-                await engine.start()
-            except Exception as error:
-                log.error(
-                    "engine %s does not start: %s", number + 1, error, exc_info=not isinstance(error, EngineError)
-                )
-            else:
-                self._dead.discard(number)
-                return
-            if self._is_stopping:
-                return
-            if failures >= _GIVEN_UP_AFTER:
-                self._dead.add(number)
-                self.look()
-            await asyncio.sleep(pause_s)
+            elif not await self._engine_survives(run):
+                await self.engines.started(number)
 
     def _next(self, engine: Engine) -> Run | None:
         """The run of whose turn it is."""
@@ -163,8 +130,8 @@ class Separating:
             return run
         return None
 
-    async def _has_engine(self, run: Run) -> bool:
-        """Separates a song, and says whether the engine is still there."""
+    async def _engine_survives(self, run: Run) -> bool:
+        """Separates a song; False if the engine was lost over it."""
         audio = run.song.audio
         try:
             await self._separate(run)
@@ -173,8 +140,8 @@ class Separating:
             self._all_of(audio, State.RUNNING, state=State.QUEUED)
         except EngineError as error:
             if not self._is_stopping:
-                self._attempts[audio] = self._attempts.get(audio, 0) + 1
-            if self._attempts.get(audio, 0) >= _GIVEN_UP_AFTER:
+                self._lost_over[audio] = self._lost_over.get(audio, 0) + 1
+            if self._lost_over.get(audio, 0) >= _MOST_ENGINES_LOST:
                 self._fail(audio, error)
             self._all_of(audio, State.RUNNING, state=State.QUEUED)
             return False
@@ -204,7 +171,7 @@ class Separating:
         if not waiting:  # they left while the last chunk ran, and may have been forgotten
             return
         self._shelf.keep(song, made)
-        self._attempts.pop(song.audio, None)
+        self._lost_over.pop(song.audio, None)
         self._on_done(next((job for job in waiting if job.id == run.turn.id), waiting[0]), made)
         self._all_of(song.audio, State.QUEUED, State.RUNNING, state=State.DELIVERING)
 
@@ -216,7 +183,7 @@ class Separating:
             self._on_progress(self._ledger.live(State.RUNNING, audio=run.song.audio))
 
     def _fail(self, audio: str, error: Exception) -> None:
-        self._attempts.pop(audio, None)
+        self._lost_over.pop(audio, None)
         sentence = sentence_of(error, replies.mistake_of_ours())
         self._all_of(audio, State.RUNNING, state=State.FAILED, error=sentence)
 

@@ -88,7 +88,7 @@ class SeparationService:
 
     def add_engine(self, engine: Engine) -> None:
         """Puts one more engine to work; until there is one, songs wait."""
-        self._separating.add(engine)
+        self._separating.engines.add(engine)
         if self._is_started and not self._is_stopping:
             self._separating.start()
 
@@ -214,7 +214,7 @@ class SeparationService:
 
     def _check_new_song(self, job: Job) -> None:
         """Raises Refused for a song that would have to be fetched or separated."""
-        if self._separating.is_dead:
+        if self._separating.engines.are_dead:
             raise Unavailable(replies.engine_in_trouble())
         self._admission.check_song(job.order)
         if job.state is State.PREPARING:
