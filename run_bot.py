@@ -51,7 +51,7 @@ def engine(settings: Settings) -> SeparateSong:
 
 
 def main(argv: Sequence[str] | None = None, load_engine: LoadEngine = engine) -> int:
-    """Runs one command and returns the exit status (CONTRACT: 0 all done, 1 something failed, 2 wrong usage)."""
+    """Runs one command and returns the exit status: 0 all done, 1 something failed, 2 wrong usage, 130 interrupted."""
     arguments = _parser().parse_args(argv)
     # Late, so that --help and a mistyped command answer at once.
     from bot.config import ConfigError, load

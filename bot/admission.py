@@ -17,7 +17,7 @@ DAY_S = 24 * 3600.0
 class Admission:
     """The limits of a person and of a chat. A person is one on all chats of a platform.
 
-    What was charged is remembered until the day is over, also if its job is forgotten; but not beyond a restart then.
+    What was charged is remembered for a day, also if its job is forgotten; but then a restart loses it.
     """
 
     def __init__(self, settings: Settings) -> None:

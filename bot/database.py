@@ -43,7 +43,7 @@ _WRITTEN = (
     *("id", "platform", "chat", "person", "state", "accepted_at", "source_key"),
     *("order", "audio", "seconds", "status", "error", "finished_at"),
 )
-# A job that is written again after its end ended when it did.
+# A job that is written again after its end keeps the time at which it ended.
 SAVE_JOB = f"""
 INSERT INTO jobs ({", ".join(map('"{}"'.format, _WRITTEN))}) VALUES ({", ".join(map(":{}".format, _WRITTEN))})
 ON CONFLICT (id) DO UPDATE SET {", ".join(map('"{0}" = excluded."{0}"'.format, _WRITTEN[:-1]))},

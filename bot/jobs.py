@@ -84,7 +84,7 @@ class Order:
 
     @property
     def name_key(self) -> str:
-        """Tells files apart that hold the same sound: what one person calls a song, others are not to read in a tag."""
+        """Part of the names of encoded files: who calls the same sound differently gets files with other tags."""
         return hashlib.sha256(f"{self.title}\0{self.performer}".encode()).hexdigest()[:16]
 
     def is_same(self, other: Order) -> bool:

@@ -34,7 +34,7 @@ class Ledger:
         return self.latest(job_id) or self._store.job(job_id)
 
     def latest(self, job_id: str) -> Job | None:
-        """A job of which something is still to be told, be it that it was forgotten."""
+        """A job that is not over, or whose end is still to be told; also one that was forgotten meanwhile."""
         return self._live.get(job_id) or self._ending.get(job_id)
 
     def live(self, *states: State, audio: str | None = None) -> list[Job]:

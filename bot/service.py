@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 
 class SeparationService:
-    """The rooms between a chat and the engine; all methods belong to one event loop.
+    """All that is between the chats and the engines; its methods belong to one event loop.
 
     An order becomes a job in the store before ``accept`` returns, and the service drives it from there, through the
     courier of its platform, also after a restart: fetch → look at the sound → fair queue → engine → deliver.

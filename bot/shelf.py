@@ -25,7 +25,7 @@ _BYTES_PER_SAMPLE = 3
 class Shelf:
     """``work/<job>/`` while a song is fetched, ``songs/<audio>`` until it is separated, then ``results/<audio>/``.
 
-    Each of the three may lie on a disk of its own: what a kill leaves half moved has no row yet.
+    Each of the three may lie on a disk of its own, where a move is a copy: a row is written only when all is there.
     ``ensemble``: the results of any other are deleted at start. Audios that are ``spared`` are needed by some job.
     """
 

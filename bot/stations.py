@@ -70,7 +70,7 @@ def forget_idle(served_at: dict[Chat, float], ledger: Ledger) -> None:
 
 
 class Crew:
-    """A task for a job, as long as the job is in ``state``; ``work`` brings it into another one, and does not raise."""
+    """A task for a job, as long as the job is in ``state``; ``work`` ends that, or raises why it failed."""
 
     def __init__(self, ledger: Ledger, state: State, work: Callable[[Job], Awaitable[None]]) -> None:
         self._ledger, self._state, self._work = ledger, state, work

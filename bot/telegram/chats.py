@@ -38,7 +38,7 @@ _MOST_CHARACTERS = 4096
 _MOST_ASKED, _MOST_ASKED_IN_GROUPS = 300, 40
 """Private chats share their numbers with all others of the bot, so that a message may be far off."""
 _SHOWS_S = 4.0
-"""What a chat shows of a bot at work lasts five seconds."""
+"""“Sending a file …” is shown for five seconds each time."""
 STILL_AT_WORK_S = 3.0
 """Telegram may go on with a request whose connection is gone."""
 _MEDIA_READ_TIMEOUT_S = 300.0

@@ -41,6 +41,8 @@ _YEAR_S = 365 * 24 * 3600
 _ALPHABET = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
 _WRONG_CODES, _WRONG_CODES_OF_ALL, _WRONG_CODES_WITHIN_S = 5, 50, 60.0
 _OWN, _OPEN = "own-", "open-"
+"""How ids begin: of a browser that has the page; of a program that came without a cookie (see ``may_see``)."""
+
 _BROWSER_ID = re.compile(rf"(?:{_OWN}|{_OPEN})[A-Za-z0-9_-]{{32}}")
 
 

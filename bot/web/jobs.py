@@ -193,7 +193,7 @@ async def _latest(watched: Sequence[AsyncIterator[Standing]]) -> AsyncGenerator[
 
 
 def _wish(fields: Mapping[str, str]) -> Wish:
-    """CONTRACT's form fields: ``stems`` (names with commas), ``mix``, ``format``."""
+    """What the form's fields ask for: ``stems`` (names with commas), ``mix``, ``format``."""
     for name in fields.keys() - {"stems", "mix", "format"}:
         raise WebError(400, "web.unknown_field", name=one_line(name)[:40])
     wanted = {name for name in fields.get("stems", "").replace(" ", "").split(",") if name}

@@ -13,11 +13,11 @@ from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.playback import SEGMENT_SAMPLES
 
 _STATES = {State.PREPARING: "queued", State.DELIVERING: "running"}
-"""CONTRACT knows five states; a page need not tell these from their neighbours."""
+"""The page and other programs know five states; these two are shown as their neighbours."""
 
 
 def job_view(standing: Standing, done: StoredResult | None, language: str) -> dict[str, Any]:
-    """CONTRACT's object of a job, and what the page shows beside it. ``done``: its stems, if there are any to have."""
+    """A job as the page and other programs get it. ``done``: its stems, if there are any to have."""
     job, wish = standing.job, standing.job.order.wish
     url = f"/api/jobs/{job.id}"
     return {
