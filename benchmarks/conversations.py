@@ -106,13 +106,13 @@ async def on_telegram(folder: Path, songs: Songs, patch: pytest.MonkeyPatch) -> 
         song = server.send(CLASS, ANN, "audio", songs.phone, file_name="Sunday jam.m4a")
         server.say(CLASS, BOB, "/stems vocals drums", reply=song)
         await talk.step("Ann sends Sunday jam.m4a to the class. Bob replies to it: /stems vocals drums")
-        separations = world.separations()
+        separations = world.separations
         server.say(CLASS, BOB, "/bass", reply=song)
         await talk.step("Bob replies to it: /bass")
         note = server.notes(CLASS)[-1]
         server.tap(note, ANN, "Karaoke")
         await talk.step("Ann taps on Karaoke")
-        print(f"(songs separated for these two: {world.separations() - separations})")
+        print(f"(songs separated for these two: {world.separations - separations})")
         print(f"\n> Ann taps on Delete under what Bob asked for\n(alert) {await server.tapped(note, ANN, 'Delete')}")
         server.send(CLASS, ANN, "audio", songs.another, file_name="another.mp3", caption="/drums flac")
         await talk.step("Ann sends another.mp3 to the class with the caption /drums flac")
@@ -144,11 +144,11 @@ async def on_discord(folder: Path, songs: Songs, patch: pytest.MonkeyPatch) -> N
         await talk.step("Ann sends a voice message. Bob chooses Apps > Separate stems on it")
         await ann.slash(channel, "separate", attachment=("Sunday jam.m4a", songs.phone), stems="vocals, drums")
         await talk.step("Ann: /separate Sunday jam.m4a stems: vocals, drums")
-        work = world.engine_work
+        work = world.separations
         result = world.results(channel)[-1]
         await bob.click(result, label="Karaoke")
         await talk.step("Bob clicks on Karaoke")
-        print(f"(songs separated for this: {world.engine_work - work})")
+        print(f"(songs separated for this: {world.separations - work})")
         await bob.click(result, label="Delete")
         await talk.step("Bob clicks on Delete under what Ann asked for")
         await ann.slash(channel, "separate", attachment=("A long song.m4a", songs.long), format="flac")

@@ -144,6 +144,13 @@ class FakeEngine:
             await asyncio.sleep(0)
 
 
+def held_engine() -> FakeEngine:
+    """It separates nothing until it may go."""
+    engine = FakeEngine()
+    engine.may_go.clear()
+    return engine
+
+
 @dataclass
 class FakeCourier:
     """A chat that records. ``trouble``: raised by the call of that name, for the song of that title."""

@@ -14,14 +14,7 @@ from bot.jobs import DeliveryError, Place, Refused, Standing, State, Wish
 from spectacles_engine.audio_files import Inspected
 from spectacles_engine.errors import MISTAKE_OF_OURS, EngineError, PoisonousError, SpecTaclesError
 from spectacles_engine.messages import SeparationResult
-from tests.service_fakes import QUICK, FakeCourier, FakeEngine, audio_of, eventually, house, inspect, order
-
-
-def _held() -> FakeEngine:
-    """An engine that separates nothing until it may go."""
-    engine = FakeEngine()
-    engine.may_go.clear()
-    return engine
+from tests.service_fakes import QUICK, FakeCourier, FakeEngine, audio_of, eventually, held_engine, house, inspect, order
 
 
 async def test_a_song_becomes_stems(tmp_path: Path) -> None:
@@ -47,7 +40,7 @@ async def test_a_song_becomes_stems(tmp_path: Path) -> None:
 
 
 async def test_the_same_song_is_separated_once(tmp_path: Path) -> None:
-    engine = _held()
+    engine = held_engine()
     async with house(tmp_path, engine=engine) as home:
         jobs = [await home.service.accept(order("a", chat=chat)) for chat in "123"]
         for job in jobs:
@@ -65,7 +58,7 @@ async def test_the_same_song_is_separated_once(tmp_path: Path) -> None:
 
 
 async def test_a_song_known_by_its_key_is_not_even_fetched(tmp_path: Path) -> None:
-    engine = _held()
+    engine = held_engine()
     async with house(tmp_path, engine=engine) as home:
         first = await home.service.accept(order("a", source_key="k"))
         await home.until(first, State.RUNNING)
@@ -110,7 +103,7 @@ async def test_what_is_read_and_heard_in_a_song_is_known(
 
 
 async def test_turns_are_fair_among_chats(tmp_path: Path) -> None:
-    engine = _held()
+    engine = held_engine()
     async with house(tmp_path, engine=engine) as home:
         many = [await home.service.accept(order(f"a{number}", chat="a")) for number in range(5)]
         await home.until(many[0], State.RUNNING)
@@ -149,7 +142,7 @@ async def test_slow_downloads_of_one_chat_leave_room_for_another(tmp_path: Path)
 
 
 async def test_places_are_told_when_the_queue_moves(tmp_path: Path) -> None:
-    engine = _held()
+    engine = held_engine()
     async with house(tmp_path, engine=engine) as home:
         running = await home.service.accept(order("a", chat="a"))
         await home.until(running, State.RUNNING)
@@ -167,7 +160,7 @@ async def test_places_are_told_when_the_queue_moves(tmp_path: Path) -> None:
 
 
 async def test_the_time_left_is_told_once_it_was_measured(tmp_path: Path) -> None:
-    engine = _held()
+    engine = held_engine()
     async with house(tmp_path, engine=engine) as home:
         first = await home.service.accept(order("a", chat="a", seconds=100))
         second = await home.service.accept(order("b", chat="b", seconds=60))
@@ -212,7 +205,7 @@ def _standing(found: Standing | None) -> Standing:
 async def test_a_failed_separation_is_a_sentence_for_all_who_wait(
     tmp_path: Path, error: Exception, sentence: str
 ) -> None:
-    engine = _held()
+    engine = held_engine()
     engine.troubles["b"] = error
     async with house(tmp_path, engine=engine) as home:
         first = await home.service.accept(order("a"))
@@ -477,7 +470,7 @@ async def test_songs_wait_for_the_first_engine(tmp_path: Path) -> None:
 
 
 async def test_a_waiting_job_is_cancelled(tmp_path: Path) -> None:
-    engine = _held()
+    engine = held_engine()
     async with house(tmp_path, engine=engine) as home:
         running, waiting = [await home.service.accept(order(name)) for name in "ab"]
         await home.until(running, State.RUNNING)
@@ -494,7 +487,7 @@ async def test_a_waiting_job_is_cancelled(tmp_path: Path) -> None:
 
 
 async def test_a_running_job_is_cancelled_and_the_engine_is_free(tmp_path: Path) -> None:
-    engine = _held()
+    engine = held_engine()
     async with house(tmp_path, engine=engine) as home:
         first, second = [await home.service.accept(order(name)) for name in "ab"]
         await home.until(first, State.RUNNING)
@@ -510,7 +503,7 @@ async def test_a_running_job_is_cancelled_and_the_engine_is_free(tmp_path: Path)
 async def test_cancelling_one_does_not_disturb_the_other_who_waits_for_the_same_song(
     tmp_path: Path, which: int
 ) -> None:
-    engine = _held()
+    engine = held_engine()
     async with house(tmp_path, engine=engine) as home:
         jobs = [await home.service.accept(order("a", chat=chat)) for chat in "12"]
         for job in jobs:
@@ -564,7 +557,7 @@ async def test_cancelling_while_a_song_is_fetched_or_sent(tmp_path: Path) -> Non
 
 
 async def test_nobody_cancels_the_job_of_another(tmp_path: Path) -> None:
-    async with house(tmp_path, engine=_held()) as home:
+    async with house(tmp_path, engine=held_engine()) as home:
         job = await home.service.accept(order("a"))
         for place in (Place("fake", "1", "bob"), Place("fake", "2", "ann"), Place("other", "1", "ann")):
             assert await home.service.cancel(job.id, place) is None
@@ -587,7 +580,7 @@ async def test_cancelled_before_anything_began(tmp_path: Path) -> None:
 
 
 async def test_the_same_order_again_is_the_same_job(tmp_path: Path) -> None:
-    async with house(tmp_path, engine=_held()) as home:
+    async with house(tmp_path, engine=held_engine()) as home:
         first = await home.service.accept(order("a"))
         assert (await home.service.accept(order("a"))).id == first.id
         others = [order("a", person="bob"), order("a", wish=Wish(("bass",))), order("a", answers={"message": 8})]
@@ -599,7 +592,7 @@ async def test_the_same_order_again_is_the_same_job(tmp_path: Path) -> None:
 
 
 async def test_jobs_and_history_are_of_one_person_in_one_chat(tmp_path: Path) -> None:
-    async with house(tmp_path, engine=_held()) as home:
+    async with house(tmp_path, engine=held_engine()) as home:
         ann, bob = Place("fake", "1", "ann"), Place("fake", "1", "bob")
         for name, chat, person in (("a", "1", "ann"), ("b", "1", "bob"), ("c", "2", "ann"), ("d", "1", "ann")):
             await home.service.accept(order(name, chat=chat, person=person))
@@ -684,7 +677,7 @@ async def test_a_job_is_watched_to_its_end_by_many(tmp_path: Path) -> None:
 
 
 async def test_who_watches_is_let_go_when_the_bot_ends(tmp_path: Path) -> None:
-    async with house(tmp_path, engine=_held()) as home:
+    async with house(tmp_path, engine=held_engine()) as home:
         job = await home.service.accept(order("a"))
         await home.until(job, State.RUNNING)
         watching = asyncio.create_task(home.until(job))

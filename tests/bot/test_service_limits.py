@@ -17,7 +17,18 @@ from bot import replies
 from bot.admission import DAY_S, Admission
 from bot.config import LimitSettings, Settings, StorageSettings, TelegramSettings
 from bot.jobs import Job, Place, Refused, State, TooLarge, Unavailable, Wish
-from tests.service_fakes import QUICK, FakeCourier, FakeEngine, House, audio_of, eventually, house, order, refusal
+from tests.service_fakes import (
+    QUICK,
+    FakeCourier,
+    FakeEngine,
+    House,
+    audio_of,
+    eventually,
+    held_engine,
+    house,
+    order,
+    refusal,
+)
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -30,15 +41,9 @@ async def _refused(home: House, *orders: object) -> str:
     return refusal(caught.value)
 
 
-def _held() -> FakeEngine:
-    engine = FakeEngine()
-    engine.may_go.clear()
-    return engine
-
-
 async def test_songs_in_progress_are_limited_for_a_person_and_for_a_chat(tmp_path: Path) -> None:
     limits = LimitSettings(songs_in_progress_per_person=2, songs_in_progress_per_chat=3)
-    async with house(tmp_path, engine=_held(), limits=limits) as home:
+    async with house(tmp_path, engine=held_engine(), limits=limits) as home:
         sentence = await _refused(home, order("a"), order("b", chat="2"), order("c", chat="3"))
         assert sentence.startswith("You have 2 songs in progress already.")
         bob = [order(name, person="bob") for name in "de"]
@@ -78,7 +83,7 @@ async def test_minutes_of_a_day_count_what_was_separated(tmp_path: Path) -> None
 
 
 async def test_whose_turn_a_song_took_pays_for_it_though_others_get_it_too(tmp_path: Path) -> None:
-    engine = _held()
+    engine = held_engine()
     async with house(tmp_path, engine=engine) as home:
         before = await home.service.accept(order("before"))
         await home.until(before, State.RUNNING)
@@ -109,7 +114,7 @@ async def test_minutes_are_free_again_after_a_day(tmp_path: Path, monkeypatch: p
 
 
 async def test_minutes_that_wait_count_as_well(tmp_path: Path) -> None:
-    async with house(tmp_path, engine=_held(), limits=LimitSettings(minutes_a_day_per_person=5)) as home:
+    async with house(tmp_path, engine=held_engine(), limits=LimitSettings(minutes_a_day_per_person=5)) as home:
         first = await home.service.accept(order("a", seconds=200))
         await home.until(first, State.RUNNING)
         same = await home.service.accept(order("a", seconds=200, chat="2"))
@@ -189,7 +194,7 @@ async def test_room_is_not_made_at_the_cost_of_stems_that_are_being_sent(
 async def test_room_for_the_next_stems_is_not_made_at_the_cost_of_those_being_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = _held()
+    engine = held_engine()
     async with house(tmp_path, engine=engine) as home:
         home.courier.may_deliver.clear()
         jobs = [await home.service.accept(order(sound)) for sound in "ab"]
@@ -382,7 +387,7 @@ async def test_one_job_is_forgotten(tmp_path: Path) -> None:
 async def test_what_is_forgotten_in_the_midst_of_it_leaves_nothing_and_sends_nothing(
     tmp_path: Path, state: State
 ) -> None:
-    engine, courier = _held(), FakeCourier()
+    engine, courier = held_engine(), FakeCourier()
     courier.may_deliver.clear()
     if state is State.PREPARING:
         courier.may_fetch.clear()

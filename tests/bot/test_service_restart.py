@@ -16,18 +16,12 @@ from bot.config import EngineSettings, StorageSettings
 from bot.jobs import Job, Refused, Standing, State
 from bot.store import JobStore, StoreError
 from spectacles_engine.messages import STEMS
-from tests.service_fakes import QUICK, FakeCourier, FakeEngine, audio_of, eventually, house, order
-
-
-def _held() -> FakeEngine:
-    engine = FakeEngine()
-    engine.may_go.clear()
-    return engine
+from tests.service_fakes import QUICK, FakeCourier, audio_of, eventually, held_engine, house, order
 
 
 async def test_a_bot_that_ends_keeps_its_jobs(tmp_path: Path) -> None:
     courier = FakeCourier()
-    async with house(tmp_path, engine=_held(), courier=courier) as home:
+    async with house(tmp_path, engine=held_engine(), courier=courier) as home:
         running = await home.service.accept(order("a"))
         await home.until(running, State.RUNNING)
         waiting = await home.service.accept(order("b"))
@@ -91,7 +85,7 @@ async def test_a_job_goes_on_from_what_is_there(tmp_path: Path, state: State, ha
 
 
 async def test_a_chat_that_was_just_served_waits_for_the_others_also_after_a_restart(tmp_path: Path) -> None:
-    async with house(tmp_path, engine=_held()) as home:
+    async with house(tmp_path, engine=held_engine()) as home:
         served = await home.service.accept(order("a1", chat="a"))
         await home.until(served, State.RUNNING)
         waiting = [await home.service.accept(order(name, chat=name[0])) for name in ("a2", "b1")]
@@ -162,7 +156,7 @@ async def test_leftovers_of_a_killed_bot_are_cleaned_up(tmp_path: Path) -> None:
 
 
 async def test_a_song_that_nobody_waits_for_any_more_is_cleaned_up(tmp_path: Path) -> None:
-    async with house(tmp_path, engine=_held()) as home:
+    async with house(tmp_path, engine=held_engine()) as home:
         job = await home.service.accept(order("a"))
         await home.until(job, State.RUNNING)
     store = JobStore(tmp_path)
@@ -221,7 +215,7 @@ def _locked(store: JobStore) -> Iterator[None]:
 
 
 async def test_a_locked_store_refuses_and_goes_on_when_it_can(tmp_path: Path) -> None:
-    async with house(tmp_path, engine=_held()) as home:
+    async with house(tmp_path, engine=held_engine()) as home:
         job = await home.service.accept(order("a"))
         await home.until(job, State.RUNNING)
         with _locked(home.store):
@@ -253,7 +247,7 @@ async def test_what_is_forgotten_is_not_written_late(tmp_path: Path) -> None:
 
 
 async def test_a_result_that_cannot_be_stored_is_a_sentence(tmp_path: Path) -> None:
-    async with house(tmp_path, engine=_held()) as home:
+    async with house(tmp_path, engine=held_engine()) as home:
         job = await home.service.accept(order("a"))
         await home.until(job, State.RUNNING)
         with _locked(home.store):

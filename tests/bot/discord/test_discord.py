@@ -110,7 +110,7 @@ async def test_a_song_with_the_command_then_a_button_is_answered_from_the_store(
     assert names(again) == names(result)
     assert again.reference is not None
     assert again.reference.message_id == result.id
-    assert world.engine_work == 1
+    assert world.separations == 1
 
 
 async def test_stems_are_not_separated_once_more(world: World, tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ async def test_stems_are_not_separated_once_more(world: World, tmp_path: Path) -
     result = await world.result(channel)
     assert "buttons under them" in said(await alice.context_menu(channel, MENU, result))
     await world.quiet()
-    assert world.engine_work == 1
+    assert world.separations == 1
 
 
 async def test_only_who_asked_may_delete(world: World, tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ async def test_where_nothing_can_be_shown_it_is_not_tried_all_the_time(
     alice = world.env.create_user("alice")
     song = wav(tmp_path, Behaviour(steps=20, step_s=0.1))
     await alice.slash("separate", attachment=("a.wav", song), **VOCALS)
-    await world.until(lambda: world.engine_work)
+    await world.until(lambda: world.separations)
     await world.quiet()
     # its first word, and its last one
     assert caplog.text.count("its chat shows nothing") == 2

@@ -29,9 +29,9 @@ from bot.discord import http as discord_http
 from bot.discord.app import DiscordBot
 from bot.service import SeparationService
 from bot.store import JobStore
-from spectacles_engine.messages import EngineOptions, SeparationResult
-from spectacles_engine.process import EngineProcess
+from spectacles_engine.messages import EngineOptions
 from tests import fake_engine
+from tests.counted_engine import CountedEngine
 from tests.fake_engine import FakeOptions
 
 PATIENCE_S = 110.0
@@ -117,8 +117,11 @@ class World:
     wire: Wire
     settings: Settings
     make_service: Callable[[], SeparationService]
-    engine_work: int = 0
+    separations: int = 0
     """How often an engine was asked to separate."""
+
+    def count(self) -> None:
+        self.separations += 1
 
     async def until(self, is_so: Callable[[], Any]) -> None:
         """Waits until something is so."""
@@ -168,7 +171,7 @@ class World:
     async def restart(self) -> None:
         """The bot ends and comes back: a new client, a new service on the same store, the same Discord."""
         await self.service.stop()
-        await _close(self.service)
+        self.service._store.close()
         self.service = self.make_service()
         client = DiscordBot(self.settings, cast(SeparationService, Outside(self.service)))
         await self.env.restart_bot(client)
@@ -203,16 +206,9 @@ async def discord_world(
 
     world: World
 
-    class CountedEngine(EngineProcess):
-        async def separate(self, *args: Any, **kwargs: Any) -> SeparationResult:
-            world.engine_work += 1
-            return await super().separate(*args, **kwargs)
-
     def make_service() -> SeparationService:
-        engine = CountedEngine(engine_options, target=target)
-        service = SeparationService(settings, JobStore(settings.data_folder), [engine])
-        service._test_engine = engine  # type: ignore[attr-defined]
-        return service
+        engine = CountedEngine(engine_options, target, lambda: world.count())
+        return SeparationService(settings, JobStore(settings.data_folder), [engine])
 
     service = make_service()
     client = DiscordBot(settings, cast(SeparationService, Outside(service)))
@@ -227,15 +223,10 @@ async def discord_world(
         yield world
     finally:
         await world.service.stop()
-        await _close(world.service)
+        world.service._store.close()
         await env.shutdown()
     if unseen := env.errors_since(env._errors_acknowledged):
         raise BaseExceptionGroup("errors that the bot swallowed", unseen)
-
-
-async def _close(service: SeparationService) -> None:
-    await service._test_engine.close()  # type: ignore[attr-defined]
-    service._store.close()
 
 
 def _body(form: Any, kwargs: dict[str, Any]) -> dict[str, Any]:

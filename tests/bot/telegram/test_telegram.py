@@ -195,7 +195,7 @@ async def test_what_is_asked_later_needs_no_engine_and_no_second_upload(world: W
     # the same sound from somebody else, somewhere else
     world.server.send(BOB, BOB, "voice", wav(tmp_path))
     await world.answered(BOB)
-    assert world.separations() == 1
+    assert world.separations == 1
 
 
 async def test_another_persons_taps(world: World, tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ async def test_where_nothing_can_be_shown_it_is_not_tried_all_the_time(world: Wo
     world.server.forgiven += ["bot was blocked"]
     world.server.blocked.add(ANN)
     send(world, tmp_path, Behaviour(steps=20, step_s=0.1))
-    await world.server.until(lambda: world.separations())
+    await world.server.until(lambda: world.separations)
     await world.quiet()
     # its first word, and its last one
     assert world.server.count("sendMessage") == 2

@@ -19,21 +19,11 @@ from bot.telegram import app as telegram_app
 from bot.telegram import chats as telegram_chats
 from bot.telegram import http as telegram_http
 from bot.telegram.app import TelegramApp
-from spectacles_engine.messages import EngineOptions, SeparationResult
-from spectacles_engine.process import EngineProcess
+from spectacles_engine.messages import EngineOptions
 from tests import fake_engine
 from tests.bot.telegram.server import TOKEN, TelegramServer, telegram_server
+from tests.counted_engine import CountedEngine
 from tests.fake_engine import FakeOptions
-
-
-class CountedEngine(EngineProcess):
-    """``songs``: how often it was asked to separate."""
-
-    songs = 0
-
-    async def separate(self, *args: Any, **kwargs: Any) -> SeparationResult:
-        self.songs += 1
-        return await super().separate(*args, **kwargs)
 
 
 @dataclass
@@ -44,12 +34,13 @@ class World:
     settings: Settings
     options: EngineOptions
     target: Any
-    engine_work: int = 0
+    separations: int = 0
+    """How often an engine was asked to separate."""
 
     async def start(self) -> None:
-        self.engine = CountedEngine(self.options, target=self.target)
         self.store = JobStore(self.settings.data_folder)
-        self.service = SeparationService(self.settings, self.store, [self.engine])
+        engine = CountedEngine(self.options, self.target, self._count)
+        self.service = SeparationService(self.settings, self.store, [engine])
         self.app = TelegramApp(self.settings, self.service)
         await self.app.start()
         await self.service.start()
@@ -58,9 +49,7 @@ class World:
         """In the order of bot.serving."""
         await self.service.stop()
         await self.app.stop()
-        await self.engine.close()
         self.store.close()
-        self.engine_work += self.engine.songs
 
     async def restart(self) -> None:
         await self.stop()
@@ -75,8 +64,8 @@ class World:
         await self.server.until(lambda: len(self.server.notes(chat)) >= notes, 90)
         await self.quiet()
 
-    def separations(self) -> int:
-        return self.engine_work + self.engine.songs
+    def _count(self) -> None:
+        self.separations += 1
 
 
 @asynccontextmanager
