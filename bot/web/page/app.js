@@ -214,7 +214,8 @@ async function forgetAll() {
 
 function build() {
   document.title = `SpecTacles · ${t("page.headline")}`;
-  const footer = el("footer", { class: "muted" }, el("p", {}, t("page.privacy", { hours: number(page.limits.kept_hours) })), el("button", { type: "button", class: "quiet forget-all", onclick: forgetAll }, t("page.forget_all")));
+  const hours = page.limits.kept_hours;
+  const footer = el("footer", { class: "muted" }, el("p", {}, t("page.privacy", { hours: number(hours, Number.isInteger(hours) ? 0 : 1) })), el("button", { type: "button", class: "quiet forget-all", onclick: forgetAll }, t("page.forget_all")));
   document.body.append(
     el("header", { class: "top" }, el("img", { src: "/icon.svg", alt: "", width: 28, height: 28 }), el("span", { class: "name" }, "SpecTacles")),
     el("main", {}, composer(), alert, el("h2", { class: "off" }, t("page.your_songs")), feed),
