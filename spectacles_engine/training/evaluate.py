@@ -74,16 +74,14 @@ class Evaluation:
         """Second after second: row → stem → what it says, (2, n)."""
         names, fronts = self.ensemble.names(), self.ensemble.fronts
         heard = self.ensemble.hear([example.mixture])
-        plain, for_oracle, for_floor, for_ours, *copies = shared(heard, 4 + len(self.mixers))
-        mixed = {name: mix(copy, names, mixer) for (name, mixer), copy in zip(self.mixers.items(), copies, strict=True)}
-        mixed[self.ours], ours = shared(mixed[self.ours])
-        streams = {
-            **mixed,
-            self.ours + WRITTEN: handed_back(for_ours, ours),
-            ORACLE: self._oracle(for_oracle, example.references),
-        }
-        if fronts:
-            streams = {"floor": _floor(for_floor, names.index(("vocals", fronts[0]))), **streams}
+        # no more copies than are read: one that nobody reads would hold the whole song
+        plain, for_oracle, for_ours, *copies = shared(heard, 3 + len(self.mixers) + bool(fronts))
+        streams = {"floor": _floor(copies.pop(), names.index(("vocals", fronts[0])))} if fronts else {}
+        for (name, mixer), copy in zip(self.mixers.items(), copies, strict=True):
+            streams[name] = mix(copy, names, mixer)
+        streams[self.ours], ours = shared(streams[self.ours])
+        streams[self.ours + WRITTEN] = handed_back(for_ours, ours)
+        streams[ORACLE] = self._oracle(for_oracle, example.references)
         for heard_block, *parts in zip(plain, *streams.values(), strict=True):
             ways: dict[str, Stems] = {"mixture": dict.fromkeys(STEMS, heard_block[0])}
             for (stem, model), estimate in zip(names, heard_block[1:], strict=True):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+import weakref
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,23 @@ def test_all_ways_of_separating_are_in_the_table_and_the_oracle_is_above_all_ble
         error = (1 - factor) ** 2 + 3 * factor**2
         assert summary[row]["drums"] == pytest.approx(-10 * np.log10(error), abs=0.1)
     assert all(summary[ORACLE][stem] > summary[row][stem] for row in blends for stem in STEMS)
+
+
+def test_of_a_long_song_a_few_chunks_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluation, held, most = _evaluation(), list[weakref.ref[Array]](), 0
+    hear = Ensemble.hear
+
+    def watched(self: Ensemble, *args: Any) -> Iterator[Array]:
+        for block in hear(self, *args):
+            held.append(weakref.ref(block))
+            yield block
+            del block
+
+    monkeypatch.setattr(Ensemble, "hear", watched)
+    for _ in evaluation.ways(Example.summed("song", _references(40))):
+        most = max(most, sum(block() is not None for block in held))
+    assert len(held) == 40
+    assert most < 25
 
 
 def test_the_mixture_of_a_song_is_what_is_separated_not_the_sum_of_its_stems() -> None:
