@@ -13,9 +13,10 @@ import numpy as np
 from spectacles_engine.chunking import Array, in_chunks, rebatch, shared
 from spectacles_engine.conditioning import in_both_channels, without_offset
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
-from spectacles_engine.mixers import Mixer
+from spectacles_engine.mixers import Mixer, StemMixers
 from spectacles_engine.residual import hand_back
 from spectacles_engine.separators import Separator
+from spectacles_engine.separators.devices import Placement
 
 BLOCK_SAMPLES = SAMPLE_RATE_HZ
 """Streams are regrouped to blocks of one second where they are zipped."""
@@ -54,6 +55,12 @@ class Ensemble:
     def names(self, stems: Collection[str] = STEMS) -> tuple[tuple[str, str], ...]:
         """(stem, model) of every estimate that the mixer listens to for these stems, in its order."""
         return self.mixer.names(stems)
+
+    @property
+    def placements(self) -> list[Placement]:
+        """Where its networks run: the base models, and the mixer's, if it has any."""
+        mixer = [self.mixer.placement] if isinstance(self.mixer, StemMixers) else []
+        return [*(model.placement for model in self.models.values()), *mixer]
 
     def separate(
         self, blocks: Iterable[Array], stems: Collection[str] = STEMS, between_chunks: Callable[[], None] = lambda: None

@@ -83,7 +83,7 @@ class SongSeparator:
             between_blocks=lambda: on_progress(0.0),
         ) as opened:
             ensemble, calibration = self.load(request.preset, request.blend)
-            placements = [model.placement for model in ensemble.models.values()]
+            placements = ensemble.placements
             for placement in placements:
                 placement.renew()
             is_noted = self._store.preset(request.preset).quality is not None

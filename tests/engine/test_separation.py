@@ -12,6 +12,7 @@ from spectacles_engine import demo
 from spectacles_engine.chunking import Array
 from spectacles_engine.errors import CancelledError, NotAudioError, OutputError, TooLongError
 from spectacles_engine.messages import MIXES, STEMS, Limits, SeparationRequest, SeparationResult
+from spectacles_engine.mixers import StemMixers
 from spectacles_engine.models import ModelStore
 from spectacles_engine.separation import SongSeparator
 
@@ -125,6 +126,18 @@ def test_what_is_too_loud_is_turned_down_and_all_that_is_odd_is_told(separator: 
         assert list(result.warnings) == [short, loudness, clipped, *told]
     # a limiter leaves no flat tops, as cutting off does
     assert 0.9 < np.abs(_read(tmp_path / "out" / "karaoke.wav")).max() < 0.9995
+
+
+def test_a_gpu_that_was_too_small_for_a_mixer_is_tried_again_with_the_next_song(
+    separator: SongSeparator, tmp_path: Path
+) -> None:
+    soundfile.write(tmp_path / "song.wav", np.zeros((44_100, 2)), 44_100)
+    mixer = separator.load("lite", "stemmixer-paper")[0].mixer
+    assert isinstance(mixer, StemMixers)
+    mixer.placement.warnings = ["the GPU's memory ran out"]  # of the song before
+    request = SeparationRequest(blend="stemmixer-paper")
+    assert separator.separate(tmp_path / "song.wav", tmp_path / "out", request).shortages == ()
+    assert mixer.placement.warnings == []
 
 
 def test_silence_gives_silent_stems_and_no_figures(separator: SongSeparator, tmp_path: Path) -> None:
