@@ -6,6 +6,7 @@ import argparse
 import os
 import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,6 +59,7 @@ def main() -> None:
     torch.backends.cudnn.benchmark = True  # the same shapes again and again
     # what `kill` and a cluster send; a training then saves what it has, as it does after Ctrl-C
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _allow_many_files()
     try:
         for file in map(vars(arguments).get, ("out", "json", "chart", "plot")):
             if file:  # before the work, not after it
@@ -71,6 +73,15 @@ def main() -> None:
     except KeyboardInterrupt:
         goes_on = arguments.command in RESUMED or (arguments.command == "evaluate" and arguments.json)
         raise SystemExit(f"stopped{'; the same command goes on where this one was' if goes_on else ''}") from None
+
+
+def _allow_many_files() -> None:
+    """Each array that is mapped holds a file open, three or four a song; most shells allow 1024 unless one asks."""
+    with suppress(ImportError, ValueError, OSError):  # not every system has such limits
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _separators(arguments: argparse.Namespace) -> None:

@@ -17,6 +17,7 @@ import soundfile
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.mixers import LinearMixer, load_mixer
 from spectacles_engine.training import commands, separators
+from spectacles_engine.training.estimates import FORMAT
 
 Run = Callable[..., None]
 
@@ -121,6 +122,23 @@ def test_a_disk_that_takes_no_more_is_told(run: Run, tmp_path: Path) -> None:
             run("estimates", "--data", "songs", "--out", "est")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_there_may_be_more_songs_than_files_that_a_shell_lets_be_open(run: Run, tmp_path: Path) -> None:
+    names = [(stem, model) for stem in STEMS for model in ("demucs", "mdx")]
+    about = {"format": FORMAT, "names": names, "sources": {}, "up_to_hz": {}}
+    for number in range(100):
+        song = tmp_path / "est" / str(number)
+        song.mkdir(parents=True)
+        for name, shape in {"references": (4, 2, 9), "mixture": (2, 9), "estimates": (8, 2, 9)}.items():
+            np.save(song / f"{name}.npy", np.ones(shape, np.float16))
+        (song / "estimates.json").write_text(json.dumps(about))
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, before[1]))
+    try:
+        run("mixer", "--estimates", "est", "--recipe", "linear", "--out", "m.safetensors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
