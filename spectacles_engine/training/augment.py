@@ -1,4 +1,4 @@
-"""Random mixtures: stems drawn from songs and loose recordings, changed within musical bounds, and summed.
+"""Random mixtures: stems drawn from songs and loose recordings, and changed within musical bounds.
 
 Random mixing across songs is Uhlich et al., "Improving music source separation based on deep neural networks through
 data augmentation and network blending", ICASSP 2017; some mixtures stay coherent (one song, one instant).
@@ -12,20 +12,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from numpy.random import Generator
 from numpy.typing import NDArray
-from scipy import signal
 from torch import Tensor
-from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from spectacles_engine.chunking import Array
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
-from spectacles_engine.spectrogram import Stft
+from spectacles_engine.training import effects, synthesised
 from spectacles_engine.training.data import Recording
 
-STRETCHING = Stft(n_fft=2048, stft_hop=512)
-CODING = Stft(n_fft=2048, stft_hop=1024)
 TENTH_SAMPLES = SAMPLE_RATE_HZ // 10
 Song = Mapping[str, Recording]
 Sources = Mapping[str, Sequence[str]]
@@ -41,6 +36,7 @@ ELECTRONIC_SHARE = 0.1
 """How often both are in a random mixture: a kick that rings is easily taken for a bass, and a held note for a kick."""
 DUCKING_SHARE = 0.15
 """How often bass and other make room for the drums: a compressor that listens to these alone (side-chain)."""
+DUCKED = [STEMS.index("bass"), STEMS.index("other")]
 PUMPING_SHARE = 0.2
 """How often a mixture is compressed as on a master bus: one gain for all stems, so that they still sum to it."""
 MONO_SHARE = 0.05
@@ -59,7 +55,7 @@ LEVEL_DB = {"vocals": -19.0, "drums": -19.0, "bass": -20.0, "other": -20.0}
 
 @dataclass(frozen=True)
 class Collection:
-    """Songs and loose recordings of one kind: a folder of data."""
+    """Songs and loose recordings of one kind: what lies in one folder of data."""
 
     songs: Sequence[Song]
     loose: Mapping[str, Sequence[Recording]] = field(default_factory=dict)
@@ -98,22 +94,20 @@ class MixtureSource:
 
     def draw(self) -> RandomMixture:
         """One mixture."""
-        used: dict[str, set[str]] = {stem: set() for stem in STEMS}
-        coherent = bool(self._songs) and self._random.random() < COHERENT_SHARE
+        random, used = self._random, {stem: set[str]() for stem in STEMS}
+        coherent = bool(self._songs) and random.random() < COHERENT_SHARE
         stems = self._from_one_song(used) if coherent else self._across_songs(used)
-        signs = np.array([-1, 1], np.float32)  # upside down it sounds the same
-        stems *= self._random.choice(signs, (len(STEMS), 1, 1))
-        if self._random.random() < DUCKING_SHARE:
-            stems[[STEMS.index("bass"), STEMS.index("other")]] *= self._pumping(stems[STEMS.index("drums")])
-        if self._random.random() < PUMPING_SHARE:
-            stems = stems * self._pumping(stems.sum(axis=0))
-        if self._random.random() < MONO_SHARE:
+        stems *= random.choice(np.array([-1, 1], np.float32), (len(STEMS), 1, 1))  # upside down it sounds the same
+        if random.random() < DUCKING_SHARE:
+            stems[DUCKED] *= effects.pumping(stems[STEMS.index("drums")], random)
+        if random.random() < PUMPING_SHARE:
+            stems = stems * effects.pumping(stems.sum(axis=0), random)
+        if random.random() < MONO_SHARE:
             stems = np.repeat(stems.mean(axis=1, keepdims=True), 2, axis=1)
-        if self._random.random() < CODEC_SHARE:
-            stems = coded(stems, self._random.uniform(8_000, 16_000), self._random.uniform(25, 45))
-        peak = np.abs(stems.sum(axis=0)).max()
-        stems = stems / max(1.0, peak) if peak > 0 else stems
-        return RandomMixture(stems.astype(np.float32), {stem: sorted(names) for stem, names in used.items()})
+        if random.random() < CODEC_SHARE:
+            stems = effects.coded(stems, random.uniform(8_000, 16_000), random.uniform(25, 45))
+        references = (stems / max(1.0, np.abs(stems.sum(axis=0)).max())).astype(np.float32)
+        return RandomMixture(references, {stem: sorted(names) for stem, names in used.items()})
 
     def _from_one_song(self, used: dict[str, set[str]]) -> Array:
         song = self._songs[self._random.choice(len(self._songs), p=self._song_odds)]
@@ -149,76 +143,18 @@ class MixtureSource:
             return np.zeros((2, self._samples), np.float32)
         made_up = made_up or self._random.random() < SYNTHESISED_SHARE.get(stem, 0)
         if stem == "bass" and made_up:
-            return self._loudness(self._colour(self._synthesised_bass(), stem), stem)
+            return self._levelled(self._colour(synthesised.bass(self._samples, self._random), stem), stem)
         recording = self._pools[stem][self._random.choice(len(self._pools[stem]), p=self._odds[stem])]
         used.add(recording.source)
         start, speed = self._instant(recording), self._speed()
         if self._random.random() < STRETCH_SHARE[stem]:
             longer = self._random.uniform(0.85, 1.15)
-            part = stretched(_at_speed(recording, start, int(self._samples / longer) + 1, speed), self._samples)
+            part = effects.stretched(_at_speed(recording, start, int(self._samples / longer) + 1, speed), self._samples)
         else:
             part = _at_speed(recording, start, self._samples, speed)
         if stem == "drums" and made_up:
-            part = self._loudness(part, stem) + self._loudness(self._synthesised_kicks(), stem)
-        return self._loudness(self._colour(part, stem), stem)
-
-    def _synthesised_kicks(self) -> Array:
-        """Strokes on a beat of 70–170 a minute: sines that fall to 38–65 Hz within 10–60 ms, and a click of noise."""
-        beat = int(60 / self._random.uniform(70, 170) * SAMPLE_RATE_HZ)
-        time_s = np.arange(min(beat, self._samples)) / SAMPLE_RATE_HZ
-        low_hz, above_hz = self._random.uniform(38, 65), self._random.uniform(60, 400)
-        falling_s, decay_s = self._random.uniform(0.01, 0.06), self._random.uniform(0.04, 0.25)
-        phase = 2 * np.pi * (low_hz * time_s + above_hz * falling_s * (1 - np.exp(-time_s / falling_s)))
-        click = self._random.standard_normal(len(time_s)) * np.exp(-time_s / 0.003) * self._random.uniform(0, 0.3)
-        stroke = np.sin(phase) * np.exp(-time_s / decay_s) + click
-        stroke = np.tanh(stroke * self._random.uniform(0.5, 3)) * np.minimum(1, (time_s[-1] - time_s) / 0.008)
-        line = np.zeros(self._samples, np.float32)
-        on_beat = True
-        for start in range(-int(self._random.integers(beat)), self._samples, beat // 2):
-            if self._random.random() < (0.9 if on_beat else 0.15):
-                _place(stroke, line, start)
-            on_beat = not on_beat
-        return np.stack([line, line])
-
-    def _synthesised_bass(self) -> Array:
-        """A line of notes of 33–130 Hz, as sub and synth basses have them: held or cut short, dull or bright.
-
-        A tone with harmonics that fall off, the higher ones faster, as a filter closes.
-        """
-        random = self._random
-        beat_s = random.uniform(0.12, 0.8)
-        harmonics = np.arange(1, 1 + random.integers(1, 24))[:, None]
-        slope, decay_s, closing_s = random.uniform(0.7, 3), random.choice([0.15, 0.5, 3.0]), random.uniform(0.1, 4)
-        sounding, release_s = random.uniform(0.3, 1), random.uniform(0.008, 0.06)
-        steps = [0] if random.random() < 0.3 else [0, 0, 0, 3, 5, 7, 10, 12]
-        root_hz = 33 * 2 ** random.uniform(0, 1)
-        line = np.zeros(self._samples, np.float32)
-        start = -int(random.integers(int(beat_s * SAMPLE_RATE_HZ)))
-        while start < self._samples:
-            length_s = beat_s * int(random.integers(1, 5))
-            if random.random() < 0.85:
-                time_s = np.arange(int(length_s * sounding * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
-                phases = 2 * np.pi * root_hz * 2 ** (random.choice(steps) / 12) * time_s * harmonics
-                levels = harmonics**-slope * np.exp(-(harmonics - 1) * time_s / closing_s)
-                edge = np.clip(np.minimum(time_s / 0.005, (time_s[-1] - time_s) / release_s), 0, 1)
-                _place((np.sin(phases) * levels).sum(axis=0) * np.exp(-time_s / decay_s) * edge, line, start)
-            start += int(length_s * SAMPLE_RATE_HZ)
-        return np.stack([line, line])
-
-    def _pumping(self, heard: Array) -> Array:
-        """The gain of a compressor that listens to ``heard``, per sample: fast attack, slow release."""
-        window = SAMPLE_RATE_HZ // 100
-        power = (heard[:, : heard.shape[1] // window * window] ** 2).reshape(2, -1, window).mean(axis=(0, 2))
-        level_db = 10 * np.log10(power + 1e-6)
-        over_db = np.maximum(0, level_db - level_db.max() + self._random.uniform(6, 15)) * self._random.uniform(
-            0.3, 0.7
-        )
-        keep, followed_db = np.exp(-0.01 / self._random.uniform(0.05, 0.3)), np.zeros_like(over_db)
-        for i in range(1, len(over_db)):
-            followed_db[i] = max(over_db[i], keep * followed_db[i - 1])
-        at = np.arange(heard.shape[1]) / window - 0.5
-        gain: Array = (10 ** (-np.interp(at, np.arange(len(over_db)), followed_db) / 20)).astype(np.float32)
-        return gain
+            part = self._levelled(part, stem) + self._levelled(synthesised.kicks(self._samples, self._random), stem)
+        return self._levelled(self._colour(part, stem), stem)
 
     def _instant(self, recording: Recording) -> int:
         """Start of an excerpt in which something sounds, not on a grid."""
@@ -236,8 +172,8 @@ class MixtureSource:
         draw = self._random.random
         part = self._toned(part, stem)
         if stem != "bass" and draw() < 0.15:
-            room = decaying_noise(self._random.uniform(0.15, 1.2), self._random)
-            part = in_a_room(part, room, self._random.uniform(0.05, 0.25))
+            room = effects.decaying_noise(self._random.uniform(0.15, 1.2), self._random)
+            part = effects.in_a_room(part, room, self._random.uniform(0.05, 0.25))
         if draw() < 0.5:
             part = part[::-1]
         if draw() < 0.1:
@@ -251,19 +187,13 @@ class MixtureSource:
         """By an amplifier and an equaliser, as loud as before."""
         energy = np.square(part).sum()
         if self._random.random() < DRIVE_SHARE[stem]:
-            part = driven(part, self._random.uniform(3, 20))
+            part = effects.driven(part, self._random.uniform(3, 20))
         if self._random.random() < 0.5:
-            part = self._equalised(part, EQUALISED_DB[stem])
+            part = effects.equalised(part, EQUALISED_DB[stem], self._random)
         return part * np.float32(np.sqrt(energy / (np.square(part).sum() + 1e-9)))
 
-    def _equalised(self, part: Array, most_db: float) -> Array:
-        """A smooth random curve over the octaves."""
-        spectrum = np.fft.rfft(part)
-        octave = np.log2(np.maximum(np.fft.rfftfreq(part.shape[1], 1 / SAMPLE_RATE_HZ), 30) / 30)
-        curve = np.interp(octave, np.linspace(0, 9.6, 6), self._random.uniform(-most_db, most_db, 6))
-        return np.fft.irfft(spectrum * 10 ** (curve / 20), part.shape[1]).astype(np.float32)
-
-    def _loudness(self, part: Array, stem: str) -> Array:
+    def _levelled(self, part: Array, stem: str) -> Array:
+        """As loud as such a stem may be in a mixture, see ``LEVEL_DB``."""
         tenths = part[:, : part.shape[1] // TENTH_SAMPLES * TENTH_SAMPLES].reshape(2, -1, TENTH_SAMPLES)
         energies = (tenths**2).mean(axis=(0, 2))
         sounding = energies[energies > max(energies.max() * 1e-3, 1e-10)]
@@ -299,66 +229,6 @@ class _Draws(IterableDataset[Tensor]):
             self._source.reseed(worker.id)
         while True:
             yield torch.from_numpy(self._source.draw().references)
-
-
-def stretched(part: Array, samples: int) -> Array:
-    """Made ``samples`` long at the same pitch, by a phase vocoder (Flanagan and Golden 1966)."""
-    spectrogram = STRETCHING.forward(torch.from_numpy(part))
-    step = part.shape[1] / samples
-    frames = spectrogram.shape[-1]
-    at = torch.arange(samples // STRETCHING.stft_hop + 1) * step
-    before = at.long().clamp(max=frames - 2)
-    share = (at - before).clamp(max=1)
-    magnitude = spectrogram.abs()
-    level = magnitude[..., before] * (1 - share) + magnitude[..., before + 1] * share
-    # how far each bin turns from one frame to the next, whatever whole turns are left out: they are the same later on
-    turned = (spectrogram[..., before + 1] * spectrogram[..., before].conj()).angle()
-    phase = turned.cumsum(dim=-1)
-    middle = phase.shape[-1] // 2  # the ends are mirrored, and no place to begin from
-    phase += spectrogram[..., before[middle : middle + 1]].angle() - phase[..., middle : middle + 1]
-    longer: Array = STRETCHING.inverse(torch.polar(level, phase), samples).numpy()
-    return longer
-
-
-def coded(stems: Array, bandwidth_hz: float, depth_db: float) -> Array:
-    """What a lossy codec leaves of a mixture: nothing above ``bandwidth_hz``, and no bin ``depth_db`` below its band.
-
-    The same bins go from all stems (stem, 2, samples), so that they still sum to the mixture.
-    """
-    spectrograms = CODING.forward(torch.from_numpy(stems))
-    mixture = spectrograms.sum(dim=0).abs()
-    kept = int(bandwidth_hz / SAMPLE_RATE_HZ * CODING.n_fft)
-    bands = functional.max_pool1d(mixture.transpose(-1, -2), 33, stride=1, padding=16).transpose(-1, -2)
-    heard = mixture > bands * 10 ** (-depth_db / 20)
-    heard[..., kept:, :] = False
-    left: Array = CODING.inverse(spectrograms * heard, stems.shape[-1]).numpy()
-    return left
-
-
-def decaying_noise(seconds: float, random: Generator) -> Array:
-    """A room as it answers to a clap: stereo noise (2, samples) that falls by 60 dB."""
-    length = int(seconds * SAMPLE_RATE_HZ)
-    return (random.standard_normal((2, length)) * np.exp(-6.9 * np.arange(length) / length)).astype(np.float32)
-
-
-def in_a_room(part: Array, room: Array, share: float) -> Array:
-    """With what comes back from a ``room`` (2, samples), which has that ``share`` of the energy of ``part``."""
-    wet = signal.oaconvolve(part, room, axes=1)[:, : part.shape[1]]
-    wet *= np.sqrt(share * (part**2).sum() / ((wet**2).sum() + 1e-9))
-    return np.asarray(part + wet, np.float32)
-
-
-def driven(part: Array, amount: float) -> Array:
-    """Through an amplifier that is turned up ``amount`` times and bends what is loud; no peak is higher than before."""
-    peak = np.abs(part).max() + 1e-6
-    driven: Array = (np.tanh(part / peak * amount) * peak).astype(np.float32)
-    return driven
-
-
-def _place(note: NDArray[np.float64], line: NDArray[np.float32], start: int) -> None:
-    """Writes a note over a line, which it may begin before and end after."""
-    part = note[max(-start, 0) : len(line) - start]
-    line[max(start, 0) : max(start, 0) + len(part)] = part
 
 
 def _at_speed(recording: Recording, start: int, length: int, speed: float) -> Array:

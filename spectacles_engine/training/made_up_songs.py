@@ -26,7 +26,7 @@ from tqdm import tqdm
 from spectacles_engine.chunking import Array
 from spectacles_engine.errors import InputError, OutputError
 from spectacles_engine.messages import SAMPLE_RATE_HZ
-from spectacles_engine.training.augment import decaying_noise, driven, in_a_room
+from spectacles_engine.training.effects import decaying_noise, driven, in_a_room
 from spectacles_engine.training.made_up_notes import SLIDE_S, Arrangement, Part, arrange
 from spectacles_engine.training.recorded_notes import find_instruments
 

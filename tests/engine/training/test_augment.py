@@ -7,9 +7,10 @@ import pytest
 
 from spectacles_engine.chunking import Array
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
-from spectacles_engine.training import augment
-from spectacles_engine.training.augment import Collection, MixtureSource, coded, stretched
+from spectacles_engine.training import augment, synthesised
+from spectacles_engine.training.augment import Collection, MixtureSource
 from spectacles_engine.training.data import Recording
+from spectacles_engine.training.effects import coded, stretched
 
 
 def _tone(seconds: float, frequency_hz: float, level: float = 0.3) -> Array:
@@ -137,7 +138,7 @@ def test_many_made_up_songs_do_not_drown_a_few_real_ones(coherent: float, monkey
 
 
 def test_a_made_up_bass_is_low_and_each_draw_another() -> None:
-    lines = [MixtureSource([], 4 * SAMPLE_RATE_HZ, seed)._synthesised_bass() for seed in range(8)]
+    lines = [synthesised.bass(4 * SAMPLE_RATE_HZ, np.random.default_rng(seed)) for seed in range(8)]
     energy = np.abs(np.fft.rfft(np.stack(lines)[:, 0])) ** 2
     low = energy[:, : 4 * 300].sum(axis=1) / energy.sum(axis=1)
     assert low.mean() > 0.7
