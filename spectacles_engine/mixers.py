@@ -94,8 +94,8 @@ class LinearMixer:
 
     def save(self, path: Path) -> None:
         """Writes a file for ``load_mixer``."""
-        told = {"kind": "linear", "names": self.heard_names, "edges_hz": self.edges_hz}
-        _save({"weights": torch.from_numpy(self.weights)}, told, path)
+        about = {"kind": "linear", "names": self.heard_names, "edges_hz": self.edges_hz}
+        _save({"weights": torch.from_numpy(self.weights)}, about, path)
 
 
 def _in_bands(heard: Array, weights: Array, edges_hz: Sequence[float]) -> Array:
@@ -186,16 +186,16 @@ def load_mixer(path: Path, device: str = "cpu") -> Mixer:
     """What ``save`` of a mixer wrote; raises ModelError where the file is none of ours."""
     try:
         with safe_open(path, framework="pt") as file:
-            told = json.loads(file.metadata()["mixer"])
+            about = json.loads(file.metadata()["mixer"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        return _KINDS[told["kind"]](told, tensors, device)
+        return _KINDS[about["kind"]](about, tensors, device)
     except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path.name} could not be read as a mixer") from error
 
 
-def _save(tensors: Mapping[str, Tensor], told: Mapping[str, Any], path: Path) -> None:
+def _save(tensors: Mapping[str, Tensor], about: Mapping[str, Any], path: Path) -> None:
     # one key alone: safetensors writes several in random order, and equal mixers would be unequal files
-    save_file(dict(tensors), path, {"mixer": json.dumps(told)})
+    save_file(dict(tensors), path, {"mixer": json.dumps(about)})
 
 
 def require_models(mixer: Mixer, names: Names, what: str) -> None:
@@ -205,18 +205,18 @@ def require_models(mixer: Mixer, names: Names, what: str) -> None:
         raise ModelError(f"{what} is for estimates of other models: {heard}")
 
 
-def _linear(told: Mapping[str, Any], tensors: Mapping[str, Tensor], device: str) -> Mixer:
-    names = tuple((stem, model) for stem, model in told["names"])
-    edges_hz = tuple(float(edge) for edge in told["edges_hz"])
+def _linear(about: Mapping[str, Any], tensors: Mapping[str, Tensor], device: str) -> Mixer:
+    names = tuple((stem, model) for stem, model in about["names"])
+    edges_hz = tuple(float(edge) for edge in about["edges_hz"])
     weights: Array = tensors["weights"].numpy()
     if weights.shape != (len(edges_hz) + 1, len(STEMS), 2, 1 + len(names), 2):
         raise ValueError("weights of another shape")
     return LinearMixer(weights, names, edges_hz)
 
 
-def _stem_mixers(told: Mapping[str, Any], tensors: Mapping[str, Tensor], device: str) -> Mixer:
-    design = Design(**{**told["design"], "hidden": tuple(told["design"]["hidden"])})
-    models = {stem: tuple(names) for stem, names in told["models"].items()}
+def _stem_mixers(about: Mapping[str, Any], tensors: Mapping[str, Tensor], device: str) -> Mixer:
+    design = Design(**{**about["design"], "hidden": tuple(about["design"]["hidden"])})
+    models = {stem: tuple(names) for stem, names in about["models"].items()}
     networks = {stem: StemMixer(len(names), design) for stem, names in models.items()}
     for stem, network in networks.items():
         own = {key.removeprefix(f"{stem}."): value for key, value in tensors.items() if key.startswith(f"{stem}.")}

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from spectacles_engine import mixers
 from spectacles_engine.ensemble import Ensemble
 from spectacles_engine.errors import ModelError
 from spectacles_engine.messages import STEMS
-from spectacles_engine.mixers import FixedShares, Mixer
+from spectacles_engine.mixers import FixedShares, Mixer, load_mixer
 from spectacles_engine.models import BaseModelSpec, ModelStore, PresetSpec
 from spectacles_engine.quality import Calibration
 from spectacles_engine.separators import Separator
@@ -27,7 +26,7 @@ def load_ensemble(
 
     ``blend``: one of ``blends(spec)``. Raises ModelError.
     """
-    mixer = load_mixer(spec, store, blend, device)
+    mixer = load_blend(spec, store, blend, device)
     heard = {model for _, model in mixer.names(STEMS)}
     loaded = {} if loaded is None else loaded
     for model in spec.models:
@@ -49,22 +48,22 @@ def blends(spec: PresetSpec) -> tuple[str, ...]:
 
 def average_shares(spec: PresetSpec) -> Mapping[str, Mapping[str, float]]:
     """Every base model has the same share; a front has vocals only, and comes last: the phase is the first one's."""
+    models = sorted(spec.models, key=lambda model: model.front)
     shares = {}
     for stem in STEMS:
-        models = sorted(spec.models, key=lambda model: model.front)
         names = [model.name for model in models if not model.front or stem == "vocals"]
         shares[stem] = dict.fromkeys(names, 1 / len(names))
     return shares
 
 
-def load_mixer(spec: PresetSpec, store: ModelStore, blend: str, device: str) -> Mixer:
+def load_blend(spec: PresetSpec, store: ModelStore, blend: str, device: str) -> Mixer:
     """The mixer of a blend, see ``blends``; raises ModelError if the preset has no such."""
     if blend in [model.name for model in spec.models if not model.front]:
         return FixedShares({stem: {blend: 1.0} for stem in STEMS})
     if blend == "average":
         return FixedShares(average_shares(spec), spec.up_to_hz)
     if blend in spec.mixers:
-        return mixers.load_mixer(store.path(spec.mixers[blend]), device)
+        return load_mixer(store.path(spec.mixers[blend]), device)
     if blend != "stemmixer":
         raise ModelError(f"the preset {spec.name} has no blend {blend!r}, only {', '.join(blends(spec))}")
     return FixedShares({stem: _published(spec, stem) for stem in STEMS})

@@ -14,10 +14,9 @@ import torch
 
 from spectacles_engine.errors import InputError, ModelError, SpecTaclesError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
-from spectacles_engine.mixers import load_mixer as read_mixer
-from spectacles_engine.mixers import require_models
+from spectacles_engine.mixers import load_mixer, require_models
 from spectacles_engine.models import ModelStore
-from spectacles_engine.presets import load_calibration, load_ensemble, load_mixer
+from spectacles_engine.presets import load_blend, load_calibration, load_ensemble
 from spectacles_engine.quality import Calibration
 from spectacles_engine.separators.devices import pick_device
 from spectacles_engine.separators.spleeter import SpleeterSeparator
@@ -41,8 +40,8 @@ from spectacles_engine.training.data import (
     decoded_song,
     find_loose,
     find_songs,
+    fingerprint,
     recordings,
-    told_apart,
 )
 from spectacles_engine.training.networks import NETWORKS, segment_samples
 from spectacles_engine.training.reproduce import Bench
@@ -155,12 +154,12 @@ def _calibrate(arguments: argparse.Namespace) -> None:
     bench = _bench(arguments)
     store, spec, device = bench.store, bench.spec, bench.device
     if arguments.estimates:
-        told = arguments.mixers
-        blended = read_mixer(told, device) if told else load_mixer(spec, store, arguments.blend, device)
+        file = arguments.mixers
+        chosen = load_mixer(file, device) if file else load_blend(spec, store, arguments.blend, device)
         songs = estimates.read_estimates(*arguments.estimates)
         if songs:
-            require_models(blended, songs[0].names, str(told or arguments.blend))
-        separations = calibration.blended(blended, songs)
+            require_models(chosen, songs[0].names, str(file or arguments.blend))
+        separations = calibration.blended(chosen, songs)
     else:
         ensemble = load_ensemble(spec, store, blend=arguments.blend, device=device)
         separations = calibration.separated(ensemble, _examples(arguments))
@@ -200,7 +199,7 @@ def _examples(arguments: argparse.Namespace) -> estimates.Examples:
     found = _found(arguments)
     source = _source(found, arguments.cache, int(arguments.mixture_s * SAMPLE_RATE_HZ), [arguments.seed])
     files = [file for songs, loose in found for group in (*(s.files for s in songs), *loose.values()) for file in group]
-    drawn_from = f"{told_apart(files)}, {arguments.mixture_s} s"
+    drawn_from = f"{fingerprint(files)}, {arguments.mixture_s} s"
     return estimates.RandomMixtures(source, arguments.mixtures, arguments.seed, drawn_from)
 
 

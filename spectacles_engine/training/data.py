@@ -37,11 +37,11 @@ class SoundFile:
     stream: int = 0
 
 
-def told_apart(files: Iterable[SoundFile]) -> str:
-    """Sixteen digits that differ where names, sizes or times of change of the files do."""
+def fingerprint(files: Iterable[SoundFile]) -> str:
+    """Sixteen hex digits that differ where names, sizes or times of change of the files do."""
     known = [(file.path.parent.name, file.path.name, file.stream, file.path.stat()) for file in files]
-    told = [(*where, stat.st_size, stat.st_mtime_ns) for *where, stat in known]
-    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+    told_by = [(*where, stat.st_size, stat.st_mtime_ns) for *where, stat in known]
+    return hashlib.sha256(repr(told_by).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

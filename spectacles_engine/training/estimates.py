@@ -22,7 +22,7 @@ from spectacles_engine.chunking import Array
 from spectacles_engine.ensemble import Ensemble
 from spectacles_engine.errors import ModelError
 from spectacles_engine.training.augment import MixtureSource, Sources
-from spectacles_engine.training.data import SongFiles, read_song, told_apart
+from spectacles_engine.training.data import SongFiles, fingerprint, read_song
 
 FORMAT = 3
 """Of these files; others are computed anew."""
@@ -32,20 +32,20 @@ FORMAT = 3
 class Example:
     """A song with references (stem, 2, samples), in the order of ``messages.STEMS``, and its mixture (2, samples).
 
-    ``sources``: of what its stems are made; two examples that have one in common are not strangers. ``told``: what
-    tells it from others of its name.
+    ``sources``: of what its stems are made; two examples that have one in common are not strangers.
+    ``fingerprint``: what tells it from others of its name.
     """
 
     name: str
     references: Array
     mixture: Array
     sources: Sources = field(default_factory=dict)
-    told: str = ""
+    fingerprint: str = ""
 
     @classmethod
-    def summed(cls, name: str, references: Array, sources: Sources | None = None, told: str = "") -> Example:
+    def summed(cls, name: str, references: Array, sources: Sources | None = None, fingerprint: str = "") -> Example:
         """A song whose mixture is the sum of its stems."""
-        return cls(name, references, references.sum(axis=0), sources or {}, told)
+        return cls(name, references, references.sum(axis=0), sources or {}, fingerprint)
 
 
 @dataclass(frozen=True)
@@ -55,16 +55,16 @@ class Songs:
     files: Sequence[SongFiles]
 
     @property
-    def told(self) -> list[tuple[str, str]]:
+    def fingerprints(self) -> list[tuple[str, str]]:
         """What tells them from others."""
-        return [(song.name, told_apart(song.files)) for song in self.files]
+        return [(song.name, fingerprint(song.files)) for song in self.files]
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __iter__(self) -> Iterator[Example]:
         return (
-            Example(song.name, *read_song(song), {stem: [song.name] for stem in song.stems}, told_apart(song.files))
+            Example(song.name, *read_song(song), {stem: [song.name] for stem in song.stems}, fingerprint(song.files))
             for song in self.files
         )
 
@@ -73,8 +73,8 @@ class Songs:
 class RandomMixtures:
     """Random mixtures in place of songs, for folders with few songs that have all stems.
 
-    ``seed`` is part of their names: what is drawn by several may lie in one folder. ``drawn_from``: what tells their
-    ``source`` from others.
+    ``seed`` is part of their names: what is drawn by several may lie in one folder. ``drawn_from``: the
+    fingerprint of what their ``source`` draws from.
     """
 
     source: MixtureSource
@@ -83,7 +83,7 @@ class RandomMixtures:
     drawn_from: str
 
     @property
-    def told(self) -> list[object]:
+    def fingerprints(self) -> list[object]:
         """What tells them from others."""
         return [self.drawn_from, self.count, self.seed]
 
@@ -114,8 +114,8 @@ def write_estimates(
     common = {"format": FORMAT, "names": ensemble.names(), "made_by": list(made_by), "up_to_hz": dict(up_to_hz or {})}
     for example in tqdm(examples, desc="estimates", unit="song"):
         folder = out / example.name
-        told = json.dumps({**common, "sources": example.sources, "told": example.told})
-        if (folder / "estimates.json").exists() and (folder / "estimates.json").read_text() == told:
+        about = json.dumps({**common, "sources": example.sources, "told": example.fingerprint})
+        if (folder / "estimates.json").exists() and (folder / "estimates.json").read_text() == about:
             continue
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "estimates.json").unlink(missing_ok=True)
@@ -123,15 +123,15 @@ def write_estimates(
         for name, samples in {"references": example.references, "mixture": example.mixture}.items():
             np.save(folder / f"{name}.npy", samples.astype(np.float16))
         np.save(folder / "estimates.npy", estimates)
-        (folder / "estimates.json").write_text(told)
+        (folder / "estimates.json").write_text(about)
 
 
 @dataclass(frozen=True)
 class StoredEstimates:
     """One folder of ``write_estimates``, mapped, not read; see there, and ``Example``.
 
-    ``worth``: how much it counts, against the others, in what is fitted to all of them. ``made_of``: what tells it from
-    others of its name.
+    ``worth``: how much it counts, against the others, in what is fitted to all of them. ``fingerprint``:
+    what tells it from others of its name.
     """
 
     name: str
@@ -142,7 +142,7 @@ class StoredEstimates:
     sources: Sources = field(default_factory=dict)
     up_to_hz: Mapping[str, float] = field(default_factory=dict)
     worth: float = 1.0
-    made_of: str = ""
+    fingerprint: str = ""
 
     def heard(self, part: slice) -> Array:
         """The mixture and all estimates in a part of the song, (1 + estimate, 2, samples)."""
@@ -156,25 +156,25 @@ def read_estimates(*folders: Path) -> list[StoredEstimates]:
     ModelError for what an older version wrote, what is damaged, and where not all are of the same models.
     """
     found = [sorted(folder.glob("*/estimates.json")) for folder in folders]
-    told = {path: _told(path) for paths in found for path in paths}
-    made_by = {repr([one.get(key) for key in ("names", "made_by", "up_to_hz")]): path for path, one in told.items()}
+    about = {path: _about(path) for paths in found for path in paths}
+    made_by = {repr([one.get(key) for key in ("names", "made_by", "up_to_hz")]): path for path, one in about.items()}
     if len(made_by) > 1:
         one, other, *_ = (path.parent for path in made_by.values())
         raise ModelError(f"the estimates in {one} and {other} are of different models: run `estimates` again")
-    return [_read(path, told[path], 1 / len(paths)) for paths in found for path in paths]
+    return [_read(path, about[path], 1 / len(paths)) for paths in found for path in paths]
 
 
-def _told(path: Path) -> dict[str, Any]:
+def _about(path: Path) -> dict[str, Any]:
     try:
-        told: dict[str, Any] = json.loads(path.read_text())
-        if told["format"] != FORMAT:
+        about: dict[str, Any] = json.loads(path.read_text())
+        if about["format"] != FORMAT:
             raise ModelError(f"the estimates in {path.parent} are of another version: run `estimates` again")
-        return told
+        return about
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path} is damaged: remove it, and run `estimates` again") from error
 
 
-def _read(path: Path, told: Mapping[str, Any], worth: float) -> StoredEstimates:
+def _read(path: Path, about: Mapping[str, Any], worth: float) -> StoredEstimates:
     try:
         references, mixture, estimates = (
             np.load(path.parent / f"{name}.npy", mmap_mode="r") for name in ("references", "mixture", "estimates")
@@ -188,9 +188,9 @@ def _read(path: Path, told: Mapping[str, Any], worth: float) -> StoredEstimates:
         references,
         mixture,
         estimates,
-        tuple((stem, model) for stem, model in told["names"]),
-        told["sources"],
-        told["up_to_hz"],
+        tuple((stem, model) for stem, model in about["names"]),
+        about["sources"],
+        about["up_to_hz"],
         worth,
-        hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16],
+        hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16],
     )

@@ -96,9 +96,9 @@ class Evaluation:
 
     def _oracle(self, heard: Iterable[Array], references: Array) -> Iterator[Array]:
         truth = rebatch([references], BLOCK_SAMPLES)
-        told = (np.concatenate([block, true]) for block, true in zip(heard, truth, strict=True))
+        both = (np.concatenate([block, true]) for block, true in zip(heard, truth, strict=True))
         blended = in_chunks(
-            told,
+            both,
             lambda chunks: self.oracle.blend(chunks, self.ensemble.names()),
             chunk_samples=MIXER_CHUNK_SAMPLES,
             overlap=MIXER_OVERLAP,

@@ -91,7 +91,7 @@ def train(songs: Sequence[StoredEstimates], recipe: Recipe, out: Path, device: s
     checkpoint, history = out.with_suffix(".training"), []
     made_of = {
         **asdict(recipe),
-        "songs": [(song.name, song.made_of) for song in songs],
+        "songs": [(song.name, song.fingerprint) for song in songs],
         "chunks": [(chunk.song.name, chunk.start) for chunk in chunks],
     }
     if not recipe.bins:

@@ -12,8 +12,7 @@ from pathlib import Path
 from spectacles_engine.errors import InputError, ModelError
 from spectacles_engine.mixers import StemMixers, load_mixer, require_models
 from spectacles_engine.models import ModelStore, PresetSpec, describe
-from spectacles_engine.presets import blends, load_ensemble
-from spectacles_engine.presets import load_mixer as mixer_of_preset
+from spectacles_engine.presets import blends, load_blend, load_ensemble
 from spectacles_engine.training import estimates, linear, mixer
 from spectacles_engine.training.evaluate import ORACLE, Evaluation, save_report
 from spectacles_engine.training.oracle import Oracle
@@ -51,7 +50,7 @@ class Bench:
         """Table 1: all that the preset has, and a row for each of ``files``, row → mixer; ``ours`` is a row, too."""
         models = {model.name for model in self.spec.models}
         names = [blend for blend in reversed(blends(self.spec)) if blend not in models]
-        mixers = {name: mixer_of_preset(self.spec, self.store, name, self.device) for name in names}
+        mixers = {name: load_blend(self.spec, self.store, name, self.device) for name in names}
         ensemble = load_ensemble(self.spec, self.store, blend="average", device=self.device)
         for name, file in files.items():
             if name in (*mixers, *models, ORACLE, "floor", "mixture"):
@@ -69,7 +68,7 @@ class Bench:
             "models": self.made_by() + embedded,
             "mixers": {name: describe(file)[1] for name, file in files.items()},
             "ours": ours,
-            "songs": list(examples.told),
+            "songs": list(examples.fingerprints),
         }
         table = Table.resumed(json, made_by)
         evaluation.run(examples, table, save_report(evaluation, json) if json else lambda _: None)

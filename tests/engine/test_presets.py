@@ -17,7 +17,7 @@ from spectacles_engine.manifest import WEIGHTS
 from spectacles_engine.messages import BLENDS, STEMS
 from spectacles_engine.mixers import FixedShares
 from spectacles_engine.models import Manifest, ModelStore, describe
-from spectacles_engine.presets import load_ensemble, load_mixer
+from spectacles_engine.presets import load_blend, load_ensemble
 from spectacles_engine.separators.demucs import save_demucs
 from tests.engine.fakes import tiny_demucs, write_net
 
@@ -85,7 +85,7 @@ def test_in_the_average_of_lite_the_fronts_have_a_share_of_the_vocals_alone_and_
 ) -> None:
     store = ModelStore(tmp_path)
     lite = store.preset("lite")
-    mixer = load_mixer(lite, store, "average", "cpu")
+    mixer = load_blend(lite, store, "average", "cpu")
     assert isinstance(mixer, FixedShares)
     own = ["demucs", "mdx", "mdx-low"]
     assert list(mixer.shares["vocals"]) == [*own, "spleeter-vocals", "spleeter-accompaniment"]
