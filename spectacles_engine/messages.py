@@ -118,7 +118,7 @@ class SeparationResult:
     shortages: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The object that ``separate --json`` prints (CONTRACT: the command line)."""
+        """The object that ``separate --json`` prints."""
         return {
             "song": self.song,
             "status": "done",
@@ -192,7 +192,6 @@ class Ready:
 class Progress:
     """From the child, between chunks: it lives, and this share (0–1) of the job is done."""
 
-    job_id: str
     share: float
 
 
@@ -200,15 +199,13 @@ class Progress:
 class Done:
     """From the child: the job's result."""
 
-    job_id: str
     result: SeparationResult
 
 
 @dataclass(frozen=True)
 class Failed:
-    """From the child: a job failed, or the start did (no ``job_id``). ``traceback``: if the mistake is ours."""
+    """From the child: the job failed, or its start did. ``traceback``: if the mistake is ours."""
 
-    job_id: str | None
     error: SpecTaclesError
     traceback: str = ""
 

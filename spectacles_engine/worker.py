@@ -51,7 +51,7 @@ def serve(pipe: Pipe, load: Callable[[], tuple[SeparateSong, int]]) -> None:
     try:
         separate, gpus = load()
     except Exception as error:  # noqa: BLE001  all of them cross to the parent
-        pipe.send(_failed(None, error))
+        pipe.send(_failed(error))
         return
     pipe.send(Ready(gpus))
     with contextlib.suppress(_ParentGone, EOFError, BrokenPipeError):
@@ -67,7 +67,7 @@ def _work(pipe: Pipe, separate: SeparateSong, job: Separate) -> bool:
     def on_progress(share: float) -> None:
         nonlocal closing
         try:
-            pipe.send(Progress(job.job_id, share))
+            pipe.send(Progress(share))
             message = pipe.recv() if pipe.poll() else None
         except (EOFError, BrokenPipeError) as error:
             raise _ParentGone from error
@@ -78,19 +78,19 @@ def _work(pipe: Pipe, separate: SeparateSong, job: Separate) -> bool:
     answer: FromChild
     try:
         on_progress(0.0)
-        answer = Done(job.job_id, separate(job.song, job.out, job.request, on_progress))
+        answer = Done(separate(job.song, job.out, job.request, on_progress))
     except _ParentGone:
         raise
     except Exception as error:  # noqa: BLE001  all of them cross to the parent
-        answer = _failed(job.job_id, error)
+        answer = _failed(error)
     pipe.send(answer)
     return not closing
 
 
-def _failed(job_id: str | None, error: Exception) -> Failed:
+def _failed(error: Exception) -> Failed:
     if isinstance(error, SpecTaclesError):
-        return Failed(job_id, error)
-    return Failed(job_id, SpecTaclesError(MISTAKE_OF_OURS), traceback.format_exc())
+        return Failed(error)
+    return Failed(SpecTaclesError(MISTAKE_OF_OURS), traceback.format_exc())
 
 
 def _stand_alone() -> None:
