@@ -81,12 +81,13 @@ class Ensemble:
         self, blocks: Iterable[Array], stems: Collection[str] = STEMS, between_chunks: Callable[[], None] = lambda: None
     ) -> Iterator[Array]:
         """What the base models say, without a mixer: blocks (2, n) → blocks (estimate, 2, n), see ``names``."""
-        return self._estimates(self._heard(rebatch(blocks, BLOCK_SAMPLES), between_chunks), stems, between_chunks)
+        after_fronts = self._after_fronts(rebatch(blocks, BLOCK_SAMPLES), between_chunks)
+        return self._estimates(after_fronts, stems, between_chunks)
 
-    def _heard(self, mixture: Iterable[Array], between_chunks: Callable[[], None]) -> Iterator[Array]:
-        """What the models are given, the mixture without vocals, and these vocals; then those of each front.
+    def _after_fronts(self, mixture: Iterable[Array], between_chunks: Callable[[], None]) -> Iterator[Array]:
+        """Blocks (2, n) → (2 + front, 2, n): what the other models hear, the mean vocals that it lacks, each front's.
 
-        (2 + front, 2, n)
+        Without fronts it lacks nothing: the other models hear the mixture.
         """
         plain, *copies = shared((np.stack([block, np.zeros_like(block)]) for block in mixture), 1 + len(self.fronts))
         answers = [
@@ -94,18 +95,18 @@ class Ensemble:
             for name, copy in zip(self.fronts, copies, strict=True)
         ]
         for (block, nothing), *parts in zip(plain, *answers, strict=True):
-            fronts = [vocals for (vocals,) in parts]
-            known = np.mean(fronts, axis=0) if fronts else nothing
-            yield np.stack([block - known, known, *fronts])
+            fronts = [part for (part,) in parts]
+            vocals = np.mean(fronts, axis=0) if fronts else nothing
+            yield np.stack([block - vocals, vocals, *fronts])
 
     def _estimates(
-        self, heard: Iterable[Array], stems: Collection[str], between_chunks: Callable[[], None]
+        self, after_fronts: Iterable[Array], stems: Collection[str], between_chunks: Callable[[], None]
     ) -> Iterator[Array]:
-        """All estimates, (estimate, 2, n)."""
+        """All estimates, (estimate, 2, n), in the order of ``names``."""
         names = self.names(stems)
         asked = {name: tuple(stem for stem, model in names if model == name) for name in self.models}
         asked = {name: wanted for name, wanted in asked.items() if wanted and name not in self.fronts}
-        plain, *copies = shared(heard, len(asked) + 1)
+        plain, *copies = shared(after_fronts, len(asked) + 1)
         answers = [
             _one_model(self.models[name], (block[:2] for block in copy), wanted, between_chunks)
             for (name, wanted), copy in zip(asked.items(), copies, strict=True)
@@ -156,20 +157,30 @@ def mix(
         between_chunks()
         return in_both_channels(lambda heard: mixer.blend(heard[:, rows], wanted), chunks)
 
-    mixed = in_chunks(
-        heard,
-        blend,
+    return in_mixer_chunks(heard, blend)
+
+
+def in_mixer_chunks(
+    blocks: Iterable[Array], transform: Callable[[Array], Array], margin_samples: int = MIXER_MARGIN_SAMPLES
+) -> Iterator[Array]:
+    """``chunking.in_chunks`` with the chunks that mixers are given → blocks of one second."""
+    done = in_chunks(
+        blocks,
+        transform,
         chunk_samples=MIXER_CHUNK_SAMPLES,
         overlap=MIXER_OVERLAP,
-        margin_samples=MIXER_MARGIN_SAMPLES,
+        margin_samples=margin_samples,
     )
-    return rebatch(mixed, BLOCK_SAMPLES)
+    return rebatch(done, BLOCK_SAMPLES)
 
 
 def _one_model(
     separator: Separator, heard: Iterable[Array], stems: tuple[str, ...], between_chunks: Callable[[], None]
 ) -> Iterator[Array]:
-    """One base model over a stream of (2, 2, n), see ``_heard`` → its stems, (stem, 2, n), in blocks of one second."""
+    """One base model over blocks (2, 2, n), what it hears and the vocals that this lacks → its stems.
+
+    These are (stem, 2, n), in blocks of one second; the vocals among them are whole again.
+    """
 
     def answer(heard: Array) -> Array:
         answers = separator.estimate(np.ascontiguousarray(heard[:, 0]), stems)

@@ -9,21 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from spectacles_engine.chunking import Array, in_chunks, rebatch, shared
-from spectacles_engine.ensemble import (
-    BLOCK_SAMPLES,
-    MIXER_CHUNK_SAMPLES,
-    MIXER_MARGIN_SAMPLES,
-    MIXER_OVERLAP,
-    Ensemble,
-    handed_back,
-    mix,
-)
+from spectacles_engine.chunking import Array, rebatch, shared
+from spectacles_engine.ensemble import BLOCK_SAMPLES, Ensemble, handed_back, in_mixer_chunks, mix
 from spectacles_engine.messages import STEMS
 from spectacles_engine.mixers import Mixer
 from spectacles_engine.training.estimates import Example
@@ -97,14 +88,7 @@ class Evaluation:
     def _oracle(self, heard: Iterable[Array], references: Array) -> Iterator[Array]:
         truth = rebatch([references], BLOCK_SAMPLES)
         both = (np.concatenate([block, true]) for block, true in zip(heard, truth, strict=True))
-        blended = in_chunks(
-            both,
-            lambda chunks: self.oracle.blend(chunks, self.ensemble.names()),
-            chunk_samples=MIXER_CHUNK_SAMPLES,
-            overlap=MIXER_OVERLAP,
-            margin_samples=MIXER_MARGIN_SAMPLES,
-        )
-        return rebatch(blended, BLOCK_SAMPLES)
+        return in_mixer_chunks(both, lambda chunks: self.oracle.blend(chunks, self.ensemble.names()))
 
 
 def save_report(evaluation: Evaluation, path: Path) -> Callable[[Table], None]:
@@ -120,11 +104,4 @@ def _floor(heard: Iterable[Array], vocals: int) -> Iterator[Array]:
     def separate(chunks: Array) -> Array:
         return np.stack([np.stack(list(floor(chunk[0], chunk[1 + vocals]).values())) for chunk in chunks])
 
-    separated: Any = in_chunks(
-        heard,
-        separate,
-        chunk_samples=MIXER_CHUNK_SAMPLES,
-        overlap=MIXER_OVERLAP,
-        margin_samples=FLOOR_MARGIN_SAMPLES,
-    )
-    return rebatch(separated, BLOCK_SAMPLES)
+    return in_mixer_chunks(heard, separate, FLOOR_MARGIN_SAMPLES)
