@@ -6,12 +6,15 @@ The way of a song::
     process      the engine as a bot sees it (keeper, child: one that is always ready); worker is its other end
     separation   one song from file to files
       audio        any file → blocks → any file
+      input_check  what may disappoint, heard in the song itself
       ensemble     blocks → base models → mixer → residual handed back, as streams (chunking: there and back)
-        separators   the base models: demucs, mdx, spleeter
+        separators   the base models: demucs, mdx, spleeter (spectrogram: their STFT)
         mixers       fixed shares, linear, or StemMixers (stem_mixer: the network)
+        residual     what no stem took
       quality      what the note says of it
       soft_clip    the last step
 
 presets makes ensembles of what models finds, checks and fetches (download), as weights/manifest.yaml says (manifest).
+errors has all that can go wrong, heap keeps memory small, demo is an excerpt with its true stems (stem_file reads it).
 audio_files and playback answer a bot's questions in short-lived children (short_child). training makes the weights.
 """

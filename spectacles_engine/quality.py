@@ -52,13 +52,18 @@ GRADES = ((5.0, "good"), (2.0, "fair"), (-np.inf, "poor"))
 WEAK_BELOW_DB = 4.0
 """A passage is weak where its agreement lies this far below that of the whole song."""
 WEAK_WINDOW_S = 8
+WEAK_LEAST_SHARE = 0.05
+"""Of a stem's mean energy: a passage with less of it is hardly heard, and so not weak."""
 
 Floats = NDArray[np.float64]
 T = TypeVar("T", float, Floats)
 
 
 def usdr(reference: NDArray[np.float32], estimate: NDArray[np.float32]) -> float:
-    """uSDR in dB of a whole song, as in the Music Demixing Challenge 2021: 10 log₁₀ Σ reference² / Σ error²."""
+    """uSDR in dB of a whole song, both (2, samples): 10 log₁₀ Σ reference² / Σ error².
+
+    As in the Music Demixing Challenge 2021, where it is called SDR (Mitsufuji et al. 2022).
+    """
     return ratio_db(energy(reference), energy(reference - estimate))
 
 
@@ -173,7 +178,7 @@ class Meter:
             return []
         window = np.ones(WEAK_WINDOW_S)
         smooth = np.apply_along_axis(lambda x: np.convolve(x, window, "same"), 0, products)
-        heard = smooth[:, -1, -1] > products[:, -1, -1].mean() * WEAK_WINDOW_S * 0.05
+        heard = smooth[:, -1, -1] > products[:, -1, -1].mean() * WEAK_WINDOW_S * WEAK_LEAST_SHARE
         local = np.array([_agreement_db(p) for p in smooth])
         weak = heard & (local < _agreement_db(products.sum(axis=0)) - WEAK_BELOW_DB)
         edges = np.flatnonzero(np.diff(np.concatenate([[0], weak.astype(int), [0]])))

@@ -1,4 +1,4 @@
-"""The soft clip at the end: one gain over all stems, which dips only where a sample would pass full scale.
+"""The soft clip at the end, a limiter: one gain over all stems, which dips where a sample would pass full scale.
 
 Because the stems share it, what they sum to is still the mixture times that gain.
 """

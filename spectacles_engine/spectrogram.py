@@ -48,13 +48,13 @@ class Stft:
         window = torch.hann_window(self.n_fft, device=sound.device, dtype=sound.dtype)
         frames, hops = flat.shape[-1], -(-self.n_fft // self.stft_hop)
         added = sound.new_zeros(len(flat), frames + hops - 1, self.stft_hop)
-        heard = window.new_zeros(frames + hops - 1, self.stft_hop)
+        squares = window.new_zeros(frames + hops - 1, self.stft_hop)
         for k in range(hops):
             piece = slice(k * self.stft_hop, (k + 1) * self.stft_hop)
             weight = window[piece]
             added[:, k : k + frames, : len(weight)].addcmul_(sound[..., piece], weight)
-            heard[k : k + frames, : len(weight)] += weight.square()
+            squares[k : k + frames, : len(weight)] += weight.square()
         kept = slice(self.n_fft // 2, self.n_fft // 2 + samples)
-        waveform = added.flatten(1)[:, kept] / heard.flatten()[kept]
+        waveform = added.flatten(1)[:, kept] / squares.flatten()[kept]
         whole: Tensor = waveform.reshape(*spectrogram.shape[:-2], samples)
         return whole

@@ -25,7 +25,7 @@ SLICE_BINS = 64
 REACH = 2
 """How many frames and bins to each side a StemMixer with ``context`` looks."""
 UNHEARD = 1e-3
-"""A magnitude that is less than this share of another model's is none."""
+"""A magnitude that is less than this share of another model's has no phase to go by."""
 FAINT = 1e-3
 """Magnitude below which logarithms make no difference."""
 SCENE = 5
@@ -56,9 +56,12 @@ LAWS: dict[str, Callable[[Tensor], Tensor]] = {"magnitudes": magnitudes, "spectr
 class Design:
     """What a StemMixer sees, and how it blends; by default the paper's.
 
-    Anything but the paper's sees logarithms of magnitudes. ``knows_frequency``: and where on the axis a bin is.
-    ``context``: and how loud everything is on average over a few frames and bins around, the models' difference too.
-    ``hears_all``: and the mixture, what no estimate of it explains, and the other stems, each as its models' average.
+    The paper's sees magnitudes of the stem's estimates; with anything more a design sees logarithms of magnitudes.
+
+    ``law``: one of ``LAWS``. ``hidden``: channels of the hidden layers. What it sees beside the stem's estimates:
+    ``knows_frequency``: where on the axis a bin is. ``context``: the mean loudness of everything over a few frames
+    and bins around, and how far the first two models differ there. ``hears_all``: the mixture, what no estimate of it
+    explains, and the other stems, each as its models' average.
     """
 
     law: str = "magnitudes"

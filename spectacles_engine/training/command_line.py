@@ -1,4 +1,4 @@
-"""What can be asked of ``python -m spectacles_engine.training`` (CONTRACT: training and measuring)."""
+"""What can be asked of ``python -m spectacles_engine.training``: its commands and their options."""
 
 from __future__ import annotations
 

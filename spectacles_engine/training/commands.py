@@ -1,4 +1,4 @@
-"""``python -m spectacles_engine.training …``: train, pre-compute, evaluate (CONTRACT: training and measuring)."""
+"""``python -m spectacles_engine.training …``: what each command does."""
 
 from __future__ import annotations
 

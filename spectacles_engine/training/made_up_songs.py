@@ -40,7 +40,7 @@ TILT_DB = {"drums": 0.0, "bass": -1.3, "other": 0.0}
 """Middle of the drawn tilt, per octave: the basses of soundfonts have weak fundamentals."""
 BEND_SEMITONES, BEND_CENTRE = 12.0, 8192
 SYNTH_BASSES = (38, 39)
-BENT_GUITARS = (29, 30)
+DRIVEN_GUITARS = (29, 30)
 RECORDED_SHARE = 0.7
 """How often a part is played by recorded notes, where the band has them."""
 
@@ -130,7 +130,7 @@ def render(band: Band, arrangement: Arrangement, random: Generator) -> dict[str,
 def _played(band: Band, part: Part, arrangement: Arrangement, random: Generator) -> Array:
     if part.program in band.recorded and random.random() < RECORDED_SHARE:
         sound = band.recorded[part.program].play(part, arrangement.seconds, arrangement.detune)
-        return _amplified(sound, random) if part.program in BENT_GUITARS else sound
+        return _amplified(sound, random) if part.program in DRIVEN_GUITARS else sound
     return band.play(part, arrangement.seconds, arrangement.detune)
 
 

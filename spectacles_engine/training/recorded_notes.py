@@ -38,7 +38,7 @@ PROGRAMS: Mapping[str, Sequence[int]] = {
     "clarinet": (71,),
     "flute": (73,),
 }
-"""Instrument → the programs of General MIDI that it stands in for; bent ones (29, 30) want an amplifier."""
+"""Instrument → the programs of General MIDI that it stands in for; driven guitars (29, 30) want an amplifier."""
 SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 RELEASE_S = 0.08
 

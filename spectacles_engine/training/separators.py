@@ -70,7 +70,10 @@ class Learner:
         )
 
     def learn(self, heard: Tensor, targets: Tensor, level: Tensor, rate: float, step: int) -> Tensor:
-        """Step number ``step``, at ``rate`` times the usual learning rate → the loss, which is not waited for."""
+        """Step number ``step``, at ``rate`` times the usual learning rate → the loss, which is not waited for.
+
+        ``heard`` (batch, 2, samples), ``targets`` (batch, stem, 2, samples), both divided by ``level`` (batch, 1, 1).
+        """
         self.network.train()
         for group in self.optimiser.param_groups:
             group["lr"] = LEARNING_RATE[self.kind] * rate
@@ -87,7 +90,10 @@ class Learner:
 
     @torch.inference_mode()
     def usdr(self, references: Tensor, heard: Tensor, targets: Tensor) -> Tensor:
-        """uSDR of each stem in dB, over what the network can hear; NaN where the reference is silent."""
+        """uSDR of each stem in dB, (stem), over what the network can hear; NaN where the reference is silent.
+
+        ``references`` and ``targets`` (1, stem, 2, samples), ``heard`` (1, 2, samples).
+        """
         estimate = self.average(self._at_its_rate(heard))
         error = (estimate - self._at_its_rate(targets)).square().sum(dim=(2, 3))[0]
         energy = self._at_its_rate(references).square().sum(dim=(2, 3))[0]
