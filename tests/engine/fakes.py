@@ -1,19 +1,26 @@
-"""Separators and networks for tests: of which one knows what they answer, or that are small."""
+"""Separators and networks for tests, of which one knows what they answer, or that are small; and a server of files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from fractions import Fraction
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import torch
+import yaml
 from demucs.htdemucs import HTDemucs
 from onnx import TensorProto, helper
 
 from spectacles_engine.chunking import Array
+from spectacles_engine.manifest import WEIGHTS, Manifest, describe
+from spectacles_engine.separators.demucs import save_demucs
 from spectacles_engine.separators.devices import Placement
 
 DEMUCS_ORDER = ["drums", "bass", "other", "vocals"]
@@ -75,3 +82,33 @@ def write_net(
     helper.set_model_props(model, dict(metadata or {}))
     onnx.save(model, path)
     return path
+
+
+def write_studio(folder: Path, address: str = "https://example.org") -> Manifest:
+    """The package's own ``studio``; small networks of the right kinds in ``folder`` are what is at ``address``."""
+    raw = yaml.safe_load((WEIGHTS / "manifest.yaml").read_text())
+    raw["presets"] = {"studio": raw["presets"]["studio"]}
+    raw["files"] = {name: entry for name, entry in raw["files"].items() if entry["source"] != "embedded"}
+    for seed, (name, entry) in enumerate(raw["files"].items()):
+        if name.endswith(".onnx"):
+            write_net(folder / name, gains=(0.25,))
+        else:
+            save_demucs(tiny_demucs(seed), folder / name)
+        entry["bytes"], entry["sha256"] = describe(folder / name)
+        entry["source"] = f"{address}/{name}"
+    (folder / "manifest.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    return Manifest.load(folder / "manifest.yaml")
+
+
+class _QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a server that has what lies in ``folder``."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_QuietHandler, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()

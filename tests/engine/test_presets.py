@@ -2,52 +2,26 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
 from spectacles_engine.errors import ModelError, ModelMissingError
-from spectacles_engine.manifest import WEIGHTS
 from spectacles_engine.messages import BLENDS, STEMS
 from spectacles_engine.mixers import FixedShares
-from spectacles_engine.models import Manifest, ModelStore, describe
+from spectacles_engine.models import ModelStore
 from spectacles_engine.presets import load_blend, load_ensemble
-from spectacles_engine.separators.demucs import save_demucs
-from tests.engine.fakes import tiny_demucs, write_net
-
-
-class _QuietHandler(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+from tests.engine.fakes import served, write_studio
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[ModelStore]:
-    """The package's own manifest, with stand-ins for the files of ``studio`` and a server that has them."""
-    shelf = tmp_path / "shelf"
-    shelf.mkdir()
-    handler = partial(_QuietHandler, directory=str(shelf))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        raw = yaml.safe_load((WEIGHTS / "manifest.yaml").read_text())
-        raw["presets"] = {"studio": raw["presets"]["studio"]}
-        raw["files"] = {name: entry for name, entry in raw["files"].items() if entry["source"] != "embedded"}
-        for seed, (name, entry) in enumerate(raw["files"].items()):
-            if name.endswith(".onnx"):
-                write_net(shelf / name, gains=(0.25,))
-            else:
-                save_demucs(tiny_demucs(seed), shelf / name)
-            entry["bytes"], entry["sha256"] = describe(shelf / name)
-            entry["source"] = f"http://127.0.0.1:{server.server_port}/{name}"
-        (tmp_path / "manifest.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
-        yield ModelStore(tmp_path / "fetched", Manifest.load(tmp_path / "manifest.yaml"))
-        server.shutdown()
+    """Stand-ins for the files of ``studio``, and a server that has them."""
+    (tmp_path / "shelf").mkdir()
+    with served(tmp_path / "shelf") as address:
+        yield ModelStore(tmp_path / "fetched", write_studio(tmp_path / "shelf", address))
 
 
 def test_studio_is_fetched_and_separates(store: ModelStore) -> None:

@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-import threading
 import zipfile
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +23,7 @@ from spectacles_engine.training.data import (
     read_stereo,
     recordings,
 )
+from tests.engine.fakes import served
 
 
 def _write(path: Path, seconds: float, frequency_hz: float, *, channels: int = 2, rate: int = SAMPLE_RATE_HZ) -> None:
@@ -134,19 +132,10 @@ def test_a_file_that_is_no_stem_file_is_a_sentence(tmp_path: Path) -> None:
         read_song(find_songs([tmp_path])[0])
 
 
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[str]:
-    """The address of a server that has what lies in ``tmp_path``."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=tmp_path))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with served(tmp_path) as address:
+        yield address
 
 
 def test_musdb18_7s_is_fetched_once_and_then_read(

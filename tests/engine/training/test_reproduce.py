@@ -8,36 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import yaml
 
 from spectacles_engine.errors import InputError, ModelError
-from spectacles_engine.manifest import WEIGHTS
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.mixers import LinearMixer
-from spectacles_engine.models import Manifest, ModelStore, describe
-from spectacles_engine.separators.demucs import save_demucs
+from spectacles_engine.models import ModelStore
 from spectacles_engine.training.data import find_songs
 from spectacles_engine.training.estimates import Songs
 from spectacles_engine.training.evaluate import WRITTEN
 from spectacles_engine.training.mixer import RECIPES
 from spectacles_engine.training.reproduce import Bench, halves, reproduce
-from tests.engine.fakes import tiny_demucs, write_net
+from tests.engine.fakes import write_studio
 
 
 def _studio(folder: Path) -> ModelStore:
-    """The package's own manifest; small networks of the right kinds lie where the fetched ones would."""
-    raw = yaml.safe_load((WEIGHTS / "manifest.yaml").read_text())
-    raw["presets"] = {"studio": raw["presets"]["studio"]}
-    raw["files"] = {name: entry for name, entry in raw["files"].items() if entry["source"] != "embedded"}
     folder.mkdir()
-    for seed, (name, entry) in enumerate(raw["files"].items()):
-        if name.endswith(".onnx"):
-            write_net(folder / name, gains=(0.25,))
-        else:
-            save_demucs(tiny_demucs(seed), folder / name)
-        entry["bytes"], entry["sha256"] = describe(folder / name)
-    (folder / "manifest.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
-    return ModelStore(folder, Manifest.load(folder / "manifest.yaml"))
+    return ModelStore(folder, write_studio(folder))
 
 
 def _songs(folder: Path, count: int) -> Songs:
