@@ -88,7 +88,7 @@ class SongSeparator:
                 placement.renew()
             is_noted = self._store.preset(request.preset).quality is not None
             job = _Job(opened, ensemble, calibration, request, on_progress, separates_all=is_noted)
-            written = job.run(_paths(song, out, request))
+            written = job.run(out, _paths(song, out, request))
             return SeparationResult(
                 song=str(song),
                 seconds=opened.samples / opened.sample_rate,
@@ -129,11 +129,10 @@ class _Job:
         self._input = InputCheck()
         self._read_s = self._done_s = 0.0
 
-    def run(self, paths: dict[str, Path]) -> dict[str, Path]:
-        """Separates and writes ``paths``, the files by name, which it returns."""
+    def run(self, out: Path, paths: dict[str, Path]) -> dict[str, Path]:
+        """Separates and writes ``paths``, the files in the folder ``out`` by name, which it returns."""
         with ExitStack() as stack:
-            for out in {path.parent for path in paths.values()}:
-                stack.enter_context(_folder(out))
+            stack.enter_context(_folder(out))
             writers = [
                 stack.enter_context(
                     StemWriter(
