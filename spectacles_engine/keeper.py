@@ -30,7 +30,7 @@ class Patience:
 
 PATIENCE = Patience()
 HALTED_S = 5.0
-"""Who wakes up so much too late was halted itself, as in a container that was paused."""
+"""A deadline that is noticed so much too late means that this process was halted itself, as in a paused container."""
 
 
 class Lost(Exception):
@@ -94,7 +94,7 @@ class Keeper:
                 log.info("the engine is ready, on %s", "a GPU" if message.gpus else "the CPU")
 
     def send(self, message: ToChild) -> None:
-        """Sends to the child that is ready; what it does not get, ``hear`` tells."""
+        """Sends to the child that is ready; if it is gone, ``hear`` raises Lost."""
         assert self._child
         self._child.send(message)
 

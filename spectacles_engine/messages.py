@@ -20,7 +20,7 @@ MIXES = {("karaoke" if stem == "vocals" else f"no-{stem}"): stem for stem in STE
 
 
 def stems_meant(named: Collection[str], mix: str | None) -> tuple[str, ...]:
-    """The named stems, in order. Where nothing is named all are meant, but none beside a mix alone."""
+    """The named stems, in order. If none is named: all four, or none where a mix is asked for."""
     return tuple(stem for stem in STEMS if stem in named) or (() if mix else STEMS)
 
 

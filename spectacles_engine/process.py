@@ -64,7 +64,7 @@ class Engine(Protocol):
 
 @dataclass(eq=False)
 class _Job:
-    """A caller who waits. ``order`` None: for an engine that is ready, no more. ``attempts``: begun by a child."""
+    """A caller who waits. ``order``: None if only for a ready engine; ``attempts``: how often a child has begun it."""
 
     answer: asyncio.Future[SeparationResult | None]
     order: Separate | None = None

@@ -158,7 +158,7 @@ class Meter:
         }
 
     def _said(self, stem: str, products: Floats) -> Floats:
-        """Of inner products those of a stem's estimates, and last of what came of them."""
+        """Inner products (…, n + 1, n + 1) among a stem's n estimates and, last, the stem that was mixed of them."""
         rows = [1 + i for i, (owner, _) in enumerate(self.names) if owner == stem] + [self._row(stem)]
         return products[..., rows, :][..., rows]
 

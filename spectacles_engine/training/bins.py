@@ -60,7 +60,10 @@ class Chunk:
         return 1 + min(self.samples, length - self.start) // STFT.stft_hop
 
     def batch(self, design: Design, device: str, *, near: slice = slice(None), frames: slice = slice(None)) -> Batch:
-        """All bins of some frames, of every stem: ``frames`` of those in ``near``, beyond which nobody looks."""
+        """All bins of some frames, of every stem.
+
+        ``near``: the frames that clues are made of, as neighbours too; ``frames``: which of them to give.
+        """
         part = slice(self.start, self.start + self.samples)
         spectrograms = STFT.forward(torch.from_numpy(self.song.heard(part)).to(device))[None]
         truth = STFT.forward(torch.from_numpy(self.song.references[..., part].astype(np.float32)).to(device))

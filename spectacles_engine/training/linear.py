@@ -19,12 +19,16 @@ from spectacles_engine.training.estimates import StoredEstimates
 Sums = NDArray[np.float64]
 BLOCK_SAMPLES = 10 * SAMPLE_RATE_HZ
 RIDGES = {"linear": 1e-4, "bands": 0.1}
-"""Recipe, KUIELab's and ours → what holds the weights near zero or the average, of the mean energy of what is heard.
+"""Recipe → strength of the ridge, as a share of the mean energy of the mixture and the estimates.
 
-The first is against estimates that say the same. The second measured best on left-out songs of the second set.
+It holds KUIELab's weights near zero, for estimates that are nearly the same leave them undetermined, and ours near the
+average, where it measured best on left-out songs of the second set (see the model card).
 """
 LEAST_ENERGY = 0.01
-"""Of a stem that sounds, against its mixture's: what is hardly there must not count for more than all else."""
+"""A stem that sounds counts as having at least this share of its mixture's energy.
+
+Else errors relative to a stem that is hardly there would outweigh all others.
+"""
 
 
 def fit(songs: Sequence[StoredEstimates], recipe: str = "linear") -> LinearMixer:

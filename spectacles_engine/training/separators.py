@@ -35,6 +35,7 @@ RESOLUTIONS = (1024, 4096)
 SPECTRAL_WEIGHT = 0.3
 VALIDATION_EXCERPTS = 6
 TELL_EVERY_S = 2.0
+"""Between two readings of the losses, for each of which a GPU must have finished its work."""
 
 
 @dataclass(frozen=True)

