@@ -9,6 +9,7 @@ The way of a song::
       input_check  what may disappoint, heard in the song itself
       ensemble     blocks → base models → mixer → residual handed back, as streams (chunking: there and back)
         separators   the base models: demucs, mdx, spleeter (spectrogram: their STFT)
+        conditioning songs as no network knows any, made such as they know
         mixers       fixed shares, linear, or StemMixers (stem_mixer: the network)
         residual     what no stem took
       quality      what the note says of it
