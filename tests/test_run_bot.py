@@ -280,7 +280,12 @@ def _serving() -> Iterator[tuple[subprocess.Popen[str], int]]:
     port = free_port()
     environment = os.environ | {"SPECTACLES_WEB__PORT": str(port)}
     with subprocess.Popen(
-        [sys.executable, SCRIPT], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        [sys.executable, SCRIPT],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # the tests may run below nohup
     ) as bot:
         try:
             assert bot.stdout is not None
