@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import secrets
 import shutil
 import time
 from collections.abc import Collection
@@ -101,12 +102,12 @@ class Shelf:
         result = StoredResult(
             song.audio, folder, made.seconds, made.sample_rate, song.channels, made.note, warnings, time.time()
         )
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
         try:
             shutil.move(self.making(song.audio), folder)
             self._store.save_result(result, self._ensemble)
         except Exception:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
             raise
         self.drop_song(song.audio)
 
@@ -128,7 +129,7 @@ class Shelf:
         folder = self._results / audio
         size_bytes = _size_bytes(folder)
         self._store.delete_result(audio)
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
         return size_bytes
 
     # Room.
@@ -164,6 +165,14 @@ class Shelf:
 def stems_bytes(song: Song) -> float:
     """What the four stems of a song take, at most."""
     return len(STEMS) * song.seconds * song.sample_rate * song.channels * _BYTES_PER_SAMPLE
+
+
+def _remove(folder: Path) -> None:
+    """Deletes a folder. It is moved away first: who still writes into it would bring it back."""
+    gone = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
+    with suppress(OSError):
+        folder.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def is_disk_trouble(error: BaseException) -> bool:

@@ -6,6 +6,8 @@ import asyncio
 import errno
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections import namedtuple
 from dataclasses import replace
@@ -373,6 +375,25 @@ async def test_a_whole_chat_is_forgotten(tmp_path: Path) -> None:
         gone = await home.service.forget(Place("fake", "1", "ann"), whole_chat=True)
         assert (gone.songs, gone.results) == (2, 2)
         assert [home.service.job(job.id) is None for job in jobs] == [True, True, False]
+
+
+async def test_what_is_forgotten_while_somebody_writes_beside_it_is_gone_all_the_same(tmp_path: Path) -> None:
+    """As the child does that makes the waveforms of a page."""
+    async with house(tmp_path) as home:
+        for _ in range(10):
+            job = await home.told(await home.service.accept(order("a")))
+            result = home.service.result(job)
+            assert result is not None
+            script = "import itertools, sys\nfor n in itertools.count(): open(f'{sys.argv[1]}/{n}', 'x').close()"
+            with subprocess.Popen([sys.executable, "-c", script, result.folder], stderr=subprocess.DEVNULL) as writing:
+                try:
+                    await eventually((result.folder / "9").exists)
+                    await home.service.forget_job(job.id, job.place)
+                    assert not result.folder.exists()
+                    assert writing.wait(20) == 1
+                finally:
+                    writing.kill()
+            assert list((tmp_path / "results").iterdir()) == []
 
 
 async def test_one_job_is_forgotten(tmp_path: Path) -> None:
