@@ -168,10 +168,12 @@ def stems_bytes(song: Song) -> float:
 
 
 def _remove(folder: Path) -> None:
-    """Deletes a folder. It is moved away first: who still writes into it would bring it back."""
+    """Deletes a folder. It is moved away first, if it can be: who still writes into it would bring it back."""
     gone = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
-    with suppress(OSError):
+    try:
         folder.rename(gone)
+    except OSError:
+        gone = folder
     shutil.rmtree(gone, ignore_errors=True)
 
 

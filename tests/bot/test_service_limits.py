@@ -396,6 +396,19 @@ async def test_what_is_forgotten_while_somebody_writes_beside_it_is_gone_all_the
             assert list((tmp_path / "results").iterdir()) == []
 
 
+async def test_what_cannot_be_moved_away_is_forgotten_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rename(folder: Path, target: Path) -> Path:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    async with house(tmp_path) as home:
+        job = await home.told(await home.service.accept(order("a")))
+        monkeypatch.setattr(Path, "rename", rename)
+        await home.service.forget_job(job.id, job.place)
+        assert list((tmp_path / "results").iterdir()) == []
+
+
 async def test_one_job_is_forgotten(tmp_path: Path) -> None:
     async with house(tmp_path) as home:
         jobs = [await home.told(await home.service.accept(order(name))) for name in "ab"]
