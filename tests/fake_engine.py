@@ -101,6 +101,11 @@ def write_song(path: Path, behaviour: Behaviour = Behaviour(), *, seconds: float
     return path
 
 
+def wav(folder: Path, behaviour: Behaviour = Behaviour(), *, seconds: float = 1.0, seed: int = 0) -> bytes:
+    """The bytes of such a song, as people send them."""
+    return write_song(folder / f"song-{seed}.wav", behaviour, seconds=seconds, seed=seed).read_bytes()
+
+
 def main(pipe: Pipe, options: EngineOptions) -> None:
     """The target of an EngineProcess; ``options`` may be FakeOptions."""
     fake = options if isinstance(options, FakeOptions) else FakeOptions(options.models)

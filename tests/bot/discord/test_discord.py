@@ -19,10 +19,9 @@ from spectacles_engine import demo, worker
 from spectacles_engine.audio_files import encode
 from spectacles_engine.messages import STEMS, EngineOptions
 from tests.bot.discord.world import World, discord_world
-from tests.fake_engine import Behaviour, write_song
+from tests.fake_engine import Behaviour, wav, write_song
 
 VOCALS = {"stems": "vocals"}
-QUICK = Behaviour()
 SLOW = Behaviour(steps=10_000, step_s=0.05)
 
 
@@ -30,10 +29,6 @@ SLOW = Behaviour(steps=10_000, step_s=0.05)
 async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     async with discord_world(tmp_path, monkeypatch) as world:
         yield world
-
-
-def wav(folder: Path, behaviour: Behaviour = QUICK, *, seconds: float = 1.0, seed: int = 0) -> bytes:
-    return write_song(folder / f"song-{seed}.wav", behaviour, seconds=seconds, seed=seed).read_bytes()
 
 
 def names(message: discord.Message) -> list[str]:

@@ -16,9 +16,9 @@ import soundfile
 from bot import pace
 from bot.discord.app import DiscordBot
 from bot.jobs import Job, Order, Place, Refused, State, Wish
-from tests.bot.discord.test_discord import SLOW, VOCALS, names, said, wav
+from tests.bot.discord.test_discord import SLOW, VOCALS, names, said
 from tests.bot.discord.world import World, discord_world
-from tests.fake_engine import Behaviour
+from tests.fake_engine import Behaviour, wav
 
 
 @pytest_asyncio.fixture

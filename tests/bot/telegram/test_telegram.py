@@ -20,11 +20,10 @@ from spectacles_engine.audio_files import encode
 from spectacles_engine.messages import STEMS
 from tests.bot.telegram.server import Json, content, labels
 from tests.bot.telegram.world import World, telegram_world
-from tests.fake_engine import Behaviour, write_song
+from tests.fake_engine import Behaviour, wav, write_song
 
 ANN, BOB = 11, 12
 GROUP = -1001
-QUICK = Behaviour()
 SLOW = Behaviour(steps=10_000, step_s=0.05)
 
 
@@ -32,10 +31,6 @@ SLOW = Behaviour(steps=10_000, step_s=0.05)
 async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     async with telegram_world(tmp_path, monkeypatch) as world:
         yield world
-
-
-def wav(folder: Path, behaviour: Behaviour = QUICK, *, seconds: float = 1.0, seed: int = 0) -> bytes:
-    return write_song(folder / f"song-{seed}.wav", behaviour, seconds=seconds, seed=seed).read_bytes()
 
 
 def sound_of(world: World, message: Json) -> float:
