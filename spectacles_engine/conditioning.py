@@ -39,5 +39,7 @@ def without_offset(chunks: Array) -> Array:
     rms = np.sqrt(np.square(chunks).sum(axis=-1, keepdims=True) / samples)
     # of less than half a second a mean may be that of a low note
     offset[(np.abs(offset) < LEAST_OFFSET * rms) | (samples < SAMPLE_RATE_HZ / 2)] = 0
+    if not offset.any():
+        return chunks
     centred: Array = chunks - offset * sounding
     return centred
