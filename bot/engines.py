@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
+from bot.patience import without_end
 from spectacles_engine.errors import EngineError
 from spectacles_engine.process import Engine
 
@@ -46,8 +46,7 @@ class Engines:
     async def started(self, number: int) -> Engine:
         """The engine of that number, when it is ready for a song."""
         engine = self._engines[number]
-        pauses_s = itertools.chain(self._restart_s, itertools.repeat(self._restart_s[-1]))
-        for failures, pause_s in enumerate(pauses_s, 1):
+        for failures, pause_s in enumerate(without_end(self._restart_s), 1):
             try:
                 await engine.start()
             except Exception as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -29,3 +31,8 @@ class Patience:
 
 
 PATIENCE = Patience()
+
+
+def without_end(pauses_s: Sequence[float]) -> Iterator[float]:
+    """One after the other, and then the last again and again."""
+    return itertools.chain(pauses_s, itertools.repeat(pauses_s[-1]))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Protocol
 
 from bot.jobs import StartError, UnreachableError
+from bot.patience import without_end
 from bot.service import SeparationService
 from spectacles_engine.process import Engine
 
@@ -77,7 +77,7 @@ async def _load(service: SeparationService, start_engines: Callable[[], Awaitabl
 
 async def _reach(app: ChatApp, say: Callable[[str], None]) -> None:
     """Starts a chat as soon as its platform answers."""
-    for pause_s in itertools.chain(AGAIN_S, itertools.repeat(AGAIN_S[-1])):
+    for pause_s in without_end(AGAIN_S):
         await asyncio.sleep(pause_s)
         try:
             await app.start()
