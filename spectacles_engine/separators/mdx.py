@@ -7,6 +7,7 @@ network for S stems answers (batch, 4 S, bins, frames).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -163,7 +164,8 @@ def _open(path: Path, device: str) -> Any:
     wanted = [_CUDA, "CPUExecutionProvider"] if device == "cuda" else ["CPUExecutionProvider"]
     providers = [provider for provider in wanted if provider in onnxruntime.get_available_providers()]
     try:
-        return onnxruntime.InferenceSession(path, options, providers=providers)
+        # names of files are UTF-8 to it, whatever this machine's locale says
+        return onnxruntime.InferenceSession(os.fsencode(path).decode(), options, providers=providers)
     except Exception as error:  # each of onnxruntime's errors derives from Exception alone
         if is_out_of_memory(error):
             raise

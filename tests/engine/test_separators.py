@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import weakref
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,8 @@ from spectacles_engine.separators.devices import Placement, gpus, pick_device
 from spectacles_engine.separators.mdx import MdxSeparator
 from spectacles_engine.spectrogram import Stft
 from tests.engine.fakes import DEMUCS_ORDER, KUIELAB_N_FFT, tiny_demucs, write_net
+
+ROOT = Path(__file__).parents[2]
 
 
 def noise(*shape: int) -> Array:
@@ -277,6 +282,21 @@ def test_an_onnx_with_other_axes_no_onnx_and_a_missing_file_are_refused(tmp_path
         MdxSeparator.load({"vocals": tmp_path / "none.onnx"}, {"vocals": 4096}, "cpu")
 
 
+LOAD_AN_ONNX = """
+import sys
+from pathlib import Path
+from spectacles_engine.separators.mdx import MdxSeparator
+MdxSeparator.load({"vocals": Path(sys.argv[1])}, {"vocals": 4096}, "cpu")
+"""
+
+
+def test_an_onnx_is_found_below_any_name_in_any_locale(tmp_path: Path) -> None:
+    (tmp_path / "für").mkdir()
+    path = write_net(tmp_path / "für" / "v.onnx")
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    subprocess.run([sys.executable, "-c", LOAD_AN_ONNX, path], cwd=ROOT, env=os.environ | locale, check=True)
+
+
 # Devices --------------------------------------------------------------------------------------------------------------
 
 
@@ -345,7 +365,7 @@ class GpuSession:
 
     real, is_full, on = onnxruntime.InferenceSession, False, "cuda"
 
-    def __init__(self, path: Path, options: Any, providers: list[str]) -> None:
+    def __init__(self, path: str, options: Any, providers: list[str]) -> None:
         self._providers, self._session = providers, self.real(path, options, providers=["CPUExecutionProvider"])
         self.run(None, None)
 
