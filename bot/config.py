@@ -232,10 +232,12 @@ def _refuse_unknown_variables() -> None:
 
 def _sentence(error: ErrorDetails, file: Path) -> str:
     """Pydantic's first complaint in our words. Values of sections and of unknown keys may be secrets: not shown."""
-    key = ".".join(str(part) for part in error["loc"])
-    variable = PREFIX + "__".join(map(str, error["loc"][:2])).upper()
-    name = variable if variable in os.environ else f"{file}: {key}"
-    section = str(error["loc"][0])
+    loc = [str(part) for part in error["loc"]]
+    key, section = ".".join(loc), loc[0]
+    # a variable counts in capitals or not, and only if it is not empty; that of a section holds JSON
+    variables = {name.upper(): name for name, value in os.environ.items() if value}
+    place = variables.get(PREFIX + section.upper(), file)
+    name = variables.get(PREFIX + "__".join(loc[:2]).upper()) or f"{place}: {key}"
     if error["type"] == "extra_forbidden":
         return f"{name}: there is no such setting, {section} has only {', '.join(_KEYS[section])}"
     if key in _SECTIONS:

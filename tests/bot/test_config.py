@@ -131,6 +131,8 @@ def test_mistakes_in_the_file_are_one_sentence(tmp_path: Path, text: str, senten
     ("name", "value", "sentence"),
     [
         ("SPECTACLES_WEB__PORT", "many", "SPECTACLES_WEB__PORT is 'many', but must be a valid integer"),
+        ("spectacles_web__port", "many", "spectacles_web__port is 'many', but must be a valid integer"),
+        ("SPECTACLES_WEB", '{"port": "many"}', "SPECTACLES_WEB: web.port is 'many', but must be a valid integer"),
         ("SPECTACLES_WEB__PROT", "1", "SPECTACLES_WEB__PROT: there is no such setting, web has only enabled"),
         ("SPECTACLES_WBE__PORT", "1", "SPECTACLES_WBE__PORT: there is no section wbe, only engine, limits"),
         ("SPECTACLES_WEB", "8080", "SPECTACLES_WEB must be a section"),
@@ -150,6 +152,11 @@ def test_mistakes_in_the_environment_are_one_sentence(
 ) -> None:
     monkeypatch.setenv(name, value)
     assert sentence in _complaint(tmp_path)
+
+
+def test_an_empty_variable_is_not_blamed_for_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPECTACLES_WEB__PORT", "")
+    assert _complaint(tmp_path, "web: {port: many}").startswith("config.yaml: web.port is 'many'")
 
 
 @pytest.mark.parametrize(
