@@ -140,6 +140,10 @@ class SeparationService:
         self._announce(self._board.refresh())
         return job
 
+    def make_room(self, needed_bytes: int) -> None:
+        """Sees that a song of this size may come, before there is an order; raises Unavailable."""
+        self._shelf.make_room(needed_bytes, self._spared())
+
     def standing(self, job_id: str) -> Standing | None:
         """Where a job stands now; None if there is no such job (or it was forgotten)."""
         job = self._ledger.get(job_id)
@@ -218,7 +222,7 @@ class SeparationService:
             raise Unavailable(replies.engine_in_trouble())
         self._admission.check_song(job.order)
         if job.state is State.PREPARING:
-            self._shelf.make_room(job.order.size_bytes or 0, self._spared())
+            self.make_room(job.order.size_bytes or 0)
             waiting = self._ledger.live(State.QUEUED, State.RUNNING)
             self._admission.check_minutes(job.place, job.order.seconds or 0.0, waiting)
 

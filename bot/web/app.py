@@ -53,7 +53,10 @@ class WebApp:
         self._settings = settings
         folder = settings.data_folder / "web"
         self._uploads = Uploads(
-            folder / "uploads", round(settings.limits.largest_file_mb * 1e6), most_at_once=_MOST_UPLOADS_AT_ONCE
+            folder / "uploads",
+            round(settings.limits.largest_file_mb * 1e6),
+            most_at_once=_MOST_UPLOADS_AT_ONCE,
+            make_room=service.make_room,
         )
         self._folder = folder
         self._service = service

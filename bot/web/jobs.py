@@ -54,8 +54,7 @@ class JobRoutes:
                 place=place(owner),
                 wish=_wish(upload.fields),
                 source={"upload": upload.path.name},
-                title=one_line(PurePath(upload.name).stem) or "song",
-                size_bytes=upload.size_bytes,
+                title=one_line(PurePath(upload.name).stem) or "song",  # no size: it is here, and takes no more room
             )
             job = await self._service.accept(order)
         except BaseException:

@@ -36,12 +36,16 @@ class Upload:
 
 
 class Uploads:
-    """The folder of songs that nobody fetched yet. Their names are ours: none comes from a person."""
+    """The folder of songs that nobody fetched yet. Their names are ours: none comes from a person.
 
-    def __init__(self, folder: Path, most_bytes: int, most_at_once: int) -> None:
+    ``make_room`` is called with the bytes that are about to come; raises Refused.
+    """
+
+    def __init__(self, folder: Path, most_bytes: int, most_at_once: int, make_room: Callable[[int], None]) -> None:
         self._folder = folder
         self._most_bytes = most_bytes
         self._free = most_at_once
+        self._make_room = make_room
 
     def open(self, unfinished_of: Callable[[str], Collection[str]]) -> None:
         """Makes the folder, and deletes what a killed bot left there; ``unfinished_of``: an owner's uploads in use."""
@@ -60,13 +64,15 @@ class Uploads:
         self.path(job).unlink(missing_ok=True)
 
     async def receive(self, request: web.Request, owner: str) -> Upload:
-        """Takes the song of a multipart form; raises WebError, and then keeps nothing of it."""
+        """Takes the song of a multipart form; raises WebError or Refused, and then keeps nothing of it."""
         if not request.content_type.startswith("multipart/"):
             raise WebError(415, "web.not_a_form")
-        if (request.content_length or 0) > self._most_bytes + _MOST_PARTS * _MOST_FIELD_BYTES:
+        announced_bytes = request.content_length or 0
+        if announced_bytes > self._most_bytes + _MOST_PARTS * _MOST_FIELD_BYTES:
             raise self._too_large()
         if self._free == 0:
             raise WebError(503, "web.busy")
+        self._make_room(announced_bytes)
         self._free -= 1
         part = self._folder / f"{owner}.{secrets.token_hex(8)}.part"
         try:

@@ -11,6 +11,7 @@ import socket
 import struct
 import time
 import zipfile
+from collections import namedtuple
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from aiohttp import ClientSession, FormData, hdrs
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from bot.jobs import StartError
+from bot.replies import disk_full
 from bot.web.access import HEADERS, language
 from bot.web.app import PAGE, WebApp
 from bot.words import LANGUAGES, page_sentences, sentence
@@ -411,12 +413,37 @@ async def test_a_file_that_is_too_large_is_refused_while_it_arrives(tmp_path: Pa
         assert chat.uploads() == []
 
 
+Usage = namedtuple("Usage", "total used free")
+_HEAD = "POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+
+
+async def test_a_song_that_the_disk_has_no_room_for_is_refused_before_it_comes(
+    chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = round(chat.settings.storage.keep_free_mb * 1e6) + 999_999
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(1, 1, free))
+    reader, writer = await asyncio.open_connection("127.0.0.1", chat.port)
+    writer.write(f"{_HEAD}Content-Length: 1000000\r\n\r\n".encode())
+    assert b" 503 " in await reader.readline()
+    assert disk_full().encode() in await reader.readuntil(b"}")
+    writer.close()
+
+
+async def test_a_song_takes_room_but_once(chat: Chat, song: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def usage(folder: Path) -> Usage:
+        return Usage(1, 1, room - sum(file.stat().st_size for file in chat.uploads()))
+
+    room = round(chat.settings.storage.keep_free_mb * 1e6) + song.stat().st_size + 1000  # and the form
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    async with chat.browser() as client:
+        assert (await client.send(song))["error"] is None
+
+
 async def _half_sent(chat: Chat) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A connection over which a part of a song has come."""
     reader, writer = await asyncio.open_connection("127.0.0.1", chat.port)
-    head = "POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
     part = '--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
-    writer.write(f"{head}Content-Length: 1000000\r\n\r\n{part}".encode() + bytes(300_000))
+    writer.write(f"{_HEAD}Content-Length: 1000000\r\n\r\n{part}".encode() + bytes(300_000))
     await writer.drain()
     while not chat.uploads():
         await asyncio.sleep(0.01)
