@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spectacles_engine.errors import NotAudioError, OutputError, TooLongError
-from spectacles_engine.short_child import ChildDied, ask
+from spectacles_engine.short_child import ChildDied, ChildFailed, ask
 
 ENCODE_DEADLINE_S = 1800.0
 """Many times what an hour of four stems takes."""
@@ -37,8 +37,8 @@ class Inspected:
 async def inspect(path: Path, *, longest_s: float, deadline_s: float) -> Inspected:
     """Decodes the whole file, in another process; raises InputError, NotAudioError or TooLongError.
 
-    A file that brings down its decoder is "not an audio file"; OSError, of a machine that starts no process, is no
-    fault of the file.
+    A file that brings down its decoder is "not an audio file"; OSError, of a machine that starts no process, and
+    ChildFailed, of a decoder that does not start or has a mistake, are no fault of the file.
     """
     question = {"do": "inspect", "path": _absolute(path), "longest_s": longest_s}
     try:
@@ -79,7 +79,7 @@ async def encode(
             part = Path(folder) / out.name
             await ask(_PROGRAM, question | {"path": _absolute(part)}, deadline_s=ENCODE_DEADLINE_S)
             os.replace(part, out)
-    except (ChildDied, TimeoutError, OSError) as error:
+    except (ChildFailed, TimeoutError, OSError) as error:
         raise OutputError(f"{out.name} could not be written") from error
 
 

@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import traceback
-from asyncio.subprocess import DEVNULL, PIPE, Process
+from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,12 @@ _ROOT = Path(__file__).parents[1]
 _TOLD_TO_END = (-signal.SIGTERM, -signal.SIGINT)
 
 
-class ChildDied(Exception):
-    """The child came to no answer; ``str()`` says why, for the log."""
+class ChildFailed(Exception):
+    """The child came to no answer, by a fault of ours or of this machine; the log has said more than ``str()``."""
+
+
+class ChildDied(ChildFailed):
+    """The child was ended in the midst of its work, perhaps by the file that it read."""
 
 
 async def start(module: str, *arguments: str, stdin: int, stderr: int) -> Process:
@@ -48,7 +52,7 @@ async def start(module: str, *arguments: str, stdin: int, stderr: int) -> Proces
 
 
 async def ask(module: str, question: Mapping[str, Any], *, deadline_s: float) -> Any:
-    """What ``python -m module`` answers; raises the SpecTaclesError that it raised, TimeoutError, or ChildDied.
+    """What ``python -m module`` answers; raises the SpecTaclesError that it raised, TimeoutError, or ChildFailed.
 
     Raises OSError where no child can be started (no memory, too many open files): the song is not at fault.
     The child is killed at the deadline, and when the caller is cancelled; it leaves by itself when this process dies.
@@ -59,27 +63,31 @@ async def ask(module: str, question: Mapping[str, Any], *, deadline_s: float) ->
     async with asyncio.timeout(deadline_s):
         exit_status: int | None = -signal.SIGTERM
         while exit_status in _TOLD_TO_END:
-            said, exit_status = await _asked(module, question, deadline_s)
+            said, complaint, exit_status = await _asked(module, question, deadline_s)
+    if not said:
+        log.error("%s does not start (exit status %s)\n%s", module, exit_status, complaint.decode(errors="replace"))
+        raise ChildFailed(f"{module} does not start")
     return _understood(module, said, exit_status)
 
 
-async def _asked(module: str, question: Mapping[str, Any], deadline_s: float) -> tuple[bytes, int | None]:
-    """What one child says, and how it ends."""
-    process = await start(module, str(deadline_s), stdin=PIPE, stderr=DEVNULL)
+async def _asked(module: str, question: Mapping[str, Any], deadline_s: float) -> tuple[bytes, bytes, int | None]:
+    """What one child says, what it complains of before it begins, and how it ends."""
+    process = await start(module, str(deadline_s), stdin=PIPE, stderr=PIPE)
     assert process.stdin
     assert process.stdout
+    assert process.stderr
     try:
         with contextlib.suppress(ConnectionError):  # it is dead already, as its answer shows
             process.stdin.write(json.dumps(question).encode() + b"\n")
             await process.stdin.drain()
-        said = await process.stdout.read()
+        said, complaint = await process.stdout.read(), await process.stderr.read()
         await process.wait()
     finally:
         process.stdin.close()
         if process.returncode is None:
             process.kill()
             await process.wait()
-    return said, process.returncode
+    return said, complaint, process.returncode
 
 
 def _understood(module: str, said: bytes, exit_status: int | None) -> Any:
@@ -91,15 +99,18 @@ def _understood(module: str, said: bytes, exit_status: int | None) -> Any:
     if "error" in message:
         raise error_of(*message["error"])
     if "traceback" in message:
-        log.warning("%s:\n%s", module, message["traceback"])
-        raise ChildDied("an error that nobody expected")
+        log.error("%s:\n%s", module, message["traceback"])
+        raise ChildFailed("an error that nobody expected")
     return message["answer"]
 
 
 def answer(work: Callable[[dict[str, Any]], Any]) -> None:
     """The child's whole life: reads the question, and writes what ``work`` makes of it, or how it failed."""
     out = os.dup(1)
-    os.dup2(2, 1)  # whatever a library prints is no answer
+    os.write(out, b"\n")  # it runs: an end without an answer is no broken installation any more
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for printed in (1, 2):  # whatever a library prints is no answer
+        os.dup2(nowhere, printed)
     question = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     _limit(float(sys.argv[1]))
@@ -107,6 +118,8 @@ def answer(work: Callable[[dict[str, Any]], Any]) -> None:
         message = {"answer": work(question)}
     except SpecTaclesError as error:
         message = {"error": (type(error).__name__, str(error))}
+    except MemoryError:
+        raise  # of the limit: the file wants too much
     except Exception:  # noqa: BLE001  the parent logs it
         message = {"traceback": traceback.format_exc()}
     with open(out, "w", encoding="utf-8") as answers:

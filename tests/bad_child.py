@@ -27,6 +27,8 @@ def _work(question: dict[str, Any]) -> Any:
         time.sleep(1000)
     if how == "gobble":
         return len(bytearray(2 * MOST_MEMORY_BYTES))
+    if how == "err":
+        raise ZeroDivisionError
     if how == "object":
         raise TooLongError("a sentence")
     os.write(1, b"what a library has to say about it\n")

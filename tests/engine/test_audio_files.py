@@ -14,6 +14,7 @@ from spectacles_engine.audio_files import Inspected, encode, inspect
 from spectacles_engine.chunking import Array
 from spectacles_engine.errors import InputError, NotAudioError, OutputError, TooLongError
 from spectacles_engine.messages import FORMATS
+from spectacles_engine.short_child import ChildFailed
 
 
 def noise(samples: int, channels: int = 2, seed: int = 0) -> Array:
@@ -115,6 +116,16 @@ async def test_a_file_that_kills_its_decoder_is_not_an_audio_file(
     monkeypatch.setattr(audio_files, "_PROGRAM", "tests.bad_child")
     with pytest.raises(NotAudioError, match=r"^not an audio file$"):
         await look(tmp_path / "die.mp3")
+
+
+async def test_a_decoder_that_does_not_start_is_no_fault_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audio_files, "_PROGRAM", "tests.nothing_of_that_name")
+    with pytest.raises(ChildFailed):
+        await look(tmp_path / "a.mp3")
+    with pytest.raises(OutputError, match=r"^a.mp3 could not be written$"):
+        await encode([], tmp_path / "a.mp3", "mp3")
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from spectacles_engine.errors import TooLongError
-from spectacles_engine.short_child import ChildDied, ask, start
+from spectacles_engine.short_child import ChildDied, ChildFailed, ask, start
 from tests.alive import assert_gone, is_alive
 
 ROOT = Path(__file__).parents[2]
@@ -30,13 +30,11 @@ async def test_an_answer_comes_back_whatever_else_is_printed() -> None:
 
 
 async def test_a_child_that_has_answered_ends_in_peace() -> None:
-    child = await start(BAD, "60", stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
+    child = await start(BAD, "60", stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL)
     assert child.stdin
     assert child.stdout
-    assert child.stderr
     child.stdin.write(b'{"how": "talk"}\n')
     assert json.loads(await child.stdout.read()) == {"answer": "an answer"}
-    assert b"Fatal" not in await child.stderr.read()
     assert await child.wait() == 0
 
 
@@ -56,9 +54,18 @@ async def test_a_child_that_is_told_to_end_as_the_whole_bot_is_has_no_bad_song(t
     assert (tmp_path / "ended").exists()
 
 
-async def test_no_such_program_is_no_answer() -> None:
-    with pytest.raises(ChildDied):
+async def test_a_mistake_of_ours_is_told_from_a_child_that_died(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ChildFailed) as caught:
+        await ask(BAD, {"how": "err"}, deadline_s=60)
+    assert not isinstance(caught.value, ChildDied)
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_so_is_a_program_that_does_not_start(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ChildFailed, match="does not start") as caught:
         await ask("tests.nothing_of_that_name", {}, deadline_s=60)
+    assert not isinstance(caught.value, ChildDied)
+    assert "No module named" in caplog.text
 
 
 async def test_a_child_is_killed_at_its_deadline(tmp_path: Path) -> None:
