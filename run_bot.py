@@ -237,15 +237,15 @@ def _chat_apps(settings: Settings, service: SeparationService) -> list[ChatApp]:
     from bot.jobs import StartError
 
     apps: list[ChatApp] = []
-    if settings.telegram_bot_token:
+    if "telegram" in settings.platforms:
         from bot.telegram.app import TelegramApp
 
         apps.append(TelegramApp(settings, service))
-    if settings.discord_bot_token:
+    if "discord" in settings.platforms:
         from bot.discord.app import DiscordApp
 
         apps.append(DiscordApp(settings, service))
-    if settings.web.enabled:
+    if "web" in settings.platforms:
         from bot.web.app import WebApp
 
         apps.append(WebApp(settings, service))

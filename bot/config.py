@@ -122,6 +122,12 @@ class Settings(BaseSettings):
         """Where fetched models and results live."""
         return (self.data_dir or user_data_path("spectacles", appauthor=False)).expanduser()
 
+    @property
+    def platforms(self) -> set[str]:
+        """The chats that are set up, whether they can be reached or not."""
+        is_set_up = {"telegram": self.telegram_bot_token, "discord": self.discord_bot_token, "web": self.web.enabled}
+        return {platform for platform, it_is in is_set_up.items() if it_is}
+
     @classmethod
     def settings_customise_sources(
         cls,

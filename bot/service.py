@@ -81,7 +81,7 @@ class SeparationService:
         self._tidying: asyncio.Task[None] | None = None
 
     def attach(self, platform: str, courier: Courier) -> None:
-        """Names the courier of a platform; jobs of platforms without one stay in the store."""
+        """Names the courier of a platform; jobs of platforms without one wait in the store."""
         self._couriers[platform] = courier
         if self._is_started:
             self._take_up([platform])
@@ -292,13 +292,23 @@ class SeparationService:
                 self._ledger.flush()
                 self._store.leave_the_future(time.time())
                 oldest = time.time() - self._settings.storage.keep_hours * 3600
-                self._ledger.forget(job.id for job in self._store.finished_before(oldest))
+                outdated = self._store.finished_before(oldest) + self._stranded(oldest)
+                self._ledger.forget(job.id for job in outdated)
                 self._shelf.tidy(self._spared())
                 # last: what was too old already at the start is still told, and goes next time
                 self._announce(self._ledger.untold(oldest))
             except Exception:
                 log.exception("what is no longer kept cannot be deleted yet")
             await asyncio.sleep(self._patience.tidy_s)
+
+    def _stranded(self, oldest: float) -> list[Job]:
+        """Older jobs of platforms that are not set up any more: nobody can be told, and nothing is kept for ever."""
+        known = self._settings.platforms | self._couriers.keys()
+        waiting = self._store.unfinished() + self._store.untold()
+        stranded = [job for job in waiting if job.accepted_at < oldest and job.place.platform not in known]
+        for job in stranded:
+            log.warning("job %s is forgotten: it is of %s, which is not set up any more", job.id, job.place.platform)
+        return stranded
 
     def _spared(self) -> set[str]:
         return {job.audio for job in self._ledger.live() if job.audio}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -179,7 +180,7 @@ async def test_results_of_another_ensemble_are_not_passed_off_as_this_ones(tmp_p
 
 async def test_jobs_of_a_chat_that_is_not_served_wait_for_it(tmp_path: Path) -> None:
     store = JobStore(tmp_path)
-    store.save([Job("j", order("a", platform="other"), State.QUEUED, 5.0, audio="gone")])
+    store.save([Job("j", order("a", platform="other"), State.QUEUED, time.time(), audio="gone")])
     store.close()
     async with house(tmp_path) as home:
         await home.told(await home.service.accept(order("b")))
@@ -187,6 +188,22 @@ async def test_jobs_of_a_chat_that_is_not_served_wait_for_it(tmp_path: Path) -> 
         courier = FakeCourier()
         home.service.attach("other", courier)
         await eventually(lambda: courier.answers() == [("1", "a")])
+
+
+async def test_old_jobs_of_a_chat_that_is_not_set_up_any_more_are_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("TELEGRAM_BOT_TOKEN", "123:abc")  # which is away
+    monkeypatch.delenv("DISCORD_BOT_TOKEN", raising=False)
+    store = JobStore(tmp_path)
+    states = {"queued": State.QUEUED, "untold": State.FAILED}
+    for platform in ("telegram", "discord"):
+        store.save(Job(f"{platform} {name}", order("a", platform=platform), states[name], 5.0) for name in states)
+    store.close()
+    async with house(tmp_path) as home:
+        await eventually(lambda: home.store.of_chat("discord", "1") == [])
+        assert len(home.store.of_chat("telegram", "1")) == 2
+    assert "job discord queued is forgotten: it is of discord, which is not set up any more" in caplog.text
 
 
 async def test_orders_that_come_before_the_start_are_served_after_it(tmp_path: Path) -> None:
