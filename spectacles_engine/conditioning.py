@@ -1,31 +1,113 @@
-"""Songs as no network heard any in training, with a DC offset or with one channel, made such as they know."""
+"""Songs as no network heard any in training, made such as they know: off balance, hard-panned, with a DC offset."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
+import torch
 
 from spectacles_engine.chunking import Array
 from spectacles_engine.messages import SAMPLE_RATE_HZ
+from spectacles_engine.spectrogram import Stft
 
+STFT = Stft(n_fft=4096, stft_hop=2048)
 LEAST_OFFSET = 0.03
 """A mean of a chunk, against its RMS, that is no chance but the DC offset of a sound card. Music has 0.005 and less."""
 ONE_SIDED = 1e-4
 """Energy of a channel against that of the other one, below which there is nothing in it."""
+LEAST_LIKENESS = 0.55
+"""Of both channels, below which they are two recordings: of 65 songs one single chunk has less than 0.75."""
+LOOK_AHEAD_S = 30
+LOW_HZ = 250.0
+TOLERATED_DB = 0.5
+MOST_DB = 30.0
+STEP_DB = 0.1
 
 
-def in_both_channels(work: Callable[[Array], Array], heard: Array) -> Array:
+def in_channels(work: Callable[[Array], Array], heard: Array) -> Array:
     """``work`` over chunks (b, k, 2, n), the first of k the mixture → (b, stem, 2, n).
 
-    Where one channel of the mixture is silent, ``work`` hears the other in both, and the silent one stays so. Heard as
-    it is, the left channel of a real song came out 1 to 4 dB worse than as a mono file, and on the right as well.
+    Where the channels of the mixture have little in common, as when all voices stand left and the band right, or where
+    one is silent, ``work`` hears each alone, in both channels. Heard together, networks that know ordinary stereo lost
+    1 to 9 dB on such mixtures of seven songs; on ordinary stereo it would cost 1 dB.
     """
-    energies = np.square(heard[:, :1]).sum(axis=-1, keepdims=True)
-    silent = energies < ONE_SIDED * energies.max(axis=-2, keepdims=True)
-    if not silent.any():
+    magnitudes = STFT.forward(torch.tensor(heard[:, 0])).abs().double().flatten(2).numpy()
+    energies = np.square(magnitudes).sum(axis=-1)
+    sounds = energies > ONE_SIDED * energies.max(axis=-1, keepdims=True)
+    likeness = magnitudes.prod(axis=1).sum(axis=-1) / np.sqrt(energies.prod(axis=-1) + 1e-20)
+    apart = (likeness < LEAST_LIKENESS) & energies.any(axis=-1)
+    if not apart.any():
         return work(heard)
-    return np.where(silent, np.float32(0), work(np.where(silent, heard[..., ::-1, :], heard)))
+    chunk, channel = np.nonzero(sounds & apart[:, None])
+    alone = work(np.repeat(heard[chunk, :, channel, None], 2, axis=-2))
+    answers = np.zeros((len(heard), *alone.shape[1:]), np.float32)
+    answers[chunk, :, channel] = alone.mean(axis=2)
+    if not apart.all():
+        answers[~apart] = work(heard[~apart])
+    return answers
+
+
+def balanced(seconds: Iterable[Array]) -> Iterator[Array]:
+    """A song (2, n) in seconds → (2, 2, n), its channels at one level and in phase, and by what factors that was done.
+
+    A channel that is 6 dB too quiet cost real rock 0.8 dB, one that is 12 dB too quiet 1.6, and one that is upside down
+    5. What was read so far counts, ``LOOK_AHEAD_S`` more than what is given: one instrument on one side is no fault.
+    """
+    balance, ahead = _Balance(), deque[Array]()
+    for second in seconds:
+        balance.add(second)
+        ahead.append(second)
+        if len(ahead) > LOOK_AHEAD_S:
+            yield balance.applied(ahead.popleft())
+    while ahead:
+        yield balance.applied(ahead.popleft())
+
+
+class _Balance:
+    """How the right channel of a song differs from the left one: in most bins, and in most of the low ones as well.
+
+    Bass and kick stand in the middle of nearly every recording, whatever else is where.
+    """
+
+    def __init__(self) -> None:
+        self._levels_db = np.arange(-MOST_DB, MOST_DB + STEP_DB, STEP_DB)
+        self._common = np.zeros((2, len(self._levels_db)))  # what both channels have, by level: in low bins, in all
+        self._in_phase = np.zeros(2)
+        self._before_db: float | None = None
+
+    def add(self, second: Array) -> None:
+        """Takes in (2, n)."""
+        left, right = STFT.forward(torch.tensor(second, dtype=torch.double)).numpy() + 1e-9
+        common, level_db = left.conj() * right, 20 * np.log10(np.abs(right) / np.abs(left))
+        level = np.rint((level_db + MOST_DB) / STEP_DB).clip(0, len(self._levels_db) - 1).astype(int)
+        for row, bins in enumerate((slice(round(LOW_HZ * STFT.n_fft / SAMPLE_RATE_HZ)), slice(None))):
+            heard = np.abs(common[bins]).ravel()
+            self._common[row] += np.bincount(level[bins].ravel(), heard, len(self._levels_db))
+            self._in_phase[row] += common[bins].real.sum()
+
+    @property
+    def tilt_db(self) -> float:
+        """Level of the right channel against the left one; 0 where that is no fault, or not worth mending."""
+        low_db, all_db = (self._levels_db[np.searchsorted(row, row[-1] / 2)] for row in self._common.cumsum(axis=1))
+        agreed_db = min(abs(low_db), abs(all_db)) - TOLERATED_DB
+        return float(np.sign(all_db) * agreed_db) if agreed_db > 0 and low_db * all_db > 0 else 0.0
+
+    @property
+    def is_upside_down(self) -> bool:
+        """Whether what is in both channels cancels out where they are played together."""
+        return bool((self._in_phase < -0.5 * self._common.sum(axis=1)).all())
+
+    def applied(self, second: Array) -> Array:
+        """See ``balanced``. Levels change gradually: a step would sound like a beat of a drum."""
+        now_db = self.tilt_db
+        slide_db = np.linspace(now_db if self._before_db is None else self._before_db, now_db, second.shape[-1])
+        self._before_db = now_db
+        gains = (10 ** (np.stack([slide_db, -slide_db]) / 40)).astype(np.float32)
+        if self.is_upside_down:
+            gains[1] *= -1
+        return np.stack([second * gains, gains])
 
 
 def without_offset(chunks: Array) -> Array:

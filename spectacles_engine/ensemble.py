@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from spectacles_engine.chunking import Array, in_chunks, rebatch, shared
-from spectacles_engine.conditioning import in_both_channels, without_offset
+from spectacles_engine.conditioning import balanced, in_channels, without_offset
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.mixers import Mixer, StemMixers
 from spectacles_engine.residual import hand_back
@@ -81,8 +81,10 @@ class Ensemble:
         self, blocks: Iterable[Array], stems: Collection[str] = STEMS, between_chunks: Callable[[], None] = lambda: None
     ) -> Iterator[Array]:
         """What the base models say, without a mixer: blocks (2, n) → blocks (estimate, 2, n), see ``names``."""
-        after_fronts = self._after_fronts(rebatch(blocks, BLOCK_SAMPLES), between_chunks)
-        return self._estimates(after_fronts, stems, between_chunks)
+        source, gains = shared(balanced(rebatch(blocks, BLOCK_SAMPLES)))
+        after_fronts = self._after_fronts((block for block, _ in source), between_chunks)
+        estimates = self._estimates(after_fronts, stems, between_chunks)
+        return (said / gain for said, (_, gain) in zip(estimates, gains, strict=True))
 
     def _after_fronts(self, mixture: Iterable[Array], between_chunks: Callable[[], None]) -> Iterator[Array]:
         """Blocks (2, n) → (2 + front, 2, n): what the other models hear, the mean vocals that it lacks, each front's.
@@ -155,7 +157,7 @@ def mix(
 
     def blend(chunks: Array) -> Array:
         between_chunks()
-        return in_both_channels(lambda heard: mixer.blend(heard[:, rows], wanted), chunks)
+        return in_channels(lambda heard: mixer.blend(heard[:, rows], wanted), chunks)
 
     return in_mixer_chunks(heard, blend)
 
@@ -188,7 +190,7 @@ def _one_model(
 
     def estimate(chunks: Array) -> Array:
         between_chunks()
-        parts = in_both_channels(answer, without_offset(chunks[:, :1]))
+        parts = in_channels(answer, without_offset(chunks[:, :1]))
         if "vocals" in stems:
             parts[:, stems.index("vocals")] += chunks[:, 1]
         return parts

@@ -171,3 +171,19 @@ def test_of_a_song_with_one_channel_the_models_hear_both_and_the_other_stays_sil
     stems = np.concatenate([b.stems for b in ensemble.separate([song])], axis=-1)
     np.testing.assert_allclose(stems[:, 0], song[[0] * 4] / 4, atol=1e-6)
     assert not stems[:, 1].any()
+
+
+def test_a_quiet_channel_upside_down_is_put_right_for_the_models_and_comes_out_as_it_was() -> None:
+    song = _song(200_000)
+    song[1] = song[0] * np.float32(-0.25)
+
+    def listen(mixture: Array) -> Array:
+        np.testing.assert_allclose(mixture[:, 1], mixture[:, 0], rtol=0.15)
+        return mixture * np.float32(0.25)
+
+    ensemble = Ensemble({"demucs": FakeSeparator("demucs", dict.fromkeys(STEMS, listen))}, _alone("demucs"))
+    blocks = list(ensemble.separate([song]))
+    np.testing.assert_array_equal(np.concatenate([b.mixture for b in blocks], axis=-1), song)
+    np.testing.assert_allclose(
+        np.concatenate([b.stems for b in blocks], axis=-1), song[None].repeat(4, 0) / 4, atol=1e-6
+    )
