@@ -79,12 +79,15 @@ class SeparationService:
         self._board = Board(self._ledger, self._separating)
         self._is_started = self._is_stopping = self._looks_soon = False
         self._tidying: asyncio.Task[None] | None = None
+        # what is needed, once they can be reached, by jobs of chats that are away: by platform
+        self._awaited: dict[str, set[str]] = {}
 
     def attach(self, platform: str, courier: Courier) -> None:
         """Names the courier of a platform; jobs of platforms without one wait in the store."""
         self._couriers[platform] = courier
         if self._is_started:
             self._take_up([platform])
+            self._awaited.pop(platform, None)
 
     def add_engine(self, engine: Engine) -> None:
         """Puts one more engine to work; until there is one, songs wait."""
@@ -102,6 +105,10 @@ class SeparationService:
             self._separating.served_at.update({(each.place.platform, each.place.chat): each.at for each in charges})
             self._is_started = True
             self._take_up(self._couriers)
+            away = self._settings.platforms - self._couriers.keys()
+            for job in self._store.unfinished():
+                if job.place.platform in away and job.audio:
+                    self._awaited.setdefault(job.place.platform, set()).add(job.audio)
         except StoreError as error:
             raise StartError(f"the list of songs in {self._store.folder} cannot be used ({error.__cause__})") from error
         self._separating.start()
@@ -277,7 +284,7 @@ class SeparationService:
         self._looks_soon = False
         if self._is_stopping:
             return
-        needed = {job.audio for job in self._ledger.live(State.QUEUED, State.RUNNING)}
+        needed = {job.audio for job in self._ledger.live(State.QUEUED, State.RUNNING)}.union(*self._awaited.values())
         for audio in set(self._shelf.songs) - needed - set(self._separating.runs):
             self._shelf.drop_song(audio)
         self._preparing.look()
@@ -311,7 +318,7 @@ class SeparationService:
         return stranded
 
     def _spared(self) -> set[str]:
-        return {job.audio for job in self._ledger.live() if job.audio}
+        return {job.audio for job in self._ledger.live() if job.audio}.union(*self._awaited.values())
 
 
 def _is_there(job: Job, place: Place, *, everyone: bool = False) -> bool:

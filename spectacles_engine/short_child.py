@@ -80,7 +80,7 @@ async def _asked(module: str, question: Mapping[str, Any], deadline_s: float) ->
         with contextlib.suppress(ConnectionError):  # it is dead already, as its answer shows
             process.stdin.write(json.dumps(question).encode() + b"\n")
             await process.stdin.drain()
-        said, complaint = await process.stdout.read(), await process.stderr.read()
+        said, complaint = await asyncio.gather(process.stdout.read(), process.stderr.read())
         await process.wait()
     finally:
         process.stdin.close()

@@ -190,6 +190,26 @@ async def test_jobs_of_a_chat_that_is_not_served_wait_for_it(tmp_path: Path) -> 
         await eventually(lambda: courier.answers() == [("1", "a")])
 
 
+async def test_songs_of_a_chat_that_is_away_at_the_start_are_kept_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TELEGRAM_BOT_TOKEN", "123:abc")
+    async with house(tmp_path, engine=held_engine()) as home:
+        await home.until(await home.service.accept(order("a")), State.RUNNING)
+    store = JobStore(tmp_path)
+    (job,) = store.unfinished()
+    store.save([replace(job, order=replace(job.order, place=replace(job.place, platform="telegram")))])
+    store.close()
+    async with house(tmp_path) as home:
+        await home.told(await home.service.accept(order("b")))
+        courier = FakeCourier()
+        home.service.attach("telegram", courier)
+        await eventually(lambda: courier.answers() == [("1", "a")])
+        assert courier.fetched == []
+        # and no longer than that
+        await eventually(lambda: list((tmp_path / "songs").iterdir()) == [])
+
+
 async def test_old_jobs_of_a_chat_that_is_not_set_up_any_more_are_forgotten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

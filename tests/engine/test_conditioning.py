@@ -86,7 +86,7 @@ def test_a_channel_that_is_too_quiet_or_upside_down_is_put_right(quieter_db: flo
     heard, gains = _balanced(song)
     left_db, right_db = _levels_db(heard)
     assert abs(left_db - right_db) < 0.7
-    assert np.corrcoef(heard)[0, 1] > 0.8
+    assert np.vdot(*heard) > 0.8 * np.linalg.norm(heard[0]) * np.linalg.norm(heard[1])
     # no step that would be heard
     assert np.abs(np.diff(gains)).max() < 1e-3
 
