@@ -18,7 +18,7 @@ LEAST_OFFSET = 0.03
 ONE_SIDED = 1e-4
 """Energy of a channel against that of the other one, below which there is nothing in it."""
 LEAST_LIKENESS = 0.55
-"""Of both channels, below which they are two recordings: of 61 songs one chunk of 4 s has less than 0.75."""
+"""Of both channels, below which they are two recordings: of 63 songs one chunk of 4 s has less than 0.75."""
 LOOK_AHEAD_S = 30
 LOW_HZ = 250.0
 TOLERATED_DB = 0.5
