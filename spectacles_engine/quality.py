@@ -83,10 +83,15 @@ def terms(features: Mapping[str, T]) -> dict[str, T]:
 
 
 def estimated_db(fitted: Mapping[str, Any], features: Mapping[str, float]) -> float:
-    """What is ``fitted`` to a stem says of a song, see ``Calibration``: its uSDR in dB."""
+    """What is ``fitted`` to a stem says of a song, see ``Calibration``: its uSDR in dB.
+
+    Of a stem that is quieter than what was seen it says less, down to 0 dB: those few were next to nothing, or leaks.
+    """
     held = {name: float(np.clip(features[name], *fitted["seen"][name])) for name in FEATURES}
     said = fitted["intercept"] + sum(fitted["weights"][name] * value for name, value in terms(held).items())
-    return float(np.clip(said, *fitted["seen_db"]))
+    likely_db = float(np.clip(said, *fitted["seen_db"]))
+    missing_db = max(held["share_db"] - features["share_db"], 0.0)
+    return min(likely_db, max(likely_db - missing_db, 0.0))
 
 
 @dataclass

@@ -189,6 +189,9 @@ def test_the_calibration_turns_features_into_figures_with_a_range_and_a_grade(tm
     # nothing like it was ever seen
     assert calibration.judge("vocals", features | {"agreement_db": 60.0}) == StemQuality("good", 12.0, 10.5, 13.0)
     assert calibration.judge("vocals", features | {"agreement_db": -60.0}) == StemQuality("poor", 0.2, -1.3, 1.2)
+    # nor anything as quiet: it loses what it is quieter, but not what makes a stem worse than none
+    assert calibration.judge("vocals", features | {"share_db": -5.0}) == StemQuality("fair", 3.0, 1.5, 4.0)
+    assert calibration.judge("vocals", features | {"share_db": -40.0}) == StemQuality("poor", 0.0, -1.5, 1.0)
 
 
 def test_a_calibration_of_another_version_is_a_clear_error(tmp_path: Path) -> None:
