@@ -77,6 +77,15 @@ def test_an_ordinary_song_is_left_as_it_is() -> None:
     np.testing.assert_array_equal(heard, song)
 
 
+def test_a_dc_offset_is_not_taken_for_what_the_channels_differ_in() -> None:
+    song = _song(4) * np.float32(0.1)
+    offset = np.array([[0.02], [-0.02]], np.float32)
+    _, gains = _balanced(song + offset)
+    np.testing.assert_array_equal(gains, np.ones_like(song))
+    one_sided = (song + np.maximum(offset, 0))[None, None]
+    np.testing.assert_array_equal(in_channels(lambda heard: heard[..., ::-1, :], one_sided), one_sided[..., ::-1, :])
+
+
 @pytest.mark.parametrize("quieter_db", [-3, -6, -20])
 @pytest.mark.parametrize("channel", [0, 1])
 @pytest.mark.parametrize("sign", [1, -1])
