@@ -45,8 +45,8 @@ class Run:
 class Separating:
     """One task for each engine, which takes the next song that has its turn.
 
-    ``on_done`` is called with whose turn it was, and the result; ``on_progress`` with jobs that have progress to tell,
-    ``when_free`` after each run.
+    ``make_room`` is called with the bytes that stems will take; raises Unavailable. ``on_done`` is called with whose
+    turn it was, and the result; ``on_progress`` with jobs that have progress to tell, ``when_free`` after each run.
     """
 
     def __init__(
@@ -56,11 +56,13 @@ class Separating:
         shelf: Shelf,
         request: SeparationRequest,
         patience: Patience,
+        make_room: Callable[[float], None],
         on_progress: Callable[[Sequence[Job]], None],
         on_done: Callable[[Job, SeparationResult], None],
         when_free: Callable[[], None],
     ) -> None:
         self._ledger, self._shelf, self._request = ledger, shelf, request
+        self._make_room = make_room
         self._on_progress, self._on_done, self._when_free = on_progress, on_done, when_free
         self.engines = Engines(engines, patience.restart_s, self.look)
         self.runs: dict[str, Run] = {}
@@ -156,8 +158,7 @@ class Separating:
 
     async def _separate(self, run: Run) -> None:
         song = run.song
-        spared = {job.audio for job in self._ledger.live() if job.audio}
-        self._shelf.make_room(stems_bytes(song), spared)
+        self._make_room(stems_bytes(song))
         made = await run.engine.separate(
             run.id,
             self._shelf.song_path(song.audio),

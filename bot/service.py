@@ -68,7 +68,15 @@ class SeparationService:
         self._announcer = Announcer(self._couriers, self._latest, self._ledger.note_told, patience)
         request = SeparationRequest(format="flac", preset=preset, blend=blend)
         self._separating = Separating(
-            engines, self._ledger, self._shelf, request, patience, self._announce, self._on_separated, self._look_soon
+            engines,
+            self._ledger,
+            self._shelf,
+            request,
+            patience,
+            self.make_room,
+            self._announce,
+            self._on_separated,
+            self._look_soon,
         )
         self._preparing = Preparing(
             self._ledger, self._shelf, self._admission, self._couriers, inspect, patience, self._look_soon
@@ -147,8 +155,8 @@ class SeparationService:
         self._announce(self._board.refresh())
         return job
 
-    def make_room(self, needed_bytes: int) -> None:
-        """Sees that a song of this size may come, before there is an order; raises Unavailable."""
+    def make_room(self, needed_bytes: float) -> None:
+        """Sees that so much may be written, at the cost of stems that no job waits for; raises Unavailable."""
         self._shelf.make_room(needed_bytes, self._spared())
 
     def standing(self, job_id: str) -> Standing | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import namedtuple
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -43,6 +44,8 @@ QUALITY = StemQuality("good", 6.0, 4.5, 7.5)
 NOTE = QualityNote(dict.fromkeys(STEMS, QUALITY), -40.0)
 PATIENCE_S = 30.0
 """Long enough for a busy machine; nothing is measured by it."""
+Usage = namedtuple("Usage", "total used free")
+"""What ``shutil.disk_usage`` answers."""
 
 
 def order(

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from tests.service_fakes import (
     FakeCourier,
     FakeEngine,
     House,
+    Usage,
     audio_of,
     eventually,
     held_engine,
@@ -31,8 +31,6 @@ from tests.service_fakes import (
     order,
     refusal,
 )
-
-Usage = namedtuple("Usage", "total used free")
 
 
 async def _refused(home: House, *orders: object) -> str:

@@ -15,9 +15,10 @@ import pytest
 
 from bot.config import EngineSettings, StorageSettings
 from bot.jobs import Job, Refused, Standing, State
+from bot.replies import disk_full
 from bot.store import JobStore, StoreError
 from spectacles_engine.messages import STEMS
-from tests.service_fakes import QUICK, FakeCourier, audio_of, eventually, held_engine, house, order
+from tests.service_fakes import QUICK, FakeCourier, Usage, audio_of, eventually, held_engine, house, order
 
 
 async def test_a_bot_that_ends_keeps_its_jobs(tmp_path: Path) -> None:
@@ -208,6 +209,24 @@ async def test_songs_of_a_chat_that_is_away_at_the_start_are_kept_for_it(
         assert courier.fetched == []
         # and no longer than that
         await eventually(lambda: list((tmp_path / "songs").iterdir()) == [])
+
+
+async def test_room_is_not_made_at_the_cost_of_stems_for_a_chat_that_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TELEGRAM_BOT_TOKEN", "123:abc")
+    async with house(tmp_path) as home:
+        stems = await home.told(await home.service.accept(order("a")))
+    store = JobStore(tmp_path)
+    store.save([Job("j", order("a", platform="telegram"), State.DELIVERING, time.time(), stems.audio)])
+    store.close()
+    async with house(tmp_path) as home:
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(1, 1, 0 if home.store.results() else 10**9))
+        assert (await home.told(await home.service.accept(order("b")))).error == disk_full()
+        courier = FakeCourier()
+        home.service.attach("telegram", courier)
+        await eventually(lambda: courier.answers() == [("1", "a")])
+        assert home.engine.done == []
 
 
 async def test_old_jobs_of_a_chat_that_is_not_set_up_any_more_are_forgotten(

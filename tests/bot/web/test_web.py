@@ -11,7 +11,6 @@ import socket
 import struct
 import time
 import zipfile
-from collections import namedtuple
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from spectacles_engine.audio_files import Inspected
 from spectacles_engine.messages import MIXES, STEMS
 from tests.bot.web.chat import Chat, serving, settings_for
 from tests.fake_engine import Behaviour, write_song
+from tests.service_fakes import Usage
 
 SLOW = Behaviour(steps=200, step_s=0.1)
 
@@ -413,7 +413,6 @@ async def test_a_file_that_is_too_large_is_refused_while_it_arrives(tmp_path: Pa
         assert chat.uploads() == []
 
 
-Usage = namedtuple("Usage", "total used free")
 _HEAD = "POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
 
 
