@@ -188,7 +188,7 @@ class _Job:
             yield block
 
     def _report(self) -> None:
-        # What is read is under way: the last of the models is some twenty seconds behind it.
+        # What is read is under way: the last of the models is some fifty seconds behind it.
         duration_s = self._song.duration_s
         self._on_progress(min(1.0, (self._read_s + self._done_s) / 2 / duration_s) if duration_s else 0.0)
 
