@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
 from spectacles_engine.chunking import Array, rebatch
-from spectacles_engine.conditioning import balanced, in_channels
+from spectacles_engine.conditioning import LOOK_AHEAD_S, LOW_HZ, TOLERATED_DB, balanced, in_channels
 from spectacles_engine.messages import SAMPLE_RATE_HZ
 
 SECOND = SAMPLE_RATE_HZ
@@ -25,9 +27,24 @@ def _song(seconds: float) -> Array:
     return np.stack([middle + _noise(seconds, 1) / 4, middle + _noise(seconds, 2) / 4])
 
 
-def _apart() -> Array:
-    """Two players, each in one channel."""
-    return np.stack([_tone(1, 330), _tone(1, 1000)])
+def _related(share: float) -> Array:
+    """So much of each channel's energy is in the other one, too; the right one is 6 dB quieter."""
+    common, own = np.float32(share**0.5), np.float32((1 - share) ** 0.5)
+    return np.stack([common * _noise(5) + own * _noise(5, k) for k in (1, 2)]) * np.array([[1], [0.5]], np.float32)
+
+
+def _of_two_bands(bass: Array, rest: Array) -> Array:
+    """(2, n), of which what is low is of the one, and what is not of the other."""
+    spectra = np.fft.rfft([bass, rest])
+    low = np.fft.rfftfreq(bass.shape[-1], 1 / SECOND) < LOW_HZ
+    return np.fft.irfft(np.where(low, *spectra), bass.shape[-1]).astype(np.float32)
+
+
+def _apart(right: float = 1.0, crosstalk: float = 0.0) -> Array:
+    """Two players, each in one channel, or nearly so."""
+    left_player, right_player = _tone(1, 330), _tone(1, 1000) * np.float32(right)
+    leak = np.float32(crosstalk)
+    return np.stack([left_player + leak * right_player, right_player + leak * left_player])
 
 
 def _levels_db(song: Array) -> Array:
@@ -41,18 +58,37 @@ def _balanced(song: Array) -> tuple[Array, Array]:
     return heard, gains
 
 
-def test_hard_panned_channels_are_heard_one_by_one_and_stay_where_they_are() -> None:
-    heard = []
+class _Ear:
+    """A network for two stems that notes what it hears. No network answers the same left and right: the mean counts."""
 
-    def listen(chunks: Array) -> Array:
-        heard.append(chunks)
-        return chunks[:, [0, 0]] * QUARTER
+    def __init__(self) -> None:
+        self.heard: list[Array] = []
 
-    song = _apart()
-    answers = in_channels(listen, song[None, None])
-    (pair,) = heard
+    def __call__(self, chunks: Array) -> Array:
+        self.heard.append(chunks)
+        return chunks[:, [0, 0]] * np.array([[0.5], [0]], np.float32)
+
+
+@pytest.mark.parametrize("song", [_apart(), _apart(crosstalk=0.2), _apart(right=0.1)])
+def test_hard_panned_channels_are_heard_one_by_one_and_stay_where_they_are(song: Array) -> None:
+    ear = _Ear()
+    answers = in_channels(ear, song[None, None])
+    (pair,) = ear.heard
     np.testing.assert_array_equal(pair[:, 0], np.stack([song[[0, 0]], song[[1, 1]]]))
     np.testing.assert_allclose(answers, np.stack([song, song])[None] * QUARTER, atol=1e-7)
+
+
+def test_what_is_next_to_nothing_beside_the_other_channel_is_not_heard() -> None:
+    ear, song = _Ear(), _apart(right=0.003)
+    answers = in_channels(ear, song[None, None])
+    np.testing.assert_array_equal(ear.heard, song[[0, 0]][None, None, None])
+    assert not answers[:, :, 1].any()
+
+
+def test_silence_is_heard_as_it_is() -> None:
+    ear, silence = _Ear(), np.zeros((2, 1, 2, SECOND), np.float32)
+    in_channels(ear, silence)
+    np.testing.assert_array_equal(ear.heard, silence[None])
 
 
 def test_of_several_chunks_those_in_ordinary_stereo_are_heard_together() -> None:
@@ -108,6 +144,46 @@ def test_one_instrument_on_one_side_is_no_fault_even_if_it_begins_alone() -> Non
     song[0, : 10 * SECOND] = song[1, : 10 * SECOND] / 10
     _, gains = _balanced(song)
     np.testing.assert_array_equal(gains, np.ones_like(song))
+
+
+@pytest.mark.parametrize(
+    ("bass", "rest"),
+    [((1, 1), (1, 0.5)), ((1, 0.5), (1, 1)), ((1, 0.5), (0.5, 1)), ((1, -1), (1, 1)), ((1, 1), (1, -1))],
+)
+def test_what_is_so_in_the_bass_or_in_the_rest_alone_is_no_fault(
+    bass: tuple[float, float], rest: tuple[float, float]
+) -> None:
+    song = _song(5)
+    levels = np.array([bass, rest], np.float32)[..., None]
+    _, gains = _balanced(_of_two_bands(*(song * levels)))
+    np.testing.assert_array_equal(gains, np.ones_like(song))
+
+
+@pytest.mark.parametrize("levels", [(0.5, 0.7), (0.7, 0.5)])
+def test_where_bass_and_rest_are_off_balance_the_lesser_fault_is_put_right(levels: tuple[float, float]) -> None:
+    bass, rest = (_song(5) * np.array([[1], [level]], np.float32) for level in levels)
+    _, (left, right) = _balanced(_of_two_bands(bass, rest))
+    np.testing.assert_allclose(20 * np.log10(right / left), -20 * np.log10(0.7) - TOLERATED_DB, atol=0.3)
+
+
+def test_levels_of_two_recordings_are_left_as_they_are_also_if_they_differ_in_the_bass_alone() -> None:
+    for song in (_related(0.3), _of_two_bands(_related(0.0), _related(1.0))):
+        _, gains = _balanced(song)
+        np.testing.assert_array_equal(gains, np.ones_like(song))
+    _, gains = _balanced(_related(0.7))
+    assert (gains[0] < gains[1]).all()
+
+
+def test_no_more_of_a_song_is_held_than_is_looked_ahead() -> None:
+    read: list[Array] = []
+
+    def seconds() -> Iterator[Array]:
+        while len(read) < 100:
+            read.append(np.zeros((2, SECOND), np.float32))
+            yield read[-1]
+
+    for given, _ in enumerate(balanced(seconds()), 1):
+        assert len(read) <= given + LOOK_AHEAD_S
 
 
 @pytest.mark.parametrize("samples", [1, 100, SECOND + 1])
