@@ -191,23 +191,39 @@ async def test_jobs_of_a_chat_that_is_not_served_wait_for_it(tmp_path: Path) -> 
         await eventually(lambda: courier.answers() == [("1", "a")])
 
 
+async def _left_by_telegram(folder: Path) -> Job:
+    """A bot was ended while it separated this job's song."""
+    async with house(folder, engine=held_engine()) as home:
+        await home.until(await home.service.accept(order("a")), State.RUNNING)
+    store = JobStore(folder)
+    (job,) = store.unfinished()
+    job = replace(job, order=replace(job.order, place=replace(job.place, platform="telegram")))
+    store.save([job])
+    store.close()
+    return job
+
+
 async def test_songs_of_a_chat_that_is_away_at_the_start_are_kept_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TELEGRAM_BOT_TOKEN", "123:abc")
-    async with house(tmp_path, engine=held_engine()) as home:
-        await home.until(await home.service.accept(order("a")), State.RUNNING)
-    store = JobStore(tmp_path)
-    (job,) = store.unfinished()
-    store.save([replace(job, order=replace(job.order, place=replace(job.place, platform="telegram")))])
-    store.close()
+    await _left_by_telegram(tmp_path)
     async with house(tmp_path) as home:
         await home.told(await home.service.accept(order("b")))
         courier = FakeCourier()
         home.service.attach("telegram", courier)
         await eventually(lambda: courier.answers() == [("1", "a")])
         assert courier.fetched == []
-        # and no longer than that
+
+
+async def test_once_the_chat_is_back_they_are_kept_no_longer_than_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TELEGRAM_BOT_TOKEN", "123:abc")
+    job = await _left_by_telegram(tmp_path)
+    async with house(tmp_path, engine=held_engine()) as home:
+        home.service.attach("telegram", FakeCourier())
+        assert await home.service.cancel(job.id, job.place)
         await eventually(lambda: list((tmp_path / "songs").iterdir()) == [])
 
 

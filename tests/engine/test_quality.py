@@ -10,7 +10,7 @@ from spectacles_engine.chunking import Array
 from spectacles_engine.ensemble import Block
 from spectacles_engine.errors import ModelError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS, StemQuality
-from spectacles_engine.quality import FEATURES, TERMS, Calibration, Meter, note, quality_of_mix, usdr
+from spectacles_engine.quality import FEATURES, TERMS, Calibration, Meter, estimated_db, note, quality_of_mix, usdr
 
 NAMES = tuple((stem, model) for stem in STEMS for model in ("demucs", "mdx"))
 
@@ -192,6 +192,7 @@ def test_the_calibration_turns_features_into_figures_with_a_range_and_a_grade(tm
     # nor anything as quiet: it loses what it is quieter, but not what makes a stem worse than none
     assert calibration.judge("vocals", features | {"share_db": -5.0}) == StemQuality("fair", 3.0, 1.5, 4.0)
     assert calibration.judge("vocals", features | {"share_db": -40.0}) == StemQuality("poor", 0.0, -1.5, 1.0)
+    assert estimated_db(fitted | {"intercept": -2.0}, dict.fromkeys(FEATURES, 0.0) | {"share_db": -40.0}) == -2.0
 
 
 def test_a_calibration_of_another_version_is_a_clear_error(tmp_path: Path) -> None:
