@@ -12,6 +12,7 @@ import numpy as np
 
 from spectacles_engine.audio import Song, StemWriter, open_song, written_rate
 from spectacles_engine.chunking import Array
+from spectacles_engine.conditioning import LOOK_AHEAD_S
 from spectacles_engine.ensemble import Ensemble
 from spectacles_engine.errors import OutputError
 from spectacles_engine.heap import give_holes_back, give_large_blocks_back
@@ -188,9 +189,9 @@ class _Job:
             yield block
 
     def _report(self) -> None:
-        # What is read is under way: the last of the models is some fifty seconds behind it.
-        duration_s = self._song.duration_s
-        self._on_progress(min(1.0, (self._read_s + self._done_s) / 2 / duration_s) if duration_s else 0.0)
+        # What was looked ahead over is under way: the last of the models is some twenty seconds behind it.
+        duration_s, heard_s = self._song.duration_s, max(self._read_s - LOOK_AHEAD_S, self._done_s)
+        self._on_progress(min(1.0, (heard_s + self._done_s) / 2 / duration_s) if duration_s else 0.0)
 
 
 def _paths(song: Path, out: Path, request: SeparationRequest) -> dict[str, Path]:
