@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from unittest.mock import patch
 
@@ -25,11 +24,8 @@ from spectacles_engine.ensemble import Ensemble
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.models import ModelStore
 from spectacles_engine.presets import load_ensemble
-from spectacles_engine.quality import usdr
 from spectacles_engine.training.data import find_songs, read_song
-
-AUDIBLE = 1e-5
-"""Energy of a stem against that of the song, below which it has no uSDR worth a mean."""
+from spectacles_engine.training.scoring import USDR, SongScores
 
 
 def main() -> None:
@@ -45,7 +41,7 @@ def main() -> None:
     for name, references in _songs(arguments.data, arguments.start, arguments.seconds):
         for way, spoil in SPOILT.items():
             spoilt = spoil(references)
-            plain, ours = _scores(_as_it_is(ensemble, spoilt), spoilt), _scores(_separated(ensemble, spoilt), spoilt)
+            plain, ours = _scores(spoilt, _as_it_is(ensemble, spoilt), _separated(ensemble, spoilt))
             row = "   ".join(" ".join(f"{score:6.1f}" for score in scores) for scores in (plain, ours))
             print(f"{name:20.20} {way:28} {row}   {np.nanmean(ours - plain):+.2f}", flush=True)
 
@@ -88,22 +84,19 @@ def _separated(ensemble: Ensemble, references: Array) -> Array:
 
 
 def _as_it_is(ensemble: Ensemble, references: Array) -> Array:
-    with ExitStack() as stack:
-        stack.enter_context(patch("spectacles_engine.ensemble.in_channels", lambda work, heard: work(heard)))
-        untouched = patch(
-            "spectacles_engine.ensemble.balanced",
-            lambda blocks: (np.stack([block, np.ones_like(block)]) for block in blocks),
-        )
-        stack.enter_context(untouched)
+    with (
+        patch("spectacles_engine.ensemble.in_channels", lambda work, heard: work(heard)),
+        patch("spectacles_engine.ensemble.balanced", lambda song: (np.stack([x, np.ones_like(x)]) for x in song)),
+    ):
         return _separated(ensemble, references)
 
 
-def _scores(stems: Array, references: Array) -> Array:
-    """uSDR of each stem, and nothing of what cannot be heard."""
-    heard = np.square(references).sum(axis=(1, 2))
-    audible = heard > AUDIBLE * heard.sum()
-    scores = [usdr(true, stem) for true, stem in zip(references, stems, strict=True)]
-    return np.where(audible, scores, np.nan)
+def _scores(references: Array, *separated: Array) -> Array:
+    """uSDR (way, stem) of what was separated, each (stem, 2, n); NaN where a stem cannot be heard."""
+    scores = SongScores()
+    ways = {str(way): dict(zip(STEMS, stems, strict=True)) for way, stems in enumerate(separated)}
+    scores.add(references, references.sum(axis=0), ways)
+    return np.array([[row.get(stem, np.nan) for stem in STEMS] for row in scores.rows(USDR).values()])
 
 
 if __name__ == "__main__":
