@@ -27,11 +27,10 @@ _NOT_AUDIO = (*_TEXTS, "image/", "font/", "application/pdf", "application/json",
 
 @dataclass
 class Upload:
-    """A song that arrived whole: where it lies, what it was called, its size, and the form's other fields."""
+    """A song that arrived whole: where it lies, what it was called, and the form's other fields."""
 
     path: Path
     name: str = ""
-    size_bytes: int = 0
     fields: dict[str, str] = field(default_factory=dict)
 
 
@@ -99,7 +98,7 @@ class Uploads:
             raise WebError(400, "web.broken_form") from error
         if not part.exists():
             raise WebError(400, "web.no_file")
-        if not upload.size_bytes:
+        if not part.stat().st_size:
             raise WebError(400, "web.empty_file")
         return upload
 
@@ -115,13 +114,13 @@ class Uploads:
                 if upload.path.exists():
                     raise WebError(400, "web.one_song")
                 upload.name = (entry.filename or "").replace("%22", '"')  # so is it written in a form
-                upload.size_bytes = await self._save(entry, upload.path)
+                await self._save(entry, upload.path)
             else:
                 earlier = upload.fields.get(entry.name)
                 text = await _text(entry)
                 upload.fields[entry.name] = f"{earlier},{text}" if earlier else text
 
-    async def _save(self, entry: BodyPartReader, part: Path) -> int:
+    async def _save(self, entry: BodyPartReader, part: Path) -> None:
         if entry.headers.get("Content-Type", "").lower().startswith(_NOT_AUDIO):
             raise WebError(415, "web.not_audio")
         size = 0
@@ -140,7 +139,7 @@ class Uploads:
                     await asyncio.to_thread(_write, file, bytes(held))
                     held.clear()
                 if not chunk:
-                    return size
+                    return
         finally:
             await asyncio.to_thread(file.close)
 
