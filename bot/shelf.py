@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import re
 import secrets
 import shutil
 import time
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 _BYTES_PER_SAMPLE = 3
 """Of a stem as FLAC, at most."""
 
+_OURS = re.compile(r"\.?[0-9a-f]{24}([0-9a-f]{40})?(\.making|-[0-9a-f]{8})?")
+"""Names of jobs and sounds, and of what is made of them. In a folder that was not empty, others are somebody's own."""
+
 
 class Shelf:
     """``work/<job>/`` while a song is fetched, ``songs/<audio>`` until it is separated, then ``results/<audio>/``.
@@ -38,7 +42,6 @@ class Shelf:
     def open(self) -> None:
         """Makes the folders, and deletes what a killed bot left behind; raises StartError."""
         try:
-            shutil.rmtree(self._work, ignore_errors=True)
             for folder in (self._work, self._songs, self._results):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -49,10 +52,12 @@ class Shelf:
         for kept in self._store.results():
             if kept.setup != self._ensemble:
                 self.drop_result(kept.result.audio)
+        known = {kept.result.audio for kept in self._store.results() if self.result(kept.result.audio)}
+        _clear(self._work, ())
         _clear(self._songs, self.songs)
-        _clear(self._results, {kept.result.audio for kept in self._store.results() if self.result(kept.result.audio)})
-        for folder in self._results.iterdir():
-            _clear_unfinished(folder)
+        _clear(self._results, known)
+        for audio in known:
+            _clear_unfinished(self._results / audio)
 
     # A song on its way in.
 
@@ -190,7 +195,7 @@ def is_disk_full(error: BaseException) -> bool:
 
 def _clear(folder: Path, known: Collection[str]) -> None:
     for path in folder.iterdir():
-        if path.name not in known:
+        if path.name not in known and _OURS.fullmatch(path.name):
             _delete(path)
 
 

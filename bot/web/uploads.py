@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import re
 import secrets
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ _BLOCK_BYTES = 1 << 16
 _SILENCE_S, _LONGEST_S = 60.0, 3600.0
 _MOST_FIELD_BYTES = 1000
 _MOST_PARTS = 8
+_OURS = re.compile(r"[\w-]+\.[0-9a-f]{16}(\.part)?")
 # Types under which browsers and curl send what is no sound; anything else is looked at by a decoder. Not all of text/
 # and model/: camcorders' .ts and .mts are text/vnd.trolltech.linguist and model/vnd.mts to some systems.
 _TEXTS = ("text/plain", "text/html", "text/css", "text/csv")
@@ -51,7 +53,7 @@ class Uploads:
         for folder in (self._folder.parent, self._folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for file in self._folder.iterdir():
-            if file.name not in unfinished_of(file.name.partition(".")[0]):
+            if _OURS.fullmatch(file.name) and file.name not in unfinished_of(file.name.partition(".")[0]):
                 file.unlink()
 
     def path(self, job: Job) -> Path:

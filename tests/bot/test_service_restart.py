@@ -141,8 +141,9 @@ async def test_leftovers_of_a_killed_bot_are_cleaned_up(tmp_path: Path) -> None:
     async with house(tmp_path) as home:
         for name in "ab":
             await home.told(await home.service.accept(order(name)))
-    left = ("work/x/song", "work/y.making/vocals.flac", "songs/unknown", "results/unknown/vocals.flac", "results/.tmp")
-    for name in left:
+    gone = audio_of("gone")
+    left = (f"work/{gone[:24]}/song", f"work/{gone}.making/vocals.flac", f"songs/{gone}", f"results/{gone}/vocals.flac")
+    for name in (*left, f"results/.{gone}-01234567/vocals.flac"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("left over", encoding="utf-8")
     for name in (".send-x/a.mp3", ".encode-y/a.mp3", "peaks.part"):
@@ -155,6 +156,17 @@ async def test_leftovers_of_a_killed_bot_are_cleaned_up(tmp_path: Path) -> None:
         assert set(home.files()) == {f"results/{audio_of('a')}", *stems}
         assert home.store.result(audio_of("b")) is None
         assert (await home.told(await home.service.accept(order("b", chat="2")))).state is State.DONE
+
+
+async def test_what_somebody_else_has_in_the_folder_stays(tmp_path: Path) -> None:
+    own = ("work/thesis/draft.txt", "songs/my song.mp3", "results/run 1/.config", "results/table.csv")
+    for name in own:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("of years", encoding="utf-8")
+    async with house(tmp_path) as home:
+        assert (await home.told(await home.service.accept(order("a")))).state is State.DONE
+    async with house(tmp_path):
+        assert all((tmp_path / name).is_file() for name in own)
 
 
 async def test_a_song_that_nobody_waits_for_any_more_is_cleaned_up(tmp_path: Path) -> None:

@@ -560,10 +560,12 @@ async def test_a_song_that_nobody_has_looked_at_survives_a_restart(tmp_path: Pat
     async with serving(tmp_path, inspect=_never) as chat, chat.browser() as client:
         job = await client.send(song)
         cookies = client.cookies()
-        left = chat.folder / "uploads" / "of-nobody.part"
+        left = chat.folder / "uploads" / "own-nobody.0123456789abcdef.part"
         left.write_bytes(b"half a song")
+        (chat.folder / "uploads" / "my photos").mkdir()
     async with serving(tmp_path) as chat, chat.client(cookies) as client:
         assert not left.exists()
+        (chat.folder / "uploads" / "my photos").rmdir()  # what is somebody's own was left alone
         assert (await client.finished(job["id"]))["state"] == "done"
         await chat.lets_go()
 
