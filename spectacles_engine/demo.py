@@ -37,7 +37,9 @@ def write_mixture(stems: Mapping[str, Array], file: Path) -> None:
     """The sum of the stems as a float WAV; raises :class:`OutputError`."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(file, _sum(stems).T, SAMPLE_RATE_HZ, subtype="FLOAT")
+        # by descriptor: soundfile takes no name that the locale cannot spell
+        with file.open("wb") as out:
+            soundfile.write(out.fileno(), _sum(stems).T, SAMPLE_RATE_HZ, "FLOAT", format="WAV", closefd=False)
     except (OSError, soundfile.LibsndfileError) as error:
         raise OutputError(f"{file} cannot be written: {getattr(error, 'strerror', None) or error}") from error
 
@@ -65,5 +67,6 @@ def _sum(stems: Mapping[str, Array]) -> Array:
 
 
 def _read(path: Path) -> Array:
-    samples: Array = soundfile.read(path, dtype="float32", always_2d=True)[0].T
+    with path.open("rb") as file:
+        samples: Array = soundfile.read(file.fileno(), dtype="float32", always_2d=True, closefd=False)[0].T
     return samples

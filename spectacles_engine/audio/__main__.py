@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +42,18 @@ def encode(stems: list[str], path: str, format: str, bitrate_kbps: int | None, t
     """The sum of files that are alike in rate, channels and length, as another file; raises OutputError."""
     peak = max(float(np.abs(block).max()) for block in _sum(stems)) if len(stems) > 1 else 0.0
     gain = np.float32(CEILING / peak if peak > 1 else 1)
-    first = soundfile.info(stems[0])
-    with StemWriter(
-        Path(path),
-        format,
-        sample_rate=first.samplerate,
-        channels=first.channels,
-        block_rate=first.samplerate,
-        bitrate_kbps=bitrate_kbps,
-        **tags,
-    ) as writer:
+    with (
+        _opened(stems[0]) as first,
+        StemWriter(
+            Path(path),
+            format,
+            sample_rate=first.samplerate,
+            channels=first.channels,
+            block_rate=first.samplerate,
+            bitrate_kbps=bitrate_kbps,
+            **tags,
+        ) as writer,
+    ):
         for block in _sum(stems):
             writer.write(np.broadcast_to(block * gain, (2, block.shape[1])))
         writer.finish(first.frames)
@@ -60,11 +62,18 @@ def encode(stems: list[str], path: str, format: str, bitrate_kbps: int | None, t
 def _sum(stems: list[str]) -> Iterator[NDArray[np.float32]]:
     """Blocks (channels, n) of about a second."""
     with ExitStack() as stack:
-        files = [stack.enter_context(soundfile.SoundFile(stem)) for stem in stems]
+        files = [stack.enter_context(_opened(stem)) for stem in stems]
         streams = (file.blocks(file.samplerate, dtype="float32", always_2d=True) for file in files)
         for blocks in zip(*streams, strict=True):
             together: NDArray[np.float32] = np.stack(blocks).sum(axis=0)
             yield together.T
+
+
+@contextmanager
+def _opened(stem: str) -> Iterator[soundfile.SoundFile]:
+    """By descriptor: soundfile takes no name that the locale cannot spell."""
+    with open(stem, "rb") as handle, soundfile.SoundFile(handle.fileno(), closefd=False) as file:
+        yield file
 
 
 def _work(question: dict[str, Any]) -> dict[str, Any] | None:

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -172,6 +175,27 @@ async def test_a_sum_that_would_clip_is_turned_down_as_a_whole(tmp_path: Path) -
     assert np.abs(mix).max() == pytest.approx(0.999, abs=1e-3)
     gain = 0.999 / (2 * np.abs(loud).max())
     assert np.abs(mix - 2 * gain * loud).max() < 1e-5
+
+
+IN_ANY_LOCALE = """
+import sys
+from pathlib import Path
+from spectacles_engine import demo
+from spectacles_engine.audio.__main__ import encode
+stems, mixture = demo.references(), Path(sys.argv[1], "mixture.wav")
+demo.write_mixture(stems, mixture)
+assert demo.true_sdr_db(stems, {"vocals": mixture})["vocals"] < 0
+encode([str(mixture)] * 2, str(mixture.with_name("mix.mp3")), "mp3", None, {})
+"""
+
+
+def test_files_are_found_below_any_name_in_any_locale(tmp_path: Path) -> None:
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    root = Path(__file__).parents[2]
+    subprocess.run(
+        [sys.executable, "-c", IN_ANY_LOCALE, tmp_path / "für"], cwd=root, env=os.environ | locale, check=True
+    )
+    assert (tmp_path / "für" / "mix.mp3").stat().st_size
 
 
 async def test_what_cannot_be_written_is_a_sentence_and_leaves_nothing(tmp_path: Path) -> None:
