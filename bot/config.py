@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from platformdirs import user_data_path
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -100,6 +100,10 @@ class _Environment(EnvSettingsSource):
             return value
 
 
+Token = Annotated[SecretStr, BeforeValidator(str.strip)]
+"""What was kept in a file, as secrets of containers are, often ends with its new line."""
+
+
 class Settings(BaseSettings):
     """All settings. Tokens come from the environment alone and are never shown."""
 
@@ -114,8 +118,8 @@ class Settings(BaseSettings):
     web: WebSettings = WebSettings()
     telegram: TelegramSettings = TelegramSettings()
     discord: DiscordSettings = DiscordSettings()
-    telegram_bot_token: SecretStr | None = Field(default=None, validation_alias="TELEGRAM_BOT_TOKEN")
-    discord_bot_token: SecretStr | None = Field(default=None, validation_alias="DISCORD_BOT_TOKEN")
+    telegram_bot_token: Token | None = Field(default=None, validation_alias="TELEGRAM_BOT_TOKEN")
+    discord_bot_token: Token | None = Field(default=None, validation_alias="DISCORD_BOT_TOKEN")
 
     @property
     def data_folder(self) -> Path:
@@ -242,9 +246,11 @@ def _sentence(error: ErrorDetails, file: Path) -> str:
     key, section = ".".join(loc), loc[0]
     # a variable counts in capitals or not, and only if it is not empty; that of a section holds JSON
     variables = {name.upper(): name for name, value in os.environ.items() if value}
-    place = variables.get(PREFIX + section.upper(), file)
+    in_environment = _Environment(Settings)().get(section, {})
+    is_of_variable = not isinstance(in_environment, dict) or len(loc) == 1 or loc[1] in in_environment
+    place = variables.get(PREFIX + section.upper(), file) if is_of_variable else file
     name = variables.get(PREFIX + "__".join(loc[:2]).upper()) or f"{place}: {key}"
-    if error["type"] == "extra_forbidden":
+    if error["type"] in ("extra_forbidden", "invalid_key"):
         return f"{name}: there is no such setting, {section} has only {', '.join(_KEYS[section])}"
     if key in _SECTIONS:
         return f"{name} must be a section with keys of its own"

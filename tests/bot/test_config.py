@@ -105,6 +105,7 @@ def test_settings_are_frozen() -> None:
         ("web: {port: 70000}", "config.yaml: web.port is '70000', but must be less than or equal to 65535"),
         ("engine: {preset: big}", "config.yaml: engine.preset is 'big', but must be 'lite' or 'studio'"),
         ("limits: {decode_deadline_s: .inf}", "limits.decode_deadline_s is 'inf', but must be a finite number"),
+        ("web: {2: x}", "config.yaml: web.2: there is no such setting, web has only enabled, host, port"),
         ("web: {prot: 1}", "config.yaml: web.prot: there is no such setting, web has only enabled, host, port"),
         ("wbe: {port: 1}", "there is no setting wbe, only data_dir, engine, limits, storage, web, telegram, discord"),
         ("_env_file: x", "there is no setting _env_file"),
@@ -159,6 +160,12 @@ def test_an_empty_variable_is_not_blamed_for_the_file(tmp_path: Path, monkeypatc
     assert _complaint(tmp_path, "web: {port: many}").startswith("config.yaml: web.port is 'many'")
 
 
+def test_a_section_in_a_variable_is_not_blamed_for_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPECTACLES_WEB", '{"host": "0.0.0.0"}')
+    assert _complaint(tmp_path, "web: {port: many}").startswith("config.yaml: web.port is 'many'")
+    assert _complaint(tmp_path, "web: {prot: 1}").startswith("config.yaml: web.prot: there is no such setting")
+
+
 @pytest.mark.parametrize(
     "text", ["telegram: {token: 123:abc}", "telegram_bot_token: 123:abc", "TELEGRAM_BOT_TOKEN: 123:abc"]
 )
@@ -186,6 +193,15 @@ def test_tokens_come_from_the_environment_and_stay_hidden(tmp_path: Path, monkey
     assert settings.telegram_bot_token.get_secret_value() == "123:abc"
     assert "abc" not in repr(settings)
     assert settings.discord_bot_token is None
+
+
+def test_the_new_line_after_a_token_is_none_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TELEGRAM_BOT_TOKEN", "123:abc\r\n")
+    monkeypatch.setenv("DISCORD_BOT_TOKEN", "\n")
+    settings = _load(tmp_path, "")
+    assert settings.telegram_bot_token is not None
+    assert settings.telegram_bot_token.get_secret_value() == "123:abc"
+    assert settings.platforms == {"telegram", "web"}
 
 
 def test_variables_of_somebody_else_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
