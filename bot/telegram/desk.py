@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from contextlib import suppress
 from dataclasses import replace
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 
 Context = CallbackContext[Any, Any, Any, Any]
 
+ALBUM_S = 0.7
+"""The words beside an album of files come with its last one: so long the others wait for them."""
 _MOST_ALBUMS = 200
 _MOST_CHARACTERS_OF_A_TAP = 200
 
@@ -108,7 +111,10 @@ class Desk:
 
     async def _unasked(self, message: Message, place: Place, song: Song) -> None:
         """A song without a command: in private it is a wish itself, in a group only in an album that was asked for."""
-        wish = self._albums.get((place.chat, message.media_group_id or ""))
+        album = (place.chat, message.media_group_id or "")
+        if message.media_group_id and not message.caption and album not in self._albums:
+            await asyncio.sleep(ALBUM_S)
+        wish = self._albums.get(album)
         if wish is None:
             if _in_group(message):
                 return
