@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from torch import Tensor
 
@@ -24,6 +23,11 @@ from spectacles_engine.errors import ModelError, ModelMissingError
 from spectacles_engine.messages import STEMS
 from spectacles_engine.separators.devices import Placement, is_out_of_memory
 from spectacles_engine.spectrogram import Stft
+
+try:
+    import onnxruntime
+except ModuleNotFoundError as error:  # it is in the extras alone, as there are two of it
+    raise ModelError('onnxruntime is not installed: pip install ".[cpu]", or ".[gpu]" for an NVIDIA GPU') from error
 
 _CUDA = "CUDAExecutionProvider"
 _STFT_HOP = 1024

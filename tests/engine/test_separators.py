@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -280,6 +281,13 @@ def test_an_onnx_with_other_axes_no_onnx_and_a_missing_file_are_refused(tmp_path
         MdxSeparator.load({"vocals": tmp_path / "bad.onnx"}, {"vocals": 4096}, "cpu")
     with pytest.raises(ModelMissingError):
         MdxSeparator.load({"vocals": tmp_path / "none.onnx"}, {"vocals": 4096}, "cpu")
+
+
+def test_who_installed_no_extra_is_told_which_to_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.delitem(sys.modules, MdxSeparator.__module__)
+    with pytest.raises(ModelError, match=r'^onnxruntime is not installed: pip install "\.\[cpu\]"'):
+        importlib.import_module(MdxSeparator.__module__)
 
 
 LOAD_AN_ONNX = """
