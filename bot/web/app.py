@@ -12,6 +12,7 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -103,7 +104,8 @@ class WebApp:
         if not self.address:
             return "web chat"
         code = self.code
-        return f"web chat: {self.address}" + (f", access code {code} ({self.address}/#code={code})" if code else "")
+        link = f"{self.address}/#code={quote(code or '', safe='')}"
+        return f"web chat: {self.address}" + (f", access code {code} ({link})" if code else "")
 
     def _unfinished_uploads(self, owner: str) -> set[str]:
         jobs = [standing.job for standing in self._service.history(place(owner))]

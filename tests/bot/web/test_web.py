@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from aiohttp import ClientSession, FormData, hdrs
@@ -659,6 +660,12 @@ async def test_beyond_this_machine_the_code_is_asked_for(tmp_path: Path, song: P
         assert len((await client.json("/api/jobs"))["jobs"]) == 1
     async with serving(tmp_path, host="0.0.0.0", access_code="another code") as chat, chat.client(cookies) as client:
         assert await client.refused("GET", "/api/jobs") == 401
+
+
+async def test_the_link_lets_in_whatever_is_in_the_code(tmp_path: Path) -> None:
+    async with serving(tmp_path, access_code="Rock & Roll+100 %") as chat:
+        link = str(chat.app).rpartition("(")[2].rstrip(")")
+        assert parse_qs(urlsplit(link).fragment) == {"code": ["Rock & Roll+100 %"]}
 
 
 def _has_ipv6() -> bool:
