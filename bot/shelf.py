@@ -1,4 +1,4 @@
-"""Shelf: the files of the data folder, and the rows that go with them. What no row knows is deleted at start."""
+"""Shelf: the files of the data folder, and the rows that go with them. What is ours and no row knows goes at start."""
 
 from __future__ import annotations
 
