@@ -55,8 +55,9 @@ def main(argv: Sequence[str] | None = None, load_engine: LoadEngine = engine) ->
     arguments = _parser().parse_args(argv)
     # Late, so that --help and a mistyped command answer at once.
     from bot.config import ConfigError, load
-    from bot.console import complain, ended_as_by_ctrl_c, steady_output
+    from bot.console import complain, steady_output
     from bot.jobs import StartError
+    from bot.signals import ended_as_by_ctrl_c
 
     steady_output()
     try:

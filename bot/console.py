@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,21 +31,6 @@ def steady_output() -> None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - until the end
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
-
-
-@contextmanager
-def ended_as_by_ctrl_c() -> Iterator[None]:
-    """What `kill`, `timeout` and a closed terminal send: files that are half written go, as they do after Ctrl-C."""
-    before = {}
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)  # Windows has no SIGHUP; nohup ignores it
-        if number and signal.getsignal(number) is signal.SIG_DFL:
-            before[number] = signal.signal(number, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def complain(sentence: str) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from bot.jobs import StartError, UnreachableError
 from bot.patience import without_end
 from bot.service import SeparationService
+from bot.signals import set_by_signals
 from spectacles_engine.process import Engine
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ async def serve(
                 away.append(app)
         stack.push_async_callback(service.stop)
         await service.start()
-        await stack.enter_async_context(_signals(stopped))
+        await stack.enter_async_context(set_by_signals(stopped))
         for app in apps:
             if app not in away:
                 say(str(app))
@@ -98,29 +98,3 @@ async def _stop(app: ChatApp) -> None:
         await app.stop()
     except Exception:
         log.exception("%s did not end well", app)
-
-
-@contextlib.asynccontextmanager
-async def _signals(stopped: asyncio.Event) -> AsyncIterator[None]:
-    """Sets the event at the first SIGTERM, Ctrl-C or closed terminal; the second does what it does elsewhere."""
-    loop = asyncio.get_running_loop()
-    kinds = [signal.SIGINT, signal.SIGTERM]
-    hangup = getattr(signal, "SIGHUP", None)  # Windows has none; nohup ignores it
-    if hangup and signal.getsignal(hangup) is signal.SIG_DFL:
-        kinds.append(hangup)
-
-    def hear() -> None:
-        stopped.set()
-        for kind in kinds:
-            loop.remove_signal_handler(kind)
-
-    # Where there are no such handlers, Ctrl-C cancels the whole task.
-    with contextlib.suppress(NotImplementedError):
-        for kind in kinds:
-            loop.add_signal_handler(kind, hear)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(NotImplementedError):
-            for kind in kinds:
-                loop.remove_signal_handler(kind)
