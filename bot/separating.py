@@ -56,6 +56,7 @@ class Separating:
         shelf: Shelf,
         request: SeparationRequest,
         patience: Patience,
+        *,
         make_room: Callable[[float], None],
         on_progress: Callable[[Sequence[Job]], None],
         on_done: Callable[[Job, SeparationResult], None],

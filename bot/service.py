@@ -73,10 +73,10 @@ class SeparationService:
             self._shelf,
             request,
             patience,
-            self.make_room,
-            self._announce,
-            self._on_separated,
-            self._look_soon,
+            make_room=self.make_room,
+            on_progress=self._announce,
+            on_done=self._on_separated,
+            when_free=self._look_soon,
         )
         self._preparing = Preparing(
             self._ledger, self._shelf, self._admission, self._couriers, inspect, patience, self._look_soon
@@ -87,15 +87,14 @@ class SeparationService:
         self._board = Board(self._ledger, self._separating)
         self._is_started = self._is_stopping = self._looks_soon = False
         self._tidying: asyncio.Task[None] | None = None
-        # what is needed, once they can be reached, by jobs of chats that are away: by platform
-        self._awaited: dict[str, set[str]] = {}
+        # what is needed, once they can be reached, by jobs of chats that are away
+        self._awaited: set[str] = set()
 
     def attach(self, platform: str, courier: Courier) -> None:
         """Names the courier of a platform; jobs of platforms without one wait in the store."""
         self._couriers[platform] = courier
         if self._is_started:
             self._take_up([platform])
-            self._awaited.pop(platform, None)
 
     def add_engine(self, engine: Engine) -> None:
         """Puts one more engine to work; until there is one, songs wait."""
@@ -113,10 +112,6 @@ class SeparationService:
             self._separating.served_at.update({(each.place.platform, each.place.chat): each.at for each in charges})
             self._is_started = True
             self._take_up(self._couriers)
-            away = self._settings.platforms - self._couriers.keys()
-            for job in self._store.unfinished():
-                if job.place.platform in away and job.audio:
-                    self._awaited.setdefault(job.place.platform, set()).add(job.audio)
         except StoreError as error:
             raise StartError(f"the list of songs in {self._store.folder} cannot be used ({error.__cause__})") from error
         self._separating.start()
@@ -250,13 +245,16 @@ class SeparationService:
         return replace(job, state=State.PREPARING, audio=None)
 
     def _take_up(self, platforms: Iterable[str]) -> None:
-        """Goes on with what the store holds of these platforms."""
-        for job in self._store.unfinished():
+        """Goes on with what the store holds of these platforms; notes what those that are away will need."""
+        unfinished = self._store.unfinished()
+        for job in unfinished:
             if job.place.platform in platforms:
                 self._ledger.take_up(self._placed(job))
         for job in self._store.untold():
             if job.place.platform in platforms:
                 self._ledger.take_up(job)
+        away = self._settings.platforms - self._couriers.keys()
+        self._awaited = {job.audio for job in unfinished if job.audio and job.place.platform in away}
 
     def _on_change(self, job: Job) -> None:
         self._announcer.announce(job)
@@ -292,7 +290,7 @@ class SeparationService:
         self._looks_soon = False
         if self._is_stopping:
             return
-        needed = {job.audio for job in self._ledger.live(State.QUEUED, State.RUNNING)}.union(*self._awaited.values())
+        needed = {job.audio for job in self._ledger.live(State.QUEUED, State.RUNNING)} | self._awaited
         for audio in set(self._shelf.songs) - needed - set(self._separating.runs):
             self._shelf.drop_song(audio)
         self._preparing.look()
@@ -326,7 +324,7 @@ class SeparationService:
         return stranded
 
     def _spared(self) -> set[str]:
-        return {job.audio for job in self._ledger.live() if job.audio}.union(*self._awaited.values())
+        return {job.audio for job in self._ledger.live() if job.audio} | self._awaited
 
 
 def _is_there(job: Job, place: Place, *, everyone: bool = False) -> bool:
