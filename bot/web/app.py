@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import hashlib
 import logging
-import os
-import shutil
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -18,17 +15,18 @@ from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from bot.config import Settings
-from bot.jobs import Job, Refused, Standing, StartError, StoredResult, TooLarge, Unavailable
+from bot.jobs import Refused, StartError, TooLarge, Unavailable
 from bot.service import SeparationService
 from bot.translation import translated
 from bot.web.access import HEADERS, PLATFORM, Access, browser, language, new_browser, place, remember
+from bot.web.courier import WebCourier
 from bot.web.downloads import Downloads
 from bot.web.errors import WebError
 from bot.web.jobs import JobRoutes
 from bot.web.playback import Playbacks
 from bot.web.stems import StemRoutes
 from bot.web.uploads import Uploads
-from bot.words import ENGLISH, page_sentences, sentence
+from bot.words import page_sentences, sentence
 from spectacles_engine.messages import FORMATS, STEMS
 
 log = logging.getLogger(__name__)
@@ -176,29 +174,6 @@ class WebApp:
         return response
 
 
-class WebCourier:
-    """What the service needs of the web chat: the song is here already, and the page follows by itself."""
-
-    def __init__(self, uploads: Uploads) -> None:
-        self._uploads = uploads
-
-    async def fetch(self, job: Job, to: Path) -> None:
-        """Gives the upload a second name; the first one stays, should this have to be done again after a crash."""
-        song = self._uploads.path(job)
-        try:
-            await asyncio.to_thread(_link, song, to)
-        except FileNotFoundError:
-            raise Refused(sentence("web.upload_gone", ENGLISH)) from None
-
-    async def tell(self, standing: Standing) -> None:
-        """Lets go of the upload in the end."""
-        if standing.job.state.is_final:
-            self._uploads.drop(standing.job)
-
-    async def deliver(self, job: Job, result: StoredResult) -> None:
-        """Nothing is sent: whoever looks finds the stems."""
-
-
 @dataclass(frozen=True)
 class _PageFile:
     """A file of the page, held in memory; its tag is its content's."""
@@ -246,15 +221,6 @@ def _refusal(request: web.Request, error: WebError) -> web.Response:
 
 def _json_error(status: int, text: str, headers: Mapping[str, str] | None = None) -> web.Response:
     return web.json_response({"error": text}, status=status, headers=headers)
-
-
-def _link(song: Path, to: Path) -> None:
-    try:
-        os.link(song, to)
-    except FileNotFoundError:
-        raise
-    except OSError:  # another disk, or one that knows no links
-        shutil.copyfile(song, to)
 
 
 def _address(bound: tuple[str, int], host: str) -> str:
