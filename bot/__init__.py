@@ -14,6 +14,6 @@ The way of a song::
     courier                 stems and note back to the chat
 
 Beside it: board reckons places and times left, announcer has couriers tell them; replies, quality_note and words hold
-every sentence, translation those that the engine says; serving starts and ends it all when signals
-say so, console is the command line's side.
+every sentence, translation those that the engine says; serving starts it all, and ends it when
+signals say so; console is the command line's side.
 """

@@ -57,7 +57,7 @@ class Admission:
 
     def check_size(self, size_bytes: int) -> None:
         """Raises TooLarge."""
-        if size_bytes > self.limits.largest_file_mb * 1e6:
+        if size_bytes > self.limits.largest_file_bytes:
             raise TooLarge(file_too_large(self.limits.largest_file_mb))
 
     def check_minutes(self, place: Place, seconds: float, waiting: Iterable[Job]) -> None:

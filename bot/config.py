@@ -51,6 +51,11 @@ class LimitSettings(_Section):
     minutes_a_day_per_chat: float = Field(default=600, gt=0)
 
     @property
+    def largest_file_bytes(self) -> int:
+        """What a song may have before it is decoded."""
+        return round(self.largest_file_mb * 1e6)
+
+    @property
     def of_a_song(self) -> Limits:
         """What the engine holds every song to."""
         return Limits(self.longest_song_minutes * 60, self.decode_deadline_s)

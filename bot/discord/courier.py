@@ -60,7 +60,7 @@ class DiscordCourier:
     async def fetch(self, job: Job, to: Path) -> None:
         """See Courier."""
         await self._when_ready()
-        most_bytes = self._settings.limits.largest_file_mb * 1e6
+        most_bytes = self._settings.limits.largest_file_bytes
         try:
             try:
                 await insist(lambda: download(self._client, job.order.source["url"], to, most_bytes))

@@ -60,7 +60,7 @@ class TelegramCourier:
 
     async def fetch(self, job: Job, to: Path) -> None:
         """See Courier."""
-        most_bytes = self._settings.limits.largest_file_mb * 1e6
+        most_bytes = self._settings.limits.largest_file_bytes
         try:
             patience: dict[str, Any] = {"read_timeout": _LOCAL_GET_FILE_S} if self._is_local else {}
             file = await insist(lambda: self._bot.get_file(job.order.source["file"], **patience))

@@ -53,7 +53,7 @@ class WebApp:
         folder = settings.data_folder / "web"
         self._uploads = Uploads(
             folder / "uploads",
-            round(settings.limits.largest_file_mb * 1e6),
+            settings.limits.largest_file_bytes,
             most_at_once=_MOST_UPLOADS_AT_ONCE,
             make_room=service.make_room,
         )
@@ -154,7 +154,7 @@ class WebApp:
                 "stems": STEMS,
                 "formats": sorted(FORMATS, key=["flac", "wav", "mp3", "m4a", "ogg", "opus"].index),
                 "limits": {
-                    "upload_bytes": round(self._settings.limits.largest_file_mb * 1e6),
+                    "upload_bytes": self._settings.limits.largest_file_bytes,
                     "kept_hours": self._settings.storage.keep_hours,
                 },
                 "admitted": self._access.is_admitted(request),
