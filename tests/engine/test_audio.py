@@ -14,7 +14,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import cast
+from types import SimpleNamespace
+from typing import ClassVar, cast
 
 import av
 import numpy as np
@@ -522,6 +523,34 @@ def test_decoding_has_a_deadline(tmp_path: Path) -> None:
     path = write_sound(tmp_path / "a.flac", noise(44_100 * 20, 2, 44_100), 44_100)
     with pytest.raises(TooLongError, match=r"^took longer than 0.001 seconds to decode$"):
         decode(path, deadline_s=0.001)
+
+
+def test_the_deadline_is_for_the_decoder_alone_from_its_opening_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now_s=0.0)
+    clock.monotonic = lambda: clock.now_s
+
+    class Slow:
+        sample_rate, speakers, duration_s, title, performer = 8_000, ("FC",), 9.0, "", ""
+        warnings: ClassVar[list[str]] = []
+
+        def __init__(self, path: Path) -> None:
+            clock.now_s += 2
+
+        def blocks(self) -> Iterator[Sound]:
+            for _ in range(9):
+                clock.now_s += 1
+                yield np.ones((1, 8_000), np.float32)
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr("spectacles_engine.audio.song.time", clock)
+    monkeypatch.setattr("spectacles_engine.audio.song.open_decoder", Slow)
+    heard = []
+    with open_song(Path("a.wav"), deadline_s=5) as song, pytest.raises(TooLongError, match="5 seconds to decode"):
+        for second in song.seconds():
+            heard.append(second)
+            clock.now_s += 100  # of whoever listens
+    assert len(heard) == 3
 
 
 # -------------------------------------------------------------------------------- nothing that a file names is opened

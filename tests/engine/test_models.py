@@ -41,6 +41,8 @@ class Shelf:
     cut_after: list[int] = field(default_factory=list)
     status: list[int] = field(default_factory=list)
     redirect_to: str | None = None
+    says_all_is: tuple[int, str] | None = None
+    """The status, and the Content-Range, with which it sends all though a part was asked for."""
     pause_s: float = 0.0
     ranges: list[str | None] = field(default_factory=list)
 
@@ -69,6 +71,11 @@ class Handler(BaseHTTPRequestHandler):
         self._send(self._start())
 
     def _start(self) -> int:
+        if self.shelf.says_all_is and self.headers["Range"]:
+            status, part = self.shelf.says_all_is
+            self.send_response(status)
+            self.send_header("Content-Range", part)
+            return 0
         wanted = re.fullmatch(r"bytes=(\d+)-", self.headers["Range"] or "")
         if not wanted or not self.shelf.takes_ranges or self.headers["If-Range"] != self.shelf.etag:
             self.send_response(200)
@@ -207,6 +214,15 @@ def test_a_server_that_cannot_resume_is_asked_anew(tmp_path: Path, shelf: Shelf,
     vars(shelf).update(change)
     assert make_store(tmp_path, shelf.url).fetch("studio")[0].read_bytes() == CONTENT
     assert len(shelf.ranges) == 2
+
+
+@pytest.mark.parametrize("says", [(206, f"bytes 0-{len(CONTENT) - 1}/{len(CONTENT)}"), (200, "bytes 500000-")])
+def test_only_the_part_that_was_asked_for_is_put_after_what_is_there(
+    tmp_path: Path, shelf: Shelf, says: tuple[int, str]
+) -> None:
+    shelf.cut_after, shelf.says_all_is = [500_000], says
+    assert make_store(tmp_path, shelf.url).fetch("studio")[0].read_bytes() == CONTENT
+    assert shelf.ranges == [None, "bytes=500000-"]
 
 
 def test_a_source_that_changed_in_between_is_fetched_from_its_start(tmp_path: Path, shelf: Shelf) -> None:
@@ -444,6 +460,9 @@ def test_the_embedded_files_of_the_package_that_are_recorded_are_intact(tmp_path
         ("{all: model.onnx}", "{all: other.onnx}", r"presets differ in model\.onnx, other\.onnx"),
         ("    models:", "    shares: {mdx: {bass: 1.5}}\n    models:", r"give bass more than 1 in all"),
         ("    models:", "    shares: {mdx: {bass: half}}\n    models:", r"must be numbers from 0 to 1"),
+        ("    models:", "    shares: {mdx: {bass: -0.5}}\n    models:", r"shares\.mdx .* must be numbers from 0 to 1"),
+        ("    models:", "    shares: {mdx: {bass: true}}\n    models:", r"shares\.mdx .* must be numbers from 0 to 1"),
+        ("    models:", "    shares: {mdx: {kazoo: 0.5}}\n    models:", r"shares\.mdx .* must name stems"),
         ("    models:", "    shares: {demucs: {bass: 1}}\n    models:", r"must name models among mdx"),
         ("    models:", "    colour: red\n    models:", r"has an unknown key colour"),
         ("presets:", "presets: [", r"cannot be read"),
