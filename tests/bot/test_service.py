@@ -297,6 +297,22 @@ async def test_stems_come_when_the_chat_can_be_reached_again(tmp_path: Path) -> 
         assert courier.answers() == [("1", "b"), ("1", "a")]
 
 
+async def test_a_chat_that_never_answers_is_told_again(tmp_path: Path) -> None:
+    class Hanging(FakeCourier):
+        calls = 0
+
+        async def tell(self, standing: Standing) -> None:
+            self.calls += 1
+            if self.calls == 1:
+                await asyncio.Event().wait()
+            await super().tell(standing)
+
+    courier = Hanging()
+    async with house(tmp_path, courier=courier, patience=replace(QUICK, tell_s=0.01)) as home:
+        assert (await home.told(await home.service.accept(order("a")))).state is State.DONE
+    assert courier.calls > len(courier.told)
+
+
 async def test_a_chat_that_is_slow_to_show_delays_nobody(tmp_path: Path) -> None:
     shown = asyncio.Event()
 

@@ -228,6 +228,13 @@ async def test_songs_of_a_chat_that_is_away_at_the_start_are_kept_for_it(
         assert courier.fetched == []
 
 
+async def test_songs_of_a_chat_that_is_not_set_up_are_not_kept(tmp_path: Path) -> None:
+    job = await _left_by_telegram(tmp_path)
+    async with house(tmp_path) as home:
+        await eventually(lambda: home.store.songs() == [])
+        assert [stored.id for stored in home.store.unfinished()] == [job.id]
+
+
 async def test_once_the_chat_is_back_they_are_kept_no_longer_than_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
