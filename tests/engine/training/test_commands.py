@@ -8,16 +8,19 @@ import re
 import resource
 import signal
 from collections.abc import Callable, Iterator
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from spectacles_engine.ensemble import Ensemble
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
-from spectacles_engine.mixers import LinearMixer, load_mixer
+from spectacles_engine.mixers import FixedShares, LinearMixer, load_mixer
 from spectacles_engine.training import commands, separators
 from spectacles_engine.training.estimates import FORMAT
+from tests.engine.fakes import FakeSeparator, share
 
 Run = Callable[..., None]
 
@@ -111,6 +114,29 @@ def test_other_sound_under_the_same_name_is_gone_over_anew(run: Run, tmp_path: P
     assert (tmp_path / "new/est/song-1/references.npy").stat().st_mtime_ns == kept_ns
     with pytest.raises(SystemExit, match="of another preset, of other models or of other songs"):
         run("evaluate", "--data", "songs", "--only", "song-0", "--json", "new/table.json")
+
+
+def test_random_mixtures_of_several_seeds_lie_side_by_side(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _write_songs(tmp_path / "songs", 2)
+    models = {"demucs": FakeSeparator("demucs", {stem: share(0.25) for stem in STEMS})}
+    ensemble = Ensemble(models, FixedShares({stem: {"demucs": 1.0} for stem in STEMS}))
+    monkeypatch.setattr("spectacles_engine.training.reproduce.load_ensemble", lambda *_, **__: ensemble)
+
+    def drawn_with(seed: str) -> dict[str, int]:
+        run(*("estimates", "--data", "songs", "--out", "est", "--mixtures", "2", "--mixture-s", "1", "--seed", seed))
+        return {file.parent.name: file.stat().st_mtime_ns for file in tmp_path.glob("est/*/references.npy")}
+
+    first = drawn_with("0")
+    both = drawn_with("1")
+    assert sorted(both) == ["mixture-0-0000", "mixture-0-0001", "mixture-1-0000", "mixture-1-0001"]
+    assert {name: both[name] for name in first} == first
+    drawn = [np.load(tmp_path / "est" / name / "references.npy") for name in both]
+    assert not any(np.array_equal(one, other) for one, other in combinations(drawn, 2))
+    assert drawn_with("0") == both  # the same seed draws the same, and nothing is computed again
+    soundfile.write(tmp_path / "songs/song-0/bass.wav", np.full((SAMPLE_RATE_HZ, 2), 0.1), SAMPLE_RATE_HZ)
+    assert {name for name, at in drawn_with("0").items() if at != both[name]} == set(first)
 
 
 def test_a_disk_that_takes_no_more_is_told(run: Run, tmp_path: Path) -> None:

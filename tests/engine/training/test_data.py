@@ -160,6 +160,17 @@ def test_musdb18_7s_is_fetched_once_and_then_read(
         musdb18.folder(Path("musdb18-7s"))
 
 
+def test_what_is_no_archive_is_a_sentence_and_is_not_kept(
+    tmp_path: Path, site: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "page.zip").write_text("<html>please log in</html>")
+    monkeypatch.setenv("MUSDB_PATH", str(tmp_path / "home"))
+    monkeypatch.setattr(musdb18, "ADDRESS", f"{site}/page.zip")
+    with pytest.raises(InputError, match=r"what came from .*page\.zip is no zip file"):
+        musdb18.folder(Path("musdb18-7s"))
+    assert list((tmp_path / "home").iterdir()) == []
+
+
 def _stop_after_one(archive: zipfile.ZipFile, to: Path) -> None:
     archive.extract(archive.namelist()[0], to)
     raise KeyboardInterrupt

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from spectacles_engine.training.data import find_songs
 from spectacles_engine.training.estimates import Songs
 from spectacles_engine.training.evaluate import WRITTEN
 from spectacles_engine.training.mixer import RECIPES
-from spectacles_engine.training.reproduce import Bench, halves, reproduce
+from spectacles_engine.training.reproduce import Bench, _is_newer, halves, reproduce
 from tests.engine.fakes import write_studio
 
 
@@ -52,7 +53,21 @@ def test_one_call_goes_from_songs_to_the_table_and_the_second_computes_nothing(
     assert "oracle α" in text
     assert {path.suffix for path in out.iterdir() if path.stem == "table"} == {".json", ".png"}
     monkeypatch.setattr("spectacles_engine.ensemble.Ensemble.estimate", None)
+    monkeypatch.setattr("spectacles_engine.training.linear.fit", None)
     assert reproduce(bench, train, test, recipes, out).text() == text
+
+
+@pytest.mark.parametrize(("made_s", "is_newer"), [(None, False), (19, False), (20, True), (21, True)])
+def test_what_was_fitted_to_older_estimates_is_fitted_again(tmp_path: Path, made_s: int | None, is_newer: bool) -> None:
+    for name, written_s in (("first", 20), ("second", 10)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "estimates.json").touch()
+        os.utime(tmp_path / name / "estimates.json", (written_s, written_s))
+    fitted = tmp_path / "linear.safetensors"
+    if made_s is not None:
+        fitted.touch()
+        os.utime(fitted, (made_s, made_s))
+    assert _is_newer(fitted, tmp_path) is is_newer
 
 
 def test_a_song_is_never_trained_on_and_tested_on(tmp_path: Path) -> None:
