@@ -4,32 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from bot import replies
 from bot.jobs import Refused, Wish
 from spectacles_engine.messages import FORMATS, MIXES, STEMS, stems_meant
 
-
-@dataclass(frozen=True)
-class Command:
-    """An entry of a chat's menu."""
-
-    name: str
-    description: str
-
-
-COMMANDS = (
-    Command("stems", "All four stems of the song that you reply to, or some: /stems vocals drums"),
-    *(Command(stem, f"Only the {stem}") for stem in STEMS[:3]),
-    Command("other", "Only what is left: guitars, keys, strings"),
-    Command("karaoke", "Everything but the vocals"),
-    Command("queue", "Where your songs stand"),
-    Command("cancel", "Cancel your songs that wait or are being separated"),
-    Command("forget", "Delete everything that is stored about you"),
-    Command("privacy", "What is kept, and for how long"),
-    Command("help", "How it works"),
-)
+COMMANDS = {
+    "stems": "All four stems of the song that you reply to, or some: /stems vocals drums",
+    **{stem: f"Only the {stem}" for stem in STEMS[:3]},
+    "other": "Only what is left: guitars, keys, strings",
+    "karaoke": "Everything but the vocals",
+    "queue": "Where your songs stand",
+    "cancel": "Cancel your songs that wait or are being separated",
+    "forget": "Delete everything that is stored about you",
+    "privacy": "What is kept, and for how long",
+    "help": "How it works",
+}
+"""A chat's menu: name → description."""
 WISHES = ("stems", *STEMS, "karaoke")
 """The commands that ask for something of a song."""
 

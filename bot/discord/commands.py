@@ -15,7 +15,6 @@ from bot.requests import COMMANDS
 from spectacles_engine.messages import FORMATS, MIXES, STEMS
 
 MENU = "Separate stems"
-_SAYS = {command.name: command.description for command in COMMANDS}
 _FORMATS = [app_commands.Choice(name=name, value=name) for name in FORMATS]
 
 
@@ -50,23 +49,23 @@ class Commands(commands.Cog):
         names = [name for name in (*STEMS, *MIXES) if name.startswith(last) and name not in chosen]
         return [app_commands.Choice(name=text, value=text) for text in (", ".join((*chosen, name)) for name in names)]
 
-    @app_commands.command(name="queue", description=_SAYS["queue"])
+    @app_commands.command(name="queue", description=COMMANDS["queue"])
     async def queue(self, interaction: Interaction) -> None:
         await self._desk.queue(interaction)
 
-    @app_commands.command(name="cancel", description=_SAYS["cancel"])
+    @app_commands.command(name="cancel", description=COMMANDS["cancel"])
     async def cancel(self, interaction: Interaction) -> None:
         await self._desk.cancel(interaction)
 
-    @app_commands.command(name="forget", description=_SAYS["forget"])
+    @app_commands.command(name="forget", description=COMMANDS["forget"])
     @app_commands.describe(chat="All of this channel, whoever it is from; for admins")
     async def forget(self, interaction: Interaction, chat: bool = False) -> None:
         await self._desk.forget(interaction, whole_chat=chat)
 
-    @app_commands.command(name="privacy", description=_SAYS["privacy"])
+    @app_commands.command(name="privacy", description=COMMANDS["privacy"])
     async def privacy(self, interaction: Interaction) -> None:
         await self._desk.privacy(interaction)
 
-    @app_commands.command(name="help", description=_SAYS["help"])
+    @app_commands.command(name="help", description=COMMANDS["help"])
     async def help(self, interaction: Interaction) -> None:
         await self._desk.help(interaction)

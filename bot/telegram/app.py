@@ -114,7 +114,7 @@ class TelegramApp:
 
     async def _set_menu(self) -> None:
         try:
-            await self._app.bot.set_my_commands([BotCommand(one.name, one.description) for one in COMMANDS])
+            await self._app.bot.set_my_commands([BotCommand(*entry) for entry in COMMANDS.items()])
         except TelegramError:
             log.exception("Telegram did not take the menu; the one that it knows goes on working")
 
