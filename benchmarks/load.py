@@ -32,8 +32,8 @@ from bot.service import SeparationService
 from bot.stations import Inspect
 from bot.store import JobStore
 from spectacles_engine import audio_files
+from spectacles_engine.keeper import Patience as EnginePatience
 from spectacles_engine.process import EngineProcess
-from spectacles_engine.process import Patience as EnginePatience
 from tests import fake_engine
 from tests.fake_engine import FakeOptions, write_song
 

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -17,11 +18,11 @@ from bot.names import printable
 from bot.quality_note import clock, figures, quality_note
 from spectacles_engine.messages import SeparationResult
 
+if TYPE_CHECKING:
+    from spectacles_engine.models import OnBytes
+
 OnShare = Callable[[float], None]
 """Called with the share that is done, 0–1."""
-
-OnBytes = Callable[[str, int, int], None]
-"""Called with a file's name, bytes done, bytes in all (0: unknown)."""
 
 
 def steady_output() -> None:

@@ -21,11 +21,9 @@ from filelock import FileLock
 
 from spectacles_engine.download import Download, download
 from spectacles_engine.errors import ChecksumError, ModelError, ModelMissingError, OutputError
-from spectacles_engine.manifest import WEIGHTS, BaseModelSpec, Manifest, ModelFile, PresetSpec, describe
+from spectacles_engine.manifest import WEIGHTS, Manifest, ModelFile, PresetSpec, describe
 
-__all__ = ["BaseModelSpec", "FileStatus", "Manifest", "ModelFile", "ModelStore", "PresetSpec", "describe", "refresh"]
-
-Progress = Callable[[str, int, int], None]
+OnBytes = Callable[[str, int, int], None]
 """Called with the file's name, bytes done, bytes in all (0: unknown)."""
 
 
@@ -75,7 +73,7 @@ class ModelStore:
             self._checked.add(name)
         return self._location(file)
 
-    def fetch(self, preset: str, on_progress: Progress | None = None) -> list[Path]:
+    def fetch(self, preset: str, on_progress: OnBytes | None = None) -> list[Path]:
         """Fetches what the preset lacks, and returns the paths of all its files, checked.
 
         A file that is here and intact costs no request; a damaged one is replaced. Two processes may do this at once.
@@ -150,7 +148,7 @@ class ModelStore:
             return "install SpecTacles again"
         return f"run `python run_bot.py models fetch {self.manifest.presets_of(file.name)[0]}`"
 
-    def _obtain(self, file: ModelFile, on_progress: Progress | None) -> Path:
+    def _obtain(self, file: ModelFile, on_progress: OnBytes | None) -> Path:
         if file.embedded:
             return self.path(file.name)
         if not self._is_intact(file):
@@ -168,7 +166,7 @@ class ModelStore:
             return False
         return True
 
-    def _download(self, file: ModelFile, on_progress: Progress | None) -> None:
+    def _download(self, file: ModelFile, on_progress: OnBytes | None) -> None:
         def report(done: int, total: int) -> None:
             if on_progress is not None:
                 on_progress(file.name, done, total)

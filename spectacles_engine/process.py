@@ -26,8 +26,6 @@ from spectacles_engine.messages import (
     SeparationResult,
 )
 
-__all__ = ["Engine", "EngineProcess", "Patience", "start_engines"]
-
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 2

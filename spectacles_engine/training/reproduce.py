@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spectacles_engine.errors import InputError, ModelError
+from spectacles_engine.manifest import PresetSpec, describe
 from spectacles_engine.mixers import StemMixers, load_mixer, require_models
-from spectacles_engine.models import ModelStore, PresetSpec, describe
+from spectacles_engine.models import ModelStore
 from spectacles_engine.presets import blends, load_blend, load_ensemble
 from spectacles_engine.training import estimates, linear, mixer
 from spectacles_engine.training.evaluate import ORACLE, Evaluation, save_report

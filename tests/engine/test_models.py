@@ -19,9 +19,9 @@ import pytest
 
 from spectacles_engine import download
 from spectacles_engine.errors import ChecksumError, ModelError, ModelMissingError, NoNetworkError, OutputError
-from spectacles_engine.manifest import EMBEDDED, FAMILIES
+from spectacles_engine.manifest import EMBEDDED, FAMILIES, Manifest, describe
 from spectacles_engine.messages import PRESETS, STEMS
-from spectacles_engine.models import Manifest, ModelStore, describe, refresh
+from spectacles_engine.models import ModelStore, refresh
 
 ROOT = Path(__file__).parents[2]
 NAME = "model.onnx"
@@ -348,7 +348,8 @@ def test_two_processes_fetch_at_once(tmp_path: Path, shelf: Shelf) -> None:
     shelf.pause_s = 0.5
     manifest = write_manifest(tmp_path, shelf.url)
     code = (
-        "import sys; from pathlib import Path; from spectacles_engine.models import Manifest, ModelStore;"
+        "import sys; from pathlib import Path; from spectacles_engine.manifest import Manifest;"
+        "from spectacles_engine.models import ModelStore;"
         "print(ModelStore(Path(sys.argv[1]), Manifest.load(Path(sys.argv[2]))).fetch('studio')[0].stat().st_size)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "models"), str(manifest)]

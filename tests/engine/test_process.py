@@ -19,8 +19,9 @@ import soundfile
 
 from spectacles_engine import keeper
 from spectacles_engine.errors import CancelledError, EngineError, NotAudioError, PoisonousError, SpecTaclesError
+from spectacles_engine.keeper import Patience
 from spectacles_engine.messages import STEMS, SeparationRequest, SeparationResult
-from spectacles_engine.process import EngineProcess, Patience, start_engines
+from spectacles_engine.process import EngineProcess, start_engines
 from tests import fake_engine
 from tests.alive import assert_gone, is_alive
 from tests.fake_engine import Behaviour, FakeOptions, write_song
