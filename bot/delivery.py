@@ -12,7 +12,7 @@ from bot.jobs import Job, StoredResult
 from bot.names import file_name
 from bot.replies import result_note, smaller_format, stem_title
 from spectacles_engine import audio_files
-from spectacles_engine.messages import STEMS
+from spectacles_engine.messages import STEMS, Tags
 
 _WAV_BYTES_PER_SAMPLE = 3
 
@@ -114,13 +114,5 @@ async def made(job: Job, result: StoredResult, rung: Rung, most_bytes: int) -> A
 
 async def encode(job: Job, result: StoredResult, name: str, rung: Rung, path: Path, track: int | None = None) -> None:
     """Writes a stem or a mix with the tags that a player shows; raises as ``made``."""
-    await audio_files.encode(
-        result.stems_of(name),
-        path,
-        rung.format,
-        bitrate_kbps=rung.bitrate_kbps,
-        title=stem_title(job.order.title, name),
-        performer=job.order.performer,
-        album=job.order.title,
-        track=track,
-    )
+    tags = Tags(stem_title(job.order.title, name), job.order.performer, job.order.title, track)
+    await audio_files.encode(result.stems_of(name), path, rung.format, bitrate_kbps=rung.bitrate_kbps, tags=tags)

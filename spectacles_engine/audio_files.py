@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from spectacles_engine.errors import NotAudioError, OutputError, TooLongError
+from spectacles_engine.messages import Tags
 from spectacles_engine.short_child import ChildDied, ChildFailed, ask
 
 ENCODE_DEADLINE_S = 1800.0
@@ -56,10 +57,7 @@ async def encode(
     format: str,
     *,
     bitrate_kbps: int | None = None,
-    title: str | None = None,
-    performer: str | None = None,
-    album: str | None = None,
-    track: int | None = None,
+    tags: Tags = Tags(),  # noqa: B008  frozen
 ) -> None:
     """Writes the sum of ``stems`` (as the engine wrote them) to ``out``, in another process; raises OutputError.
 
@@ -71,7 +69,7 @@ async def encode(
         "stems": [_absolute(stem) for stem in stems],
         "format": format,
         "bitrate_kbps": bitrate_kbps,
-        "tags": {"title": title, "performer": performer, "album": album, "track": track},
+        "tags": asdict(tags),
     }
     try:
         # What a killed child leaves half done lies in there.

@@ -137,6 +137,21 @@ class SeparationResult:
 
 
 @dataclass(frozen=True)
+class Tags:
+    """What a player shows of a file. ``track``: its number within the album."""
+
+    title: str | None = None
+    performer: str | None = None
+    album: str | None = None
+    track: int | None = None
+
+    def named(self, **names: str) -> dict[str, str]:
+        """Those that there are, under the names that a container has for them."""
+        values = {name: getattr(self, field) for field, name in names.items()}
+        return {name: str(value) for name, value in values.items() if value}
+
+
+@dataclass(frozen=True)
 class Limits:
     """What a song may cost: its length, and the time that decoding it may take."""
 

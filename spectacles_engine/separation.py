@@ -25,6 +25,7 @@ from spectacles_engine.messages import (
     QualityNote,
     SeparationRequest,
     SeparationResult,
+    Tags,
 )
 from spectacles_engine.models import ModelStore
 from spectacles_engine.presets import Loaded, load_calibration, load_ensemble
@@ -141,7 +142,7 @@ class _Job:
                         self._request.format,
                         sample_rate=self._song.sample_rate,
                         channels=self._song.channels,
-                        title=name,
+                        tags=Tags(title=name),
                     )
                 )
                 for name, path in paths.items()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from spectacles_engine.audio.song import Song
 from spectacles_engine.audio.writing import StemWriter
+from spectacles_engine.messages import Tags
 from spectacles_engine.short_child import answer
 
 CEILING = 0.999
@@ -51,7 +52,7 @@ def encode(stems: list[str], path: str, format: str, bitrate_kbps: int | None, t
             channels=first.channels,
             block_rate=first.samplerate,
             bitrate_kbps=bitrate_kbps,
-            **tags,
+            tags=Tags(**tags),
         ) as writer,
     ):
         for block in _sum(stems):

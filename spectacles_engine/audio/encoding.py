@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
 import av
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
+
+from spectacles_engine.messages import Tags
 
 ENCODER_ERRORS = (soundfile.LibsndfileError, av.FFmpegError, OSError)
 """What an encoder raises when it can't write."""
@@ -55,21 +56,6 @@ class Encoder(Protocol):
     def write(self, block: NDArray[np.float32]) -> None: ...
 
     def close(self) -> None: ...
-
-
-@dataclass(frozen=True)
-class Tags:
-    """What a player shows of a file. ``track``: its number within the album."""
-
-    title: str | None = None
-    performer: str | None = None
-    album: str | None = None
-    track: int | None = None
-
-    def named(self, **names: str) -> dict[str, str]:
-        """Those that there are, under the names that a container has for them."""
-        values = {name: getattr(self, field) for field, name in names.items()}
-        return {name: str(value) for name, value in values.items() if value}
 
 
 def open_encoder(

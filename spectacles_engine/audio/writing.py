@@ -13,9 +13,9 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from spectacles_engine.audio.encoding import ENCODER_ERRORS, Tags, open_encoder, written_rate
+from spectacles_engine.audio.encoding import ENCODER_ERRORS, open_encoder, written_rate
 from spectacles_engine.errors import OutputError
-from spectacles_engine.messages import FORMATS, SAMPLE_RATE_HZ
+from spectacles_engine.messages import FORMATS, SAMPLE_RATE_HZ, Tags
 
 _MOST_WAV_BYTES = 2**32 - 2**16
 
@@ -38,10 +38,7 @@ class StemWriter:
         channels: int,
         block_rate: int = SAMPLE_RATE_HZ,
         bitrate_kbps: int | None = None,
-        title: str | None = None,
-        performer: str | None = None,
-        album: str | None = None,
-        track: int | None = None,
+        tags: Tags = Tags(),  # noqa: B008  frozen
     ) -> None:
         if format not in FORMATS or channels not in (1, 2):
             raise ValueError(f"cannot write {channels} channels as {format}")
@@ -66,7 +63,7 @@ class StemWriter:
                 rate=self.sample_rate,
                 channels=channels,
                 bitrate_kbps=bitrate_kbps,
-                tags=Tags(title, performer, album, track),
+                tags=tags,
             )
         except ENCODER_ERRORS as error:
             self._discard()

@@ -29,7 +29,7 @@ from scipy.signal import butter, sosfiltfilt
 from spectacles_engine.audio import StemWriter, open_song, written_rate
 from spectacles_engine.audio.decoder import downmix_weights
 from spectacles_engine.errors import CancelledError, InputError, NotAudioError, OutputError, TooLongError
-from spectacles_engine.messages import FORMATS
+from spectacles_engine.messages import FORMATS, Tags
 
 Sound = NDArray[np.float32]
 
@@ -764,7 +764,8 @@ def test_bitrate_and_title(tmp_path: Path, format: str, asked: int | None, kbps:
         sound[:, 44_100:] = 0  # as large where nothing sounds
     path = tmp_path / f"a.{format}"
     title = "Größe: vocals"
-    with StemWriter(path, format, sample_rate=48_000, channels=2, bitrate_kbps=asked, title=title) as writer:
+    tagged = Tags(title)
+    with StemWriter(path, format, sample_rate=48_000, channels=2, bitrate_kbps=asked, tags=tagged) as writer:
         writer.write(sound)
         writer.finish(48_000 * 4)
     assert path.stat().st_size * 8 / 4_000 == pytest.approx(kbps, rel=0.3)

@@ -16,7 +16,7 @@ from spectacles_engine import audio_files
 from spectacles_engine.audio_files import Inspected, encode, inspect
 from spectacles_engine.chunking import Array
 from spectacles_engine.errors import InputError, NotAudioError, OutputError, TooLongError
-from spectacles_engine.messages import FORMATS
+from spectacles_engine.messages import FORMATS, Tags
 from spectacles_engine.short_child import ChildFailed
 
 
@@ -135,16 +135,15 @@ async def test_a_decoder_that_does_not_start_is_no_fault_of_the_file(
 async def test_an_encoded_stem_has_its_length_its_rate_and_its_tags(tmp_path: Path, format: str) -> None:
     soundfile.write(tmp_path / "drums.flac", noise(66_000), 48_000, "PCM_24")
     out = tmp_path / f"out.{format}"
-    tags = {"title": "Söng – drums", "performer": "Ørchestra", "album": "Söng"}
-    await encode([tmp_path / "drums.flac"], out, format, **tags, track=2)  # type: ignore[arg-type]
+    tags = Tags("Söng – drums", "Ørchestra", "Söng", 2)
+    await encode([tmp_path / "drums.flac"], out, format, tags=tags)
     seen = await look(out)
     assert (seen.seconds, seen.sample_rate, seen.channels) == (66_000 / 48_000, 48_000, 2)
     with av.open(str(out)) as container:
         found = {
             key.lower(): value for key, value in [*container.metadata.items(), *container.streams[0].metadata.items()]
         }
-    assert {"title": found["title"], "performer": found["artist"], "album": found["album"]} == tags
-    assert found["track"] == "2"
+    assert Tags(found["title"], found["artist"], found["album"], int(found["track"])) == tags
 
 
 async def test_a_lower_bitrate_makes_a_smaller_file(tmp_path: Path) -> None:
