@@ -70,10 +70,15 @@ def forget_idle(served_at: dict[Chat, float], ledger: Ledger) -> None:
 
 
 class Crew:
-    """A task for a job, as long as the job is in ``state``; ``work`` ends that, or raises why it failed."""
+    """A task for a job, as long as the job is in ``state``; ``work`` ends that, or raises why it failed.
 
-    def __init__(self, ledger: Ledger, state: State, work: Callable[[Job], Awaitable[None]]) -> None:
-        self._ledger, self._state, self._work = ledger, state, work
+    ``when_done`` is called when a task has ended, whichever way.
+    """
+
+    def __init__(
+        self, ledger: Ledger, state: State, work: Callable[[Job], Awaitable[None]], when_done: Callable[[], None]
+    ) -> None:
+        self._ledger, self._state, self._work, self._when_done = ledger, state, work, when_done
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def __len__(self) -> int:
@@ -89,7 +94,7 @@ class Crew:
     def busy(self) -> list[Job]:
         return [job for job in self._ledger.live(self._state) if job.id in self._tasks]
 
-    def begin(self, job: Job, when_done: Callable[[], None]) -> None:
+    def begin(self, job: Job) -> None:
         """Starts the task of a job."""
 
         async def work() -> None:
@@ -100,7 +105,7 @@ class Crew:
 
         def forget(task: asyncio.Task[None]) -> None:
             del self._tasks[job.id]
-            when_done()
+            self._when_done()
 
         self._tasks[job.id] = asyncio.create_task(work())
         self._tasks[job.id].add_done_callback(forget)
@@ -129,8 +134,8 @@ class Preparing:
         when_done: Callable[[], None],
     ) -> None:
         self._ledger, self._shelf, self._admission, self._couriers = ledger, shelf, admission, couriers
-        self._inspect, self._patience, self._when_done = inspect, patience, when_done
-        self._crew = Crew(ledger, State.PREPARING, self._prepare)
+        self._inspect, self._patience = inspect, patience
+        self._crew = Crew(ledger, State.PREPARING, self._prepare, when_done)
         self._served_at: dict[Chat, float] = {}
 
     def look(self) -> None:
@@ -145,7 +150,7 @@ class Preparing:
                 continue
             busy[next_one.chat] += 1
             self._served_at[next_one.chat] = time.time()
-            self._crew.begin(waiting[next_one.job_id], self._when_done)
+            self._crew.begin(waiting[next_one.job_id])
 
     async def stop(self) -> None:
         await self._crew.stop()
@@ -198,15 +203,15 @@ class Delivering:
         when_done: Callable[[], None],
     ) -> None:
         self._ledger, self._shelf, self._announcer, self._couriers = ledger, shelf, announcer, couriers
-        self._patience, self._when_done = patience, when_done
-        self._crew = Crew(ledger, State.DELIVERING, self._deliver)
+        self._patience = patience
+        self._crew = Crew(ledger, State.DELIVERING, self._deliver, when_done)
         self._chats: WeakValueDictionary[Chat, asyncio.Lock] = WeakValueDictionary()
         self._slots = asyncio.Semaphore(MOST_DELIVERIES)
 
     def look(self) -> None:
         """Begins with all that is ready."""
         for job in _oldest_first(self._crew.waiting()):
-            self._crew.begin(job, self._when_done)
+            self._crew.begin(job)
 
     async def stop(self) -> None:
         await self._crew.stop(self._patience.goodbye_s)
