@@ -313,6 +313,36 @@ async def test_a_chat_that_never_answers_is_told_again(tmp_path: Path) -> None:
     assert courier.calls > len(courier.told)
 
 
+async def test_a_chat_that_shows_nothing_is_told_the_end_alone(tmp_path: Path) -> None:
+    asked: list[State] = []
+
+    class Mute(FakeCourier):
+        async def tell(self, standing: Standing) -> None:
+            asked.append(standing.job.state)
+            raise DeliveryError("I may not write here.")
+
+    async with house(tmp_path, engine=held_engine(), courier=Mute()) as home:
+        job = await home.service.accept(order("a"))
+        await home.until(job, State.RUNNING)
+        await eventually(lambda: not home.service._announcer._tasks)
+        home.engine.may_go.set()
+        await eventually(lambda: home.store.untold() == [] and State.DONE in asked)
+    assert len(asked) == 2
+
+
+async def test_a_chat_that_hangs_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    class Hanging(FakeCourier):
+        async def tell(self, standing: Standing) -> None:
+            self.fetched.append("told")
+            await asyncio.Event().wait()
+
+    courier = Hanging()
+    async with asyncio.timeout(30):
+        async with house(tmp_path, courier=courier, patience=replace(QUICK, tell_s=3600, goodbye_s=0.05)) as home:
+            await home.service.accept(order("a"))
+            await eventually(lambda: "told" in courier.fetched)
+
+
 async def test_a_chat_that_is_slow_to_show_delays_nobody(tmp_path: Path) -> None:
     shown = asyncio.Event()
 

@@ -243,6 +243,18 @@ async def test_results_beyond_the_budget_go_the_least_wanted_first(tmp_path: Pat
         assert home.store.result(audio_of("b")) is None
 
 
+async def test_stems_of_a_time_that_is_yet_to_come_are_kept_no_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with house(tmp_path) as home:
+        now = time.time()
+        with monkeypatch.context() as clock:
+            clock.setattr(time, "time", lambda: now + 1000 * DAY_S)
+            await home.told(await home.service.accept(order("a")))
+        await eventually(lambda: all(kept.result.made_at < now + DAY_S for kept in home.store.results()))
+        assert home.store.results()
+
+
 async def test_a_mistake_of_ours_does_not_end_the_tidying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with house(tmp_path) as home:
         mistakes = [ZeroDivisionError()]

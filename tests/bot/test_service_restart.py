@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,8 +18,9 @@ from bot.config import EngineSettings, StorageSettings
 from bot.jobs import Job, Refused, Standing, State
 from bot.replies import disk_full
 from bot.store import JobStore, StoreError
-from spectacles_engine.messages import STEMS
-from tests.service_fakes import QUICK, FakeCourier, Usage, audio_of, eventually, held_engine, house, order
+from spectacles_engine.errors import CancelledError, EngineError
+from spectacles_engine.messages import STEMS, SeparationResult
+from tests.service_fakes import QUICK, FakeCourier, FakeEngine, Usage, audio_of, eventually, held_engine, house, order
 
 
 async def test_a_bot_that_ends_keeps_its_jobs(tmp_path: Path) -> None:
@@ -41,6 +43,28 @@ async def test_a_bot_that_ends_keeps_its_jobs(tmp_path: Path) -> None:
         assert home.courier.fetched == ["c"]
         assert home.engine.begun == ["a", "b", "c"]
         assert sorted(home.courier.answers()) == [("1", "a"), ("1", "b"), ("1", "c")]
+
+
+async def test_the_end_of_the_bot_is_not_a_second_engine_that_a_song_has_cost(tmp_path: Path) -> None:
+    class Fragile(FakeEngine):
+        losses = 0
+
+        async def separate(self, *args: Any) -> SeparationResult:
+            self.losses += 1
+            if self.losses == 1:
+                raise EngineError("it died")
+            try:
+                return await super().separate(*args)
+            except CancelledError:
+                raise EngineError("it is closed") from None
+
+    engine = Fragile()
+    engine.may_go.clear()
+    async with house(tmp_path, engine=engine) as home:
+        job = await home.service.accept(order("a"))
+        await eventually(lambda: engine.begun == ["a"])
+    async with house(tmp_path) as home:
+        assert (await home.told(job)).state is State.DONE
 
 
 async def test_a_delivery_that_is_under_way_may_end(tmp_path: Path) -> None:
