@@ -17,13 +17,14 @@ from bot.discord.buttons import Interaction, JobButton
 from bot.discord.commands import Commands
 from bot.discord.courier import DiscordCourier
 from bot.discord.desk import Desk
+from bot.discord.http import DROPPED, insist
 from bot.discord.orders import PLATFORM
 from bot.jobs import StartError, UnreachableError
 from bot.service import SeparationService
 
 log = logging.getLogger(__name__)
 
-_READY_S = 10.0
+_START_S, _READY_S = 30.0, 10.0
 _NEEDED = discord.Permissions(
     view_channel=True, send_messages=True, send_messages_in_threads=True, attach_files=True, read_message_history=True
 )
@@ -48,6 +49,7 @@ class DiscordBot(commands.Bot):
         self._desk = Desk(settings, service)
         self._commands = Commands(self._desk)
         self._is_set_up = asyncio.Event()
+        self._teaching: asyncio.Task[None] | None = None
         self.courier = DiscordCourier(self, settings, service, self.when_ready)
         self.tree.error(self._on_command_error)
 
@@ -57,11 +59,15 @@ class DiscordBot(commands.Bot):
         self.add_dynamic_items(JobButton)
         await self.add_cog(self._commands)
         self.tree.add_command(self._commands.menu)
-        try:
-            await self.tree.sync()
-        except discord.HTTPException:
-            log.exception("Discord did not take the commands; those that it knows go on working")
+        # after many starts Discord may make this wait for hours, and nobody else is to wait along
+        self._teaching = asyncio.create_task(self._teach_commands())
         self._is_set_up.set()
+
+    async def close(self) -> None:
+        """Disconnects."""
+        if self._teaching:
+            self._teaching.cancel()
+        await super().close()
 
     async def when_ready(self) -> None:
         """Returns when the client is logged in, and knows its servers."""
@@ -75,6 +81,12 @@ class DiscordBot(commands.Bot):
             except Exception:
                 log.exception("a private message was not understood")
                 await message.reply(replies.mistake_of_ours())
+
+    async def _teach_commands(self) -> None:
+        try:
+            await insist(self.tree.sync)
+        except (discord.HTTPException, *DROPPED):
+            log.exception("Discord did not take the commands; those that it knows go on working")
 
     async def tapped(self, interaction: Interaction, action: str, job_id: str) -> None:
         """A button under one of the bot's messages."""
@@ -110,7 +122,8 @@ class DiscordApp:
         if self.client.is_closed():
             self.client = DiscordBot(self._settings, self._service)
         try:
-            await self.client.login(self._settings.discord_bot_token.get_secret_value())
+            async with asyncio.timeout(_START_S):
+                await self.client.login(self._settings.discord_bot_token.get_secret_value())
         except discord.LoginFailure:
             raise StartError("Discord does not know the token in DISCORD_BOT_TOKEN") from None
         except (discord.HTTPException, aiohttp.ClientError, OSError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,10 +20,15 @@ USER = {"id": "5", "username": "SpecTacles", "discriminator": "0", "avatar": Non
 
 @dataclass
 class DiscordServer:
-    """``files`` by path; ``broken``: so many answers with a file end in the middle."""
+    """``files`` by path; ``broken``: so many answers with a file end in the middle.
+
+    ``silent_s``: so long a log-in is not answered; ``wait_s``: so long who brings commands is told to wait.
+    """
 
     files: dict[str, bytes] = field(default_factory=dict)
     broken: int = 0
+    silent_s: float = 0.0
+    wait_s: float = 0.0
     asked: int = 0
     identified: dict[str, Any] = field(default_factory=dict)
     commands: list[Any] = field(default_factory=list)
@@ -42,6 +48,7 @@ class DiscordServer:
         return app
 
     async def me(self, request: web.Request) -> web.Response:
+        await asyncio.sleep(self.silent_s)
         if request.headers["Authorization"] != f"Bot {TOKEN}":
             return _json({"message": "401: Unauthorized", "code": 0}, status=401)
         return _json(USER)
@@ -51,6 +58,10 @@ class DiscordServer:
         return _json({**about, "bot_public": True, "bot_require_code_grant": False, "owner": USER})
 
     async def take_commands(self, request: web.Request) -> web.Response:
+        if self.wait_s:
+            answer = _json({"message": "You are being rate limited.", "retry_after": self.wait_s}, status=429)
+            answer.headers["Via"] = "1.1 google"  # without it the library takes this for a ban
+            return answer
         self.commands = await request.json()
         ids = {"description": "", "application_id": "5", "version": "1", "default_member_permissions": None}
         return _json([{**ids, **command, "id": str(n)} for n, command in enumerate(self.commands, 10)])

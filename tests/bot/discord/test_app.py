@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -13,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from bot.config import Settings
+from bot.discord import app as discord_app
 from bot.discord import http as discord_http
 from bot.discord.app import DiscordApp
 from bot.discord.http import Gone, download, insist
@@ -49,6 +51,8 @@ async def test_it_logs_in_and_says_where_it_is(
             assert str(app).startswith(
                 "Discord: SpecTacles, in no server yet; invite it with https://discord.com/oauth2/"
             )
+            assert app.client._teaching
+            await app.client._teaching
         finally:
             await app.stop()
     assert TOKEN not in "".join(lines)
@@ -88,6 +92,31 @@ async def test_no_discord_is_told_in_a_sentence_and_may_come_later(
     finally:
         await app.stop()
     assert server.identified
+
+
+async def test_a_silent_discord_is_not_waited_for(
+    server: DiscordServer, service: SeparationService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISCORD_BOT_TOKEN", TOKEN)
+    monkeypatch.setattr(discord_app, "_START_S", 0.2)
+    server.silent_s = 60.0
+    async with asyncio.timeout(10):
+        with pytest.raises(UnreachableError, match="cannot be reached"):
+            await DiscordApp(Settings(), service).start()
+
+
+async def test_nobody_waits_until_discord_takes_the_commands(
+    server: DiscordServer, service: SeparationService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISCORD_BOT_TOKEN", TOKEN)
+    server.wait_s = 600.0
+    app = DiscordApp(Settings(), service)
+    try:
+        async with asyncio.timeout(10):
+            await app.start()
+            await app.client.when_ready()
+    finally:
+        await app.stop()
 
 
 async def test_a_song_is_downloaded_again_when_the_connection_drops(server: DiscordServer, tmp_path: Path) -> None:
