@@ -16,7 +16,7 @@ import discord
 from bot import delivery, replies
 from bot.config import Settings
 from bot.discord.buttons import cancel_view, result_view
-from bot.discord.http import DROPPED, Gone, download, insist
+from bot.discord.http import DROPPED, Gone, download, insist, is_bad_day
 from bot.discord.orders import plain
 from bot.jobs import DeliveryError, Job, Refused, Standing, State, StoredResult
 from bot.pace import Pace
@@ -24,8 +24,8 @@ from bot.service import SeparationService
 
 log = logging.getLogger(__name__)
 
-_TOO_LARGE, _NO_HISTORY = 40005, 160002
-"""Discord's numbers: a file is too large; a reply needs the permission to read the history."""
+_TOO_LARGE, _ARCHIVED, _NO_HISTORY = 40005, 50083, 160002
+"""Discord's numbers: a file is too large; a thread is archived; a reply needs the permission to read the history."""
 
 _FORMAT = "mp3"
 """Plays in the chat itself."""
@@ -81,7 +81,9 @@ class DiscordCourier:
                 await self._show_first(standing)
             else:
                 await self._show_next(standing)
-        except (discord.Forbidden, discord.NotFound) as error:
+        except discord.HTTPException as error:
+            if not _is_lost(error):
+                raise
             raise DeliveryError(replies.cannot_write_here()) from error
         finally:
             if job.state.is_final:
@@ -101,9 +103,13 @@ class DiscordCourier:
                     if await self._takes(job, plain(note), parcels):
                         return
                     most_bytes = min(_least_limit_bytes(), max(parcel.size_bytes for parcel in parcels) - 1)
-        except (discord.Forbidden, discord.NotFound) as error:
-            raise DeliveryError(replies.cannot_write_here()) from error
-        except (discord.DiscordServerError, *DROPPED) as error:
+        except discord.HTTPException as error:
+            if _is_lost(error):
+                raise DeliveryError(replies.cannot_write_here()) from error
+            if is_bad_day(error):
+                raise ConnectionError(type(error).__name__) from error
+            raise
+        except DROPPED as error:
             raise ConnectionError(type(error).__name__) from error
         raise DeliveryError(replies.too_large_to_send(most_bytes))
 
@@ -138,10 +144,10 @@ class DiscordCourier:
             return
         try:
             await insist(lambda: self._status_message(job).edit(content=text, view=_status_view(job)))
-        except discord.NotFound:
-            if job.state is not State.FAILED:
+        except discord.HTTPException as error:
+            if job.state is not State.FAILED or not _is_lost(error):
                 raise
-            # somebody deleted the message, and why there are no stems is still to be said
+            # it was deleted, or its thread archived, and why there are no stems is still to be said
             await self._send(job, "f", text, dict)
         self._shown[job.id] = text
 
@@ -191,6 +197,11 @@ class DiscordCourier:
         """How large a file may be there. What interactions say of it may be too much."""
         guild = self._client.get_guild(job.order.source["guild"] or 0)
         return guild.filesize_limit if guild else _least_limit_bytes()
+
+
+def _is_lost(error: discord.HTTPException) -> bool:
+    """A channel, or a message, that is no longer there for us. Into an archived thread one can send, but not edit."""
+    return error.status in (403, 404) or error.code == _ARCHIVED
 
 
 def _new_pace(channel: str) -> Pace:

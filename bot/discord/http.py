@@ -40,13 +40,18 @@ async def insist(call: Callable[[], Awaitable[T]]) -> T:
         try:
             return await call()
         except discord.HTTPException as error:
-            if error.status < 500 and error.status != 429:
+            if not is_bad_day(error):
                 raise
             log.warning("Discord answered %s, next try in %g s", error.status, pause_s)
         except DROPPED as error:
             log.warning("no connection to Discord (%s), next try in %g s", type(error).__name__, pause_s)
         await asyncio.sleep(pause_s)
     return await call()
+
+
+def is_bad_day(error: discord.HTTPException) -> bool:
+    """Whether the same call may succeed later."""
+    return error.status >= 500 or error.status == 429
 
 
 async def download(client: discord.Client, url: str, to: Path, most_bytes: float) -> None:

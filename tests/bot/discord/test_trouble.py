@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import soundfile
 from bot import pace
 from bot.discord.app import DiscordBot
 from bot.jobs import Job, Order, Place, Refused, State, Wish
+from bot.patience import PATIENCE
 from tests.bot.discord.test_discord import SLOW, VOCALS, names, said
 from tests.bot.discord.world import World, discord_world
 from tests.fake_engine import Behaviour, wav
@@ -81,6 +83,18 @@ async def test_lost_answers_and_errors_of_discord_send_nothing_twice(world: Worl
     result = await world.result(alice.dm_channel)
     assert world.wire.lost_answers == 0
     assert world.messages(alice.dm_channel) == [result]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_an_outage_is_waited_for(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setattr(world.service._delivering, "_patience", replace(PATIENCE, outages_s=(0.1,) * 100))
+    alice = world.env.create_user("alice")
+    await alice.slash("separate", attachment=("a.wav", wav(tmp_path, Behaviour(steps=20, step_s=0.05))), **VOCALS)
+    await world.until(lambda: world.messages(alice.dm_channel))
+    world.env.inject_error("POST", "/channels/*/messages", status=status, times=6)
+    assert names(await world.result(alice.dm_channel)) == ["a – vocals.mp3"]
 
 
 async def test_edits_keep_the_pace_and_change_something(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,6 +181,16 @@ async def test_why_it_failed_is_said_though_the_status_was_deleted(world: World,
     await world.quiet()
     (text,) = world.texts(alice.dm_channel)
     assert "too large for this chat" in text
+
+
+async def test_why_it_failed_is_said_in_a_thread_that_was_archived_meanwhile(world: World, tmp_path: Path) -> None:
+    alice = world.env.create_user("alice")
+    world.wire.most_bytes = 1000
+    await alice.slash("separate", attachment=("a.wav", wav(tmp_path, Behaviour(steps=20, step_s=0.05))), **VOCALS)
+    await world.until(lambda: world.messages(alice.dm_channel))
+    world.env.inject_error("PATCH", "/channels/*/messages/*", status=400, code=50083, times=None)
+    await world.quiet()
+    assert "too large for this chat" in world.texts(alice.dm_channel)[-1]
 
 
 async def test_without_the_history_answers_are_no_replies(world: World, tmp_path: Path) -> None:
