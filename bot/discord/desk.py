@@ -12,7 +12,7 @@ import discord
 from bot import replies, requests
 from bot.config import Settings
 from bot.discord.buttons import Interaction
-from bot.discord.http import insist
+from bot.discord.http import DROPPED, insist
 from bot.discord.orders import PLATFORM, is_served, lacks, order, plain, songs_in
 from bot.jobs import Job, Order, Place, Refused, Wish
 from bot.service import SeparationService
@@ -86,9 +86,9 @@ class Desk:
 
     async def _delete(self, interaction: Interaction, job: Job) -> str:
         await self._service.forget_job(job.id, job.place)
-        if interaction.message:
-            with suppress(discord.NotFound):
-                await interaction.message.delete()
+        if message := interaction.message:
+            with suppress(discord.HTTPException, *DROPPED):  # it stays where we are no longer let in
+                await insist(message.delete)
         return replies.deleted()
 
     async def _ordered(self, interaction: Interaction, orders: Sequence[Order]) -> str:
@@ -159,7 +159,8 @@ async def _take_time(interaction: Interaction) -> None:
 
 
 async def _reply(message: discord.Message, text: str) -> None:
-    await insist(lambda: message.reply(plain(text)))
+    # the nonce: tried again after a lost answer, it comes once
+    await insist(lambda: message.reply(plain(text), nonce=str(message.id)))
 
 
 async def _answer(interaction: Interaction, text: str) -> None:

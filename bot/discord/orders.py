@@ -60,7 +60,8 @@ def lacks(permissions: discord.Permissions, *, in_thread: bool) -> bool:
 
 
 def _title(song: discord.Attachment) -> str:
-    """Discord writes blanks in file names as underscores, unless it knows a title."""
+    """Discord writes blanks in file names as underscores, unless it knows a title, and marks spoilers with a word."""
     if song.is_voice_message():
         return DEFAULT_TITLE
-    return one_line(song.title or "") or one_line(PurePath(song.filename).stem.replace("_", " ")) or DEFAULT_TITLE
+    name = PurePath(song.filename.removeprefix("SPOILER_")).stem
+    return one_line(song.title or "") or one_line(name.replace("_", " ")) or DEFAULT_TITLE

@@ -97,6 +97,24 @@ async def test_an_outage_is_waited_for(
     assert names(await world.result(alice.dm_channel)) == ["a – vocals.mp3"]
 
 
+async def test_help_whose_answer_was_lost_comes_once(world: World) -> None:
+    alice = world.env.create_user("alice")
+    world.wire.lost_answers = 1
+    await world.post(alice, alice.dm_channel, text="hello?")
+    assert world.wire.lost_answers == 0
+    assert len(world.messages(alice.dm_channel)) == 1
+
+
+async def test_what_cannot_be_deleted_there_any_more_is_deleted_here(world: World, tmp_path: Path) -> None:
+    channel = world.env.create_guild().create_text_channel("class")
+    alice = world.env.guild.add_member(world.env.create_user("alice"))
+    await alice.slash(channel, "separate", attachment=("a.wav", wav(tmp_path)), **VOCALS)
+    result = await world.result(channel)
+    world.env.inject_error("DELETE", "/channels/*/messages/*", status=403, code=50001, times=None)
+    assert said(await alice.click(result, label="Delete")) == "Deleted."
+    assert not list(world.settings.data_folder.rglob("*.flac"))
+
+
 async def test_edits_keep_the_pace_and_change_something(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pace_s = 0.3
     async with discord_world(tmp_path, monkeypatch, pace_s=pace_s) as world:
