@@ -140,10 +140,10 @@ class TelegramCourier:
             return
         try:
             await self._chats.edit(job.place.chat, _noted(job)["status"], text, status_keyboard(job))
-        except BadRequest:
+        except (BadRequest, ChatMigrated):
             if job.state is not State.FAILED:
                 raise
-            # somebody deleted the message, and why there are no stems is still to be said
+            # somebody deleted the message, or the group has moved, and why there are no stems is still to be said
             await self._chats.say(job.place.chat, text, answers=job.order.answers)
         self._remember(job, shown=text)
 

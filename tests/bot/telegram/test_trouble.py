@@ -69,6 +69,21 @@ async def test_stems_follow_a_group_that_becomes_a_supergroup(world: World, tmp_
     assert world.server.names(new) == PAIR
 
 
+async def test_why_it_failed_is_said_where_a_group_has_moved(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.telegram.courier._MOST_BYTES", 1000)
+    old, new = -5, -1005
+    send(world, tmp_path, Behaviour(steps=20, step_s=0.1), chat=old)
+    await world.server.until(lambda: any("separating" in text for text in world.server.texts(old)))
+    world.server.forgiven.append("upgraded to a supergroup")
+    world.server.say(new, ANN, "we have moved")
+    world.server.moved[old] = new
+    await world.quiet()
+    (text,) = world.server.texts(new)
+    assert "too large for this chat" in text
+
+
 async def test_a_chat_that_must_wait_holds_back_no_other(world: World, tmp_path: Path) -> None:
     world.server.troubles.append(Trouble("sendMessage", refusal=too_many(600)))
     world.server.say(BOB, BOB, "/help")
