@@ -155,7 +155,11 @@ class Desk:
 
 
 async def _take_time(interaction: Interaction) -> None:
-    await interaction.response.defer(ephemeral=True, thinking=True)
+    try:
+        await interaction.response.defer(ephemeral=True, thinking=True)
+    except DROPPED:
+        with suppress(discord.HTTPException):  # it arrived the first time
+            await interaction.response.defer(ephemeral=True, thinking=True)
 
 
 async def _reply(message: discord.Message, text: str) -> None:

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import discord
 import numpy as np
 import pytest
@@ -94,6 +95,26 @@ async def test_an_outage_is_waited_for(
     await alice.slash("separate", attachment=("a.wav", wav(tmp_path, Behaviour(steps=20, step_s=0.05))), **VOCALS)
     await world.until(lambda: world.messages(alice.dm_channel))
     world.env.inject_error("POST", "/channels/*/messages", status=status, times=6)
+    assert names(await world.result(alice.dm_channel)) == ["a – vocals.mp3"]
+
+
+@pytest.mark.parametrize("has_arrived", [False, True])
+async def test_an_acknowledgement_that_was_lost_holds_up_nothing(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_arrived: bool
+) -> None:
+    defer, tries = discord.InteractionResponse.defer, []
+
+    async def lose_first(self: discord.InteractionResponse[Any], **how: Any) -> None:
+        tries.append(how)
+        if len(tries) > 1 or has_arrived:
+            await defer(self, **how)
+        if len(tries) == 1:
+            self._response_type = None
+            raise aiohttp.ServerDisconnectedError
+
+    monkeypatch.setattr(discord.InteractionResponse, "defer", lose_first)
+    alice = world.env.create_user("alice")
+    assert "I have it" in said(await alice.slash("separate", attachment=("a.wav", wav(tmp_path)), **VOCALS))
     assert names(await world.result(alice.dm_channel)) == ["a – vocals.mp3"]
 
 
