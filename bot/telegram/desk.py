@@ -165,7 +165,8 @@ class Desk:
             return replies.cancelled([ended]) if ended else replies.too_late(job)
         if action == "delete":
             await self._service.forget_job(job.id, job.place)
-            await self._chats.delete(place.chat, (job.status or {}).get("message", ()))
+            with suppress(TelegramError):  # here it is all gone
+                await self._chats.delete(place.chat, (job.status or {}).get("message", ()))
             return replies.deleted()
         answers = answers_to(query.message) if query.message else job.order.answers
         wish = requests.wish_of_button(action, job.order.wish)

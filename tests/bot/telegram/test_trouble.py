@@ -210,10 +210,11 @@ async def test_files_that_telegram_forgot_are_sent_anew(world: World, tmp_path: 
     assert len(world.server.uploads) == 2
 
 
-async def test_what_cannot_be_deleted_any_more_is_deleted_here(world: World, tmp_path: Path) -> None:
+@pytest.mark.parametrize("refusal", [bad("message can't be deleted for everyone"), Refusal(502, "Bad Gateway")])
+async def test_what_cannot_be_deleted_any_more_is_deleted_here(world: World, tmp_path: Path, refusal: Refusal) -> None:
     send(world, tmp_path)
     await world.answered(ANN)
-    world.server.troubles.append(Trouble("deleteMessages", refusal=bad("message can't be deleted for everyone")))
+    world.server.troubles.append(Trouble("deleteMessages", times=9, refusal=refusal))
     assert await world.server.tapped(world.server.notes(ANN)[0], ANN, "Delete") == "Deleted."
     assert not list(world.settings.data_folder.rglob("*.flac"))
 
