@@ -96,7 +96,7 @@ class Desk:
         parents = [channel.parent_id] if isinstance(channel, discord.Thread) else []
         if not is_served(self._settings.discord, interaction.guild_id, [interaction.channel_id or 0, *parents]):
             return replies.chat_not_allowed()
-        if interaction.guild_id and _lacks_permission(interaction):
+        if interaction.guild_id and (_lacks_permission(interaction) or not await _is_let_in(interaction)):
             return replies.cannot_write_here()
         return await self._accept(orders) or replies.accepted()
 
@@ -181,6 +181,17 @@ def _lacks_permission(interaction: Interaction) -> bool:
     return not is_member or lacks(
         interaction.app_permissions, in_thread=isinstance(interaction.channel, discord.Thread)
     )
+
+
+async def _is_let_in(interaction: Interaction) -> bool:
+    """Private threads take commands also for a bot that is no member of them, and then nothing else of it."""
+    try:
+        await interaction.client.get_partial_messageable(interaction.channel_id or 0).typing()
+    except (discord.Forbidden, discord.NotFound):
+        return False
+    except (discord.HTTPException, *DROPPED):
+        log.info("it does not show whether a channel lets the bot in")
+    return True
 
 
 def _again(interaction: Interaction, job: Job, action: str) -> Order:

@@ -222,6 +222,17 @@ async def test_a_channel_where_the_bot_may_not_write(world: World, tmp_path: Pat
     assert world.messages(channel) == []
 
 
+async def test_a_private_thread_that_the_bot_is_no_member_of(world: World, tmp_path: Path) -> None:
+    channel = world.env.create_guild().create_text_channel("class")
+    alice = world.env.guild.add_member(world.env.create_user("alice"))
+    world.env.backend.create_thread(channel.id, "secret", alice.id, type=discord.ChannelType.private_thread.value)
+    (thread,) = channel.threads
+    # simcord lets it in; Discord's answer is this one
+    world.env.inject_error("POST", f"/channels/{thread.id}/*", status=403, code=50001, times=None)
+    assert "may not send files" in said(await alice.slash(thread, "separate", attachment=("a.wav", wav(tmp_path))))
+    assert world.service._store.unfinished() == []
+
+
 async def test_only_listed_servers_are_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = DiscordSettings(allowed_guilds=(7,), allowed_channels=(99,))
     async with discord_world(tmp_path, monkeypatch, discord=settings) as world:
