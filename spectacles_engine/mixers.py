@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from spectacles_engine.chunking import Array
@@ -195,7 +195,7 @@ def load_mixer(path: Path, device: str = "cpu") -> Mixer:
 
 def _save(tensors: Mapping[str, Tensor], about: Mapping[str, Any], path: Path) -> None:
     # one key alone: safetensors writes several in random order, and equal mixers would be unequal files
-    save_file(dict(tensors), path, {"mixer": json.dumps(about)})
+    path.write_bytes(save(dict(tensors), {"mixer": json.dumps(about)}))  # its own file makes no OSError of a full disk
 
 
 def require_models(mixer: Mixer, names: Names, what: str) -> None:

@@ -20,7 +20,7 @@ from demucs.hf import load_safetensors_model
 from demucs.htdemucs import HTDemucs
 from julius.resample import ResampleFrac
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from spectacles_engine.chunking import Array
@@ -127,7 +127,7 @@ def save_demucs(model: Model, path: Path, *, half: bool = False) -> None:
         "kwargs": json.dumps(kwargs, default=_encode_fraction),
     }
     tensors = {key: _stored(value, half) for key, value in model.state_dict().items()}
-    save_file(tensors, path, metadata)
+    path.write_bytes(save(tensors, metadata))
 
 
 def _stored(tensor: Tensor, half: bool) -> Tensor:

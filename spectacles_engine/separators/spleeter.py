@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, pad
 
@@ -131,7 +131,7 @@ def save_networks(networks: Mapping[str, Mapping[str, Tensor]], path: Path) -> N
                 stored[f"{part}.{name}"] = (values / scale.float()).round().clamp(-127, 127).to(torch.int8)
             else:
                 stored[f"{part}.{name}"] = values.half()
-    save_file(stored, path)
+    path.write_bytes(save(stored))
 
 
 def _level(mixture: Tensor) -> Tensor:

@@ -103,8 +103,9 @@ class WholeChunks:
     def __call__(self, random: np.random.Generator) -> Iterator[Batch]:
         """One epoch."""
         for i in random.permutation(len(self.chunks)):
-            frames = slice(int(random.integers(self.every_frame)), None, self.every_frame)
-            yield self.chunks[int(i)].batch(self.design, self.device, frames=frames)
+            chunk = self.chunks[int(i)]
+            first = int(random.integers(min(self.every_frame, chunk.frames)))  # a short song has one frame at least
+            yield chunk.batch(self.design, self.device, frames=slice(first, None, self.every_frame))
 
 
 @dataclass(frozen=True)

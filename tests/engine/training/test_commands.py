@@ -51,6 +51,17 @@ def _write_songs(folder: Path, count: int) -> None:
             soundfile.write(folder / f"song-{number}" / f"{stem}.wav", samples, SAMPLE_RATE_HZ)
 
 
+def _write_estimates(folder: Path, count: int) -> None:
+    names = [(stem, model) for stem in STEMS for model in ("demucs", "mdx")]
+    about = {"format": FORMAT, "names": names, "sources": {}, "up_to_hz": {}}
+    for number in range(count):
+        song = folder / str(number)
+        song.mkdir(parents=True)
+        for name, shape in {"references": (4, 2, 9), "mixture": (2, 9), "estimates": (8, 2, 9)}.items():
+            np.save(song / f"{name}.npy", np.ones(shape, np.float16))
+        (song / "estimates.json").write_text(json.dumps(about))
+
+
 def test_from_songs_to_a_mixer_and_a_table(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _write_songs(tmp_path / "songs", 2)
     run("estimates", "--data", "songs", "--out", "est")
@@ -92,6 +103,23 @@ def test_what_cannot_be_is_wrong_usage(
     with pytest.raises(SystemExit, match="2"):
         run(*argv)
     assert re.search(sentence, capsys.readouterr().err)
+
+
+def test_a_mixer_that_the_disk_does_not_take_is_told(run: Run, tmp_path: Path) -> None:
+    _write_estimates(tmp_path / "est", 20)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(SystemExit, match="cannot be read or written"):
+            run("mixer", "--estimates", "est", "--epochs", "1", "--out", "m.safetensors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_songs_with_fewer_frames_than_are_passed_over_are_learned_from(run: Run, tmp_path: Path) -> None:
+    _write_estimates(tmp_path / "est", 20)
+    run("mixer", "--estimates", "est", "--every-frame", "50", "--epochs", "1", "--out", "m.safetensors")
+    assert (tmp_path / "m.safetensors").exists()
 
 
 @pytest.mark.parametrize("command", [["separators"], ["estimates"], ["estimates", "--mixtures", "1"], ["evaluate"]])
@@ -151,14 +179,7 @@ def test_a_disk_that_takes_no_more_is_told(run: Run, tmp_path: Path) -> None:
 
 
 def test_there_may_be_more_songs_than_files_that_a_shell_lets_be_open(run: Run, tmp_path: Path) -> None:
-    names = [(stem, model) for stem in STEMS for model in ("demucs", "mdx")]
-    about = {"format": FORMAT, "names": names, "sources": {}, "up_to_hz": {}}
-    for number in range(100):
-        song = tmp_path / "est" / str(number)
-        song.mkdir(parents=True)
-        for name, shape in {"references": (4, 2, 9), "mixture": (2, 9), "estimates": (8, 2, 9)}.items():
-            np.save(song / f"{name}.npy", np.ones(shape, np.float16))
-        (song / "estimates.json").write_text(json.dumps(about))
+    _write_estimates(tmp_path / "est", 100)
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (200, before[1]))
     try:
