@@ -34,8 +34,8 @@ def _separators(command: argparse.ArgumentParser) -> None:
     command.add_argument("--steps", type=_count, default=20_000)
     command.add_argument("--minutes", type=_amount, default=float("inf"), help="end earlier, with the schedule scaled")
     command.add_argument("--batch", type=_count, default=3)
-    command.add_argument("--workers", type=int, help="processes that draw mixtures; default: none without a GPU")
-    command.add_argument("--rate", type=float, default=1.0, help="highest learning rate against the usual one")
+    command.add_argument("--workers", type=_whole, help="processes that draw mixtures; default: none without a GPU")
+    command.add_argument("--rate", type=_amount, default=1.0, help="highest learning rate against the usual one")
     command.add_argument("--start-from", type=Path, help="folder of exported networks to go on from, as weights/ is")
 
 
@@ -48,7 +48,7 @@ def _mixer(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--estimates", type=Path, nargs="+", required=True, help="folders; a linear recipe listens to each alike"
     )
-    command.add_argument("--out", type=Path, required=True)
+    command.add_argument("--out", type=_mixer_file, required=True)
     command.add_argument("--recipe", choices=(*mixer.RECIPES, *linear.RIDGES), default="paper")
     command.add_argument("--law", choices=tuple(LAWS), help="what is blended, other than in the recipe")
     command.add_argument("--epochs", type=_count, help="other than in the recipe")
@@ -56,7 +56,7 @@ def _mixer(command: argparse.ArgumentParser) -> None:
         "--every-frame", type=_count, default=1, help="learn from one frame in so many (a CPU is slow)"
     )
     command.add_argument("--bins", type=_count, help="learn from so many bins of each stem, drawn once (a CPU is slow)")
-    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--seed", type=_whole, default=0)
 
 
 def _evaluate(command: argparse.ArgumentParser) -> None:
@@ -103,8 +103,8 @@ def _made_up_songs(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--instruments", type=Path, help="recorded notes: tonejs-instrument-<name>-mp3/<note>.mp3")
     command.add_argument("--songs", type=_count, default=70)
-    command.add_argument("--seconds", type=_amount, default=45.0, help="length of a song")
-    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--seconds", type=_seconds, default=45.0, help="length of a song")
+    command.add_argument("--seed", type=_whole, default=0)
     command.add_argument("--out", type=Path, required=True)
 
 
@@ -128,9 +128,21 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
 """Name → help, and what adds its options."""
 
 
+def _whole(text: str) -> int:
+    if (number := int(text)) < 0:
+        raise argparse.ArgumentTypeError("it must be 0 or more")
+    return number
+
+
 def _count(text: str) -> int:
     if (number := int(text)) < 1:
         raise argparse.ArgumentTypeError("it must be 1 or more")
+    return number
+
+
+def _seconds(text: str) -> float:
+    if not 1 <= (number := float(text)) <= 3600:
+        raise argparse.ArgumentTypeError("it must be 1 to 3600")
     return number
 
 
@@ -138,6 +150,12 @@ def _amount(text: str) -> float:
     if not (number := float(text)) > 0:
         raise argparse.ArgumentTypeError("it must be more than 0")
     return number
+
+
+def _mixer_file(text: str) -> Path:
+    if (path := Path(text)).suffix in (".png", ".training"):
+        raise argparse.ArgumentTypeError("the loss curve and the checkpoint will have that name")
+    return path
 
 
 def _picture_file(text: str) -> Path:
@@ -151,7 +169,7 @@ def _add_songs_and_preset(command: argparse.ArgumentParser) -> None:
     _add_data(command)
     _add_preset(command)
     command.add_argument("--mixtures", type=_count, help="this many random mixtures in place of the songs")
-    command.add_argument("--mixture-s", type=_amount, default=10.0, help="length of a random mixture")
+    command.add_argument("--mixture-s", type=_seconds, default=10.0, help="length of a random mixture")
     command.add_argument("--cache", type=Path, default=data_dir() / "training-cache")
 
 
@@ -159,7 +177,7 @@ def _add_data(command: argparse.ArgumentParser) -> None:
     command.add_argument("--data", type=Path, nargs="+", default=[], help="folders of songs and loose stems")
     command.add_argument("--skip", nargs="*", default=[], help="names (patterns) that are left out")
     command.add_argument("--only", nargs="*", default=[], help="names (patterns) that alone are used")
-    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--seed", type=_whole, default=0)
 
 
 def _add_preset(command: argparse.ArgumentParser) -> None:

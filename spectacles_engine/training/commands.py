@@ -92,7 +92,8 @@ def _separators(arguments: argparse.Namespace) -> None:
         for model in store.preset("lite").models
         if model.front
     ]
-    validation = separators.validation_excerpts(find_songs(arguments.valid))
+    validating = _existing(find_songs(arguments.valid), arguments.valid) if arguments.valid else []
+    validation = separators.validation_excerpts(validating)
     schedule = separators.Schedule(arguments.steps, arguments.minutes, arguments.rate)
     folder = arguments.out / arguments.model
     trainer = separators.Trainer(

@@ -93,7 +93,11 @@ def test_what_is_wrong_is_one_sentence(run: Run) -> None:
     ("argv", "sentence"),
     [
         (["separators", "--steps", "0", "--data", "s", "--out", "r"], "--steps: it must be 1 or more"),
-        (["evaluate", "--mixture-s", "-1", "--data", "s"], "--mixture-s: it must be more than 0"),
+        (["evaluate", "--mixture-s", "inf", "--data", "s"], "--mixture-s: it must be 1 to 3600"),
+        (["evaluate", "--seed", "-1", "--data", "s"], "--seed: it must be 0 or more"),
+        (["separators", "--minutes", "-1", "--data", "s", "--out", "r"], "--minutes: it must be more than 0"),
+        (["separators", "--workers", "-1", "--data", "s", "--out", "r"], "--workers: it must be 0 or more"),
+        (["mixer", "--estimates", "e", "--out", "m.png"], "--out: the loss curve .* will have that name"),
         (["evaluate", "--chart", "c.xyz", "--data", "s"], r"--chart: it must be a \.png"),
     ],
 )
@@ -128,6 +132,13 @@ def test_a_folder_without_songs_is_told(run: Run, tmp_path: Path, command: list[
     out = [] if command == ["evaluate"] else ["--out", "out"]
     with pytest.raises(SystemExit, match=r"there are no such songs in .*empty: <song>/{vocals"):
         run(*command, "--data", "empty", *out)
+
+
+def test_nothing_to_validate_on_is_told_before_the_training(run: Run, tmp_path: Path) -> None:
+    _write_songs(tmp_path / "songs", 1)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SystemExit, match="there are no such songs in empty"):
+        run("separators", "--data", "songs", "--valid", "empty", "--steps", "1", "--out", "out")
 
 
 def test_other_sound_under_the_same_name_is_gone_over_anew(run: Run, tmp_path: Path) -> None:
