@@ -7,6 +7,9 @@ import os
 import re
 import resource
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from itertools import combinations
 from pathlib import Path
@@ -124,6 +127,41 @@ def test_songs_with_fewer_frames_than_are_passed_over_are_learned_from(run: Run,
     _write_estimates(tmp_path / "est", 20)
     run("mixer", "--estimates", "est", "--every-frame", "50", "--epochs", "1", "--out", "m.safetensors")
     assert (tmp_path / "m.safetensors").exists()
+
+
+def test_ctrl_c_ends_it_while_it_imports(tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    waits = f"import pathlib, time; pathlib.Path({str(ready)!r}).touch(); time.sleep(60)"
+    (tmp_path / "matplotlib.py").write_text(waits)
+    with _started(tmp_path, "--help") as process:
+        while not ready.exists():
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=30) == ("", "")
+        assert process.returncode == -signal.SIGINT
+
+
+@pytest.mark.parametrize("package", ["matplotlib", "onnxruntime"])
+def test_a_package_that_is_lacking_is_one_sentence(tmp_path: Path, package: str) -> None:
+    (tmp_path / f"{package}.py").write_text(f"raise ModuleNotFoundError('none', name={package!r})")
+    with _started(tmp_path, "--help") as process:
+        _, told = process.communicate(timeout=60)
+    extras = "pip install '.[cpu,train]', or '.[gpu,train]' for an NVIDIA GPU"
+    assert told == f"training needs the package {package}: {extras}\n"
+    assert process.returncode == 1
+
+
+def _started(before: Path, *argv: str) -> subprocess.Popen[str]:
+    """``python -m spectacles_engine.training``, which imports what lies in ``before`` in place of packages."""
+    places = os.pathsep.join([str(before), str(Path(__file__).parents[3])])
+    return subprocess.Popen(
+        [sys.executable, "-m", "spectacles_engine.training", *argv],
+        env={**os.environ, "PYTHONPATH": places},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell's background ignores it
+    )
 
 
 @pytest.mark.parametrize("command", [["separators"], ["estimates"], ["estimates", "--mixtures", "1"], ["evaluate"]])
