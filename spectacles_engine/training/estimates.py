@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import length_hint
 from pathlib import Path
 from typing import Any
 
@@ -112,11 +113,12 @@ def write_estimates(
     highest that it knows, where that is not everything.
     """
     common = {"format": FORMAT, "names": ensemble.names(), "made_by": list(made_by), "up_to_hz": dict(up_to_hz or {})}
-    for example in tqdm(examples, desc="estimates", unit="song"):
+
+    def write(example: Example) -> None:
         folder = out / example.name
         about = json.dumps({**common, "sources": example.sources, "told": example.fingerprint})
         if (folder / "estimates.json").exists() and (folder / "estimates.json").read_text() == about:
-            continue
+            return
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "estimates.json").unlink(missing_ok=True)
         estimates = np.concatenate([x.astype(np.float16) for x in ensemble.estimate([example.mixture])], axis=-1)
@@ -124,6 +126,17 @@ def write_estimates(
             np.save(folder / f"{name}.npy", samples.astype(np.float16))
         np.save(folder / "estimates.npy", estimates)
         (folder / "estimates.json").write_text(about)
+
+    each(examples, write, "estimates")
+
+
+def each(examples: Iterable[Example], do: Callable[[Example], None], what: str) -> None:
+    """Does something with every example, under a bar that says ``what``.
+
+    Unlike the variable of a loop, and tqdm's own, it holds none while the next one is read: a song takes a GiB.
+    """
+    for _ in tqdm(map(do, examples), desc=what, unit="song", total=length_hint(examples)):
+        pass
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from spectacles_engine.chunking import Array, rebatch, shared
 from spectacles_engine.ensemble import BLOCK_SAMPLES, Ensemble, handed_back, in_mixer_chunks, mix
 from spectacles_engine.messages import STEMS
 from spectacles_engine.mixers import Mixer
-from spectacles_engine.training.estimates import Example
+from spectacles_engine.training.estimates import Example, each
 from spectacles_engine.training.floor import FLOOR_MARGIN_SAMPLES, floor
 from spectacles_engine.training.oracle import Oracle
 from spectacles_engine.training.scoring import MEASURES, SongScores
@@ -45,11 +44,14 @@ class Evaluation:
 
     def run(self, examples: Iterable[Example], table: Table, save: Callable[[Table], None]) -> None:
         """Fills ``table`` with the songs that it lacks, and hands it to ``save`` after each of them."""
-        for example in tqdm(examples, desc="evaluate", unit="song"):
+
+        def add(example: Example) -> None:
             if example.name not in table.songs:
                 scores = self.score(example)
                 table.songs[example.name] = {measure: scores.rows(measure) for measure in MEASURES}
                 save(table)
+
+        each(examples, add, "evaluate")
 
     def score(self, example: Example) -> SongScores:
         """All rows of one song."""

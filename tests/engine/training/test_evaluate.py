@@ -19,7 +19,7 @@ from spectacles_engine.errors import InputError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.mixers import FixedShares
 from spectacles_engine.quality import usdr
-from spectacles_engine.training.estimates import Example
+from spectacles_engine.training.estimates import Example, write_estimates
 from spectacles_engine.training.evaluate import ORACLE, Evaluation, save_report
 from spectacles_engine.training.oracle import Oracle
 from spectacles_engine.training.plots import plot_table
@@ -127,6 +127,24 @@ def test_of_a_long_song_a_few_chunks_are_held(monkeypatch: pytest.MonkeyPatch) -
         most = max(most, sum(block() is not None for block in held))
     assert len(held) == 40
     assert most < 25
+
+
+def test_of_a_folder_one_song_is_held(tmp_path: Path) -> None:
+    evaluation, read = _evaluation(), list[weakref.ref[Array]]()
+
+    def examples() -> Iterator[Example]:
+        for number in range(3):
+            assert all(song() is None for song in read)
+            references = _references(1)
+            read.append(weakref.ref(references))
+            one = Example.summed(str(number), references)
+            del references
+            yield one
+            del one
+
+    evaluation.run(examples(), Table(), lambda _: None)
+    write_estimates(evaluation.ensemble, examples(), tmp_path)
+    assert len(read) == 6
 
 
 def test_the_mixture_of_a_song_is_what_is_separated_not_the_sum_of_its_stems() -> None:
