@@ -131,7 +131,7 @@ def decode(file: SoundFile, cache: Path, source: str) -> Recording:
     path = file.path
     place = f"{path.resolve()}:{path.stat().st_mtime_ns}" + (f":{file.stream}" if file.stream else "")
     key = hashlib.sha256(place.encode()).hexdigest()[:16]
-    cached = cache / f"{path.parent.name}-{path.stem}-{key}.npy"
+    cached = cache / f"{f'{path.parent.name}-{path.stem}'[:40]}-{key}.npy"  # 255 bytes are all that a name may have
     if not cached.exists():
         cache.mkdir(parents=True, exist_ok=True)
         partial = cached.with_suffix(f".{os.getpid()}.tmp.npy")  # two trainings may share a cache

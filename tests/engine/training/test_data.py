@@ -193,6 +193,11 @@ def test_a_file_is_decoded_once_and_then_mapped(folder: Path, tmp_path: Path) ->
     assert list(changed.active_s) == [0]
 
 
+def test_a_song_may_have_the_longest_name_that_there_is(tmp_path: Path) -> None:
+    _write(tmp_path / ("長" * 85) / "bass.wav", 1, 100)
+    assert decoded_song(find_songs([tmp_path])[0], tmp_path / "cache")["bass"].samples.any()
+
+
 def _source(folder: Path, cache: Path, seed: int) -> MixtureSource:
     songs = [decoded_song(song, cache) for song in find_songs([folder])]
     return MixtureSource([Collection(songs, recordings(find_loose([folder]), cache))], 44_100, seed)
