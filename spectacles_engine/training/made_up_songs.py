@@ -220,7 +220,7 @@ def write_songs(
     """Writes ``songs/<name>/{drums,bass,other}.ogg`` below ``out``, each font in turn; what is there is left as it is.
 
     ``instruments``: a folder of recorded notes (see ``recorded_notes.py``). A song depends on its seed, number and
-    sounds alone. Raises InputError for what cannot be read, OutputError where a process was killed.
+    sounds alone. Raises InputError for what cannot be read, OutputError where a process was killed or the disk is full.
     """
     tasks = [_Task(seed, i, seconds, soundfonts[i % len(soundfonts)], instruments, out) for i in range(songs)]
     missing = [task for task in tasks if not task.folder.exists()]
@@ -261,9 +261,12 @@ _band = cache(Band)
 
 
 def _write_ogg(path: Path, sound: Array) -> None:
-    with soundfile.SoundFile(
-        path, "w", SAMPLE_RATE_HZ, len(sound), "VORBIS", format="OGG", compression_level=COMPRESSION
-    ) as file:
-        # libsndfile runs out of stack when it encodes a long sound at once
-        for start in range(0, sound.shape[1], SAMPLE_RATE_HZ):
-            file.write(sound[:, start : start + SAMPLE_RATE_HZ].T)
+    try:
+        with soundfile.SoundFile(
+            path, "w", SAMPLE_RATE_HZ, len(sound), "VORBIS", format="OGG", compression_level=COMPRESSION
+        ) as file:
+            # libsndfile runs out of stack when it encodes a long sound at once
+            for start in range(0, sound.shape[1], SAMPLE_RATE_HZ):
+                file.write(sound[:, start : start + SAMPLE_RATE_HZ].T)
+    except soundfile.LibsndfileError as error:
+        raise OutputError(f"{path} could not be written; is the disk full?") from error

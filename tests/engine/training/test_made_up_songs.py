@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import resource
 import struct
 import sys
 from dataclasses import replace
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from spectacles_engine.errors import InputError
+from spectacles_engine.errors import InputError, OutputError
 from spectacles_engine.messages import SAMPLE_RATE_HZ
 from spectacles_engine.training import made_up_patterns as tables
 from spectacles_engine.training.data import find_songs, read_song
@@ -195,6 +196,16 @@ def test_songs_are_written_where_training_finds_them_and_only_once(soundfont: Pa
     references, _ = read_song(song)
     assert references.shape[-1] == 3 * SAMPLE_RATE_HZ
     assert list(np.abs(references).max(axis=(1, 2)) > 0.01) == [False, True, True, True]
+
+
+def test_a_disk_that_takes_no_more_is_told(soundfont: Path, tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3_000, before[1]))
+    try:
+        with pytest.raises(OutputError, match=r"ogg could not be written; is the disk full\?"):
+            write_songs([soundfont], 1, 3, 0, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_what_is_no_soundfont_is_told(tmp_path: Path) -> None:
