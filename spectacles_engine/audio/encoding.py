@@ -74,6 +74,8 @@ class SoundfileEncoder:
     def __init__(self, handle: BinaryIO, format: str, rate: int, channels: int, kbps: int, tags: Tags) -> None:
         container, subtype = _CONTAINERS[format]
         self._handle = handle
+        if format == "mp3":
+            _write_all(handle, _id3(tags))
         # By descriptor: through a Python file object a full disk would go unnoticed.
         self._file = soundfile.SoundFile(
             handle.fileno(),
@@ -87,7 +89,7 @@ class SoundfileEncoder:
             bitrate_mode="CONSTANT" if format == "mp3" else None,
         )
         named = tags.named(title="title", performer="artist", album="album", track="tracknumber")
-        for name, value in named.items():
+        for name, value in named.items() if format != "mp3" else ():
             setattr(self._file, name, value)
 
     def write(self, block: NDArray[np.float32]) -> None:
@@ -97,6 +99,19 @@ class SoundfileEncoder:
     def close(self) -> None:
         _make_room(self._handle, _TAIL_BYTES)
         self._file.close()
+
+
+def _id3(tags: Tags) -> bytes:
+    """The tags of an MP3 (ID3v2.4), which come first; libsndfile would call their UTF-8 Latin-1."""
+    named = tags.named(title="TIT2", performer="TPE1", album="TALB", track="TRCK")
+    texts = {name: b"\x03" + value.encode() for name, value in named.items()}
+    frames = b"".join(name.encode() + _synchsafe(len(text)) + bytes(2) + text for name, text in texts.items())
+    return b"ID3\x04\0\0" + _synchsafe(len(frames)) + frames if frames else b""
+
+
+def _synchsafe(size: int) -> bytes:
+    """Four bytes of seven bits (ID3v2.4 structure, 6.2)."""
+    return bytes(size >> bits & 0x7F for bits in (21, 14, 7, 0))
 
 
 def _make_room(handle: BinaryIO, size_bytes: int) -> None:

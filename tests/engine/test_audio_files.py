@@ -146,6 +146,16 @@ async def test_an_encoded_stem_has_its_length_its_rate_and_its_tags(tmp_path: Pa
     assert Tags(found["title"], found["artist"], found["album"], int(found["track"])) == tags
 
 
+@pytest.mark.parametrize("format", FORMATS)
+async def test_tags_are_read_back_in_every_writing_and_length(tmp_path: Path, format: str) -> None:
+    soundfile.write(tmp_path / "drums.flac", noise(4_000), 44_100, "PCM_24")
+    for title, performer in (("Für – “Élise” 🎵", "עברית 日本語"), ("é" * 150 + " – drums", "a=b; c\\d")):
+        out = tmp_path / f"out.{format}"
+        await encode([tmp_path / "drums.flac"], out, format, tags=Tags(title, performer))
+        seen = await look(out)
+        assert (seen.title, seen.performer) == (title, performer)
+
+
 async def test_a_lower_bitrate_makes_a_smaller_file(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.flac", noise(200_000), 44_100)
     sizes = []
