@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 import av
 import av.container
@@ -172,7 +172,11 @@ def _speakers(frame: av.AudioFrame) -> tuple[str, ...]:
 
 def _floats(frame: av.AudioFrame) -> NDArray[np.float32]:
     """Samples of a frame as (channels, samples), full scale at ±1."""
-    data = frame.to_ndarray()
+    data: NDArray[Any] = (
+        np.frombuffer(bytes(frame.planes[0]), np.int64, frame.samples * frame.layout.nb_channels)
+        if frame.format.name == "s64"  # of which PyAV makes no array
+        else frame.to_ndarray()
+    )
     if not frame.format.is_planar:
         data = data.reshape(-1, frame.layout.nb_channels).T
     if data.dtype == np.uint8:

@@ -140,6 +140,7 @@ def test_other_sound_files(tmp_path: Path, name: str) -> None:
         ("alac", "a.m4a", 0),
         ("pcm_s16le", "a.mov", 0),
         ("pcm_u8", "a.mov", 0),
+        ("pcm_s64le", "a.wav", 0),
         ("libmp3lame", "a.mp3", 0),
         ("aac", "a.mkv", 1024),
         ("libopus", "a.webm", 0),
