@@ -146,7 +146,7 @@ def _copy(
 def _total_bytes(wanted: Download, response: http.client.HTTPResponse, done: int) -> int | None:
     """Size of the whole file; a server that announces another size than the manifest is not read at all."""
     length = response.headers.get("Content-Length", "")
-    announced = done + int(length) if length.isdigit() else None
+    announced = done + int(length) if length.isdecimal() else None
     if None not in (announced, wanted.size_bytes) and announced != wanted.size_bytes:
         wanted.discard()
         raise ChecksumError(
@@ -192,7 +192,7 @@ def _open(wanted: Download, request: urllib.request.Request) -> http.client.HTTP
         raise ModelError(
             f"{wanted.target.name} could not be fetched: {wanted.host} answered {error.code} {error.msg}"
         ) from error
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:  # the last: of a redirect to no address at all
         raise _TryAgain(_reason(error)) from error
 
 
