@@ -42,8 +42,11 @@ def written_rate(format: str, sample_rate: int) -> int:
     """The rate in Hz at which ``format`` stores sound of ``sample_rate``.
 
     The same wherever the format allows it, else the next higher one that it does, else its highest: Opus knows 8, 12,
-    16, 24 and 48 kHz, MP3 ends at 48 kHz, AAC at 96 kHz, Vorbis (libsndfile) at 192 kHz.
+    16, 24 and 48 kHz, MP3 ends at 48 kHz, AAC at 96 kHz, Vorbis (libsndfile) at 192 kHz; FLAC counts in tens of Hz what
+    16 bits do not hold (RFC 9639, 9.1.2).
     """
+    if format == "flac" and sample_rate >= 1 << 16:
+        return -(-sample_rate // 10) * 10
     if format == "ogg":
         return min(sample_rate, _MOST_VORBIS_HZ)
     allowed = _RATES_HZ.get(format, (sample_rate,))

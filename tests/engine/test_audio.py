@@ -661,7 +661,7 @@ def with_external_reference(movie: bytes, target: Path) -> bytes:
 # --------------------------------------------------------------------------------------------------- what goes out
 
 
-@pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 48_000, 96_000, 192_000])
+@pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 48_000, 96_000, 96_001, 192_000])
 @pytest.mark.parametrize("format", FORMATS)
 def test_every_format_lines_up_to_the_sample(tmp_path: Path, format: str, rate: int) -> None:
     samples = int(1.2 * rate) + 137
@@ -676,14 +676,14 @@ def test_every_format_lines_up_to_the_sample(tmp_path: Path, format: str, rate: 
 
 
 def test_a_rate_that_a_format_lacks_becomes_its_next_higher_one_or_its_highest() -> None:
-    rates = (8_000, 22_050, 37_800, 44_100, 96_000, 384_000)
+    rates = (8_000, 22_050, 37_800, 44_100, 65_535, 96_001, 384_000)
     assert {format: [written_rate(format, rate) for rate in rates] for format in FORMATS} == {
         "wav": list(rates),
-        "flac": list(rates),
-        "mp3": [8_000, 22_050, 44_100, 44_100, 48_000, 48_000],
-        "ogg": [8_000, 22_050, 37_800, 44_100, 96_000, 192_000],
-        "opus": [8_000, 24_000, 48_000, 48_000, 48_000, 48_000],
-        "m4a": [8_000, 22_050, 44_100, 44_100, 96_000, 96_000],
+        "flac": [8_000, 22_050, 37_800, 44_100, 65_535, 96_010, 384_000],
+        "mp3": [8_000, 22_050, 44_100, 44_100, 48_000, 48_000, 48_000],
+        "ogg": [8_000, 22_050, 37_800, 44_100, 65_535, 96_001, 192_000],
+        "opus": [8_000, 24_000, 48_000, 48_000, 48_000, 48_000, 48_000],
+        "m4a": [8_000, 22_050, 44_100, 44_100, 88_200, 96_000, 96_000],
     }
 
 
