@@ -84,9 +84,9 @@ class RandomMixtures:
     drawn_from: str
 
     @property
-    def fingerprints(self) -> list[object]:
-        """What tells them from others."""
-        return [self.drawn_from, self.count, self.seed]
+    def fingerprints(self) -> list[tuple[str, str]]:
+        """Name of every one, and what tells it from others of its name."""
+        return [(self._name(i), self.drawn_from) for i in range(self.count)]
 
     def __len__(self) -> int:
         return self.count
@@ -94,7 +94,10 @@ class RandomMixtures:
     def __iter__(self) -> Iterator[Example]:
         for i in range(self.count):
             one = self.source.draw()
-            yield Example.summed(f"mixture-{self.seed}-{i:04d}", one.references, one.sources, self.drawn_from)
+            yield Example.summed(self._name(i), one.references, one.sources, self.drawn_from)
+
+    def _name(self, number: int) -> str:
+        return f"mixture-{self.seed}-{number:04d}"
 
 
 Examples = Songs | RandomMixtures

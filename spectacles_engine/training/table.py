@@ -31,13 +31,17 @@ class Table:
     def resumed(cls, path: Path | None, made_by: Mapping[str, Any]) -> Table:
         """What an interrupted evaluation wrote to ``path``; an empty table if there is none.
 
-        Raises InputError where the file is of other models: it isn't written over.
+        ``made_by["songs"]``: (name, fingerprint) of all that are to be in it. There may be others than before, so that
+        one which cannot be read costs nothing; but none that has been scored may be lacking, or have changed. Raises
+        InputError where it is so, or the file is of other models: it isn't written over.
         """
         if path is None or not path.exists():
             return cls(made_by)
         try:
             read = json.loads(path.read_text(encoding="utf-8"))
-            if read["made_by"] == json.loads(json.dumps(made_by)):
+            wanted = json.loads(json.dumps(made_by))
+            scored = [song for song in read["made_by"]["songs"] if song[0] in read["songs"]]
+            if {**read["made_by"], "songs": wanted["songs"]} == wanted and all(s in wanted["songs"] for s in scored):
                 return cls(made_by, read["songs"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} is in the way: it is no table of an evaluation") from error

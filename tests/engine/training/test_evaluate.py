@@ -157,17 +157,23 @@ def test_an_interrupted_evaluation_goes_on_and_a_table_of_others_is_not_written_
     evaluation, path, asked = _evaluation(), tmp_path / "table.json", []
     examples = [Example.summed(f"song-{i}", _references(2, seed=i)) for i in range(3)]
     save = save_report(evaluation, path)
-    evaluation.run(examples[:2], Table.resumed(path, {"models": ["a"]}), save)
-    resumed = Table.resumed(path, {"models": ["a"]})
+    told = [[example.name, "as it was"] for example in examples]
+    evaluation.run(examples[:2], Table.resumed(path, {"models": ["a"], "songs": told}), save)
+    resumed = Table.resumed(path, {"models": ["a"], "songs": told})
     assert list(resumed.songs) == ["song-0", "song-1"]
     evaluation.run(examples, resumed, lambda table: asked.append(len(table.songs)))
     assert asked == [3]
-    for wrong in ({"models": ["b"]}, {}):
+    without_the_last = Table.resumed(path, {"models": ["a"], "songs": [*told[:2], ["another", "new"]]})
+    assert list(without_the_last.songs) == ["song-0", "song-1"]
+    changed = [told[0], ["song-1", "other sound"], told[2]]
+    wrong: list[dict[str, object]] = [{"models": ["b"], "songs": told}, {"songs": told}]
+    for made_by in wrong + [{"models": ["a"], "songs": songs} for songs in (told[1:], changed)]:
         with pytest.raises(InputError, match="remove it, or name another file"):
-            Table.resumed(path, wrong)
-    path.write_text("[]")
-    with pytest.raises(InputError, match="no table"):
-        Table.resumed(path, {})
+            Table.resumed(path, made_by)
+    for damage in ("[]", '{"made_by": {}, "songs": {}}'):
+        path.write_text(damage)
+        with pytest.raises(InputError, match="no table"):
+            Table.resumed(path, {"songs": told})
 
 
 def _table(values: Mapping[str, Mapping[str, float]]) -> Table:
