@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from math import inf
 
+LEAST_S = 10.0
+"""Shorter songs take as long as one of so many seconds: networks hear whole chunks."""
+
 Chat = tuple[str, str]
 """Platform, and the chat's id there."""
 
@@ -58,15 +61,15 @@ def turns(waiting: Iterable[Ticket], served_at_s: Mapping[Chat, float], busy: Co
 def wait_s(ahead: Sequence[Load], own: Load, elapsed_per_second: float | None, engines: int) -> float | None:
     """Estimated seconds until ``own`` is separated; None before the first measurement, or if no length is known.
 
-    A song whose length nobody knows yet counts as long as the average of the others.
+    A song whose length nobody knows yet counts as long as the average of the others, none as less than ``LEAST_S``.
     """
-    lengths = [load.seconds for load in (*ahead, own) if load.seconds is not None]
+    lengths = [max(load.seconds, LEAST_S) for load in (*ahead, own) if load.seconds is not None]
     if elapsed_per_second is None or not lengths:
         return None
     typical = sum(lengths) / len(lengths)
 
     def cost_s(load: Load) -> float:
-        return (typical if load.seconds is None else load.seconds) * load.share_left
+        return (typical if load.seconds is None else max(load.seconds, LEAST_S)) * load.share_left
 
     return elapsed_per_second * (sum(map(cost_s, ahead)) / max(engines, 1) + cost_s(own))
 

@@ -30,6 +30,7 @@ from bot.jobs import (
 )
 from bot.ledger import Ledger
 from bot.patience import PATIENCE, Patience
+from bot.queue import LEAST_S
 from bot.separating import Separating
 from bot.shelf import Shelf
 from bot.stations import Delivering, Inspect, Preparing, chat_of
@@ -273,9 +274,8 @@ class SeparationService:
         self._admission.charge(payer.place, made.seconds)
         try:
             self._store.charge(payer.id, made.seconds)
-            if made.seconds > 0:
-                self._store.note_speed(self._setup, made.elapsed_s, made.seconds)
-                self._board.elapsed_per_second = self._store.speed(self._setup)
+            self._store.note_speed(self._setup, made.elapsed_s, max(made.seconds, LEAST_S))
+            self._board.elapsed_per_second = self._store.speed(self._setup)
             self._shelf.tidy(self._spared())
         except StoreError:
             log.exception("job %s: what it took cannot be noted", payer.id)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.queue import Chat, Load, Ticket, turns, wait_s
+from bot.queue import LEAST_S, Chat, Load, Ticket, turns, wait_s
 
 
 def _ticket(job_id: str, chat: str, since_s: float, song: str = "") -> Ticket:
@@ -79,6 +79,7 @@ def test_the_time_left_is_the_work_ahead_shared_among_engines() -> None:
     # while the engines still load
     assert wait_s(ahead, Load(40), 0.5, 0) == pytest.approx(145)
     assert wait_s((), Load(40, 0.25), 2.0, 3) == pytest.approx(20)
+    assert wait_s([Load(1)], Load(2), 0.5, 1) == wait_s([Load(LEAST_S)], Load(LEAST_S), 0.5, 1)
     # an unknown length counts as the average of the known ones
     assert wait_s([Load(None)], Load(100), 1.0, 1) == pytest.approx(200)
 

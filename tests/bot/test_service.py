@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from bot.jobs import DeliveryError, Place, Refused, Standing, State, Wish
+from bot.queue import LEAST_S
 from spectacles_engine.audio_files import Inspected
 from spectacles_engine.errors import MISTAKE_OF_OURS, EngineError, PoisonousError, SpecTaclesError
 from spectacles_engine.messages import SeparationResult
@@ -181,7 +182,18 @@ async def test_the_time_left_is_told_once_it_was_measured(tmp_path: Path) -> Non
     async with house(tmp_path) as home:
         # the speed is known after a restart, and the two that were not done are ahead
         fifth = await home.service.accept(replace(order("e", chat="e"), seconds=8))
-        assert _standing(home.service.standing(fifth.id)).eta_s == pytest.approx((80 + 10 + 8) / 2)
+        assert _standing(home.service.standing(fifth.id)).eta_s == pytest.approx((80 + 10 + LEAST_S) / 2)
+
+
+async def test_what_a_voice_note_took_says_little_of_a_song(tmp_path: Path) -> None:
+    engine = held_engine()
+    async with house(tmp_path, engine=engine) as home:
+        engine.may_go.set()
+        await home.told(await home.service.accept(order("a", seconds=1)))
+        engine.may_go.clear()
+        song = await home.service.accept(order("b", seconds=200))
+        await eventually(lambda: _standing(home.service.standing(song.id)).share == 0.5)
+        assert _standing(home.service.standing(song.id)).eta_s == pytest.approx(0.5 * 200 * 0.5 / LEAST_S)
 
 
 def _standing(found: Standing | None) -> Standing:
