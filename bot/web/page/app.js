@@ -115,6 +115,8 @@ async function next() {
   const { title } = card.job;
   try {
     const job = await api.send(file, name, (progress) => card.show({ state: "uploading", progress, title }), card.abort.signal);
+    // The stream may have told of it first.
+    if (cards.has(job.id)) drop(cards.get(job.id));
     cards.set(job.id, card);
     card.show(job);
     follow(true);

@@ -383,6 +383,31 @@ async def test_cancelled_when_all_is_sent_but_not_answered(
     await expect(page.locator(".card")).to_have_attribute("data-state", "cancelled")
 
 
+async def test_a_song_that_the_stream_tells_of_before_its_answer_comes_has_one_card(
+    browser: Browser, chat: Chat, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on = asyncio.Event()
+    accept = chat.service.accept
+
+    async def answer_late(order: Order) -> Job:
+        job = await accept(order)
+        if order.title == "Late":
+            await goes_on.wait()
+        return job
+
+    monkeypatch.setattr(chat.service, "accept", answer_late)
+    page = await _open(browser, chat)
+    await _send(page, write("Late", ENDLESS))
+    await expect(page.locator(".line")).to_have_text("Sending: 100 %")
+    await _send(page, write("Endless", ENDLESS))
+    await expect(page.get_by_role("heading", name="Late")).to_have_count(2)
+    goes_on.set()
+    await expect(page.get_by_role("heading", name="Late")).to_have_count(1)
+    await page.get_by_role("button", name="Cancel Endless").click()
+    await page.get_by_role("button", name="Cancel Late").click()
+    await expect(page.locator("[data-state=cancelled]")).to_have_count(2)
+
+
 async def test_a_bad_file_gets_a_sentence(browser: Browser, chat: Chat, tmp_path: Path, song: Path) -> None:
     bad = tmp_path / "Bad.mp3"
     bad.write_bytes(b"no sound in here" * 99)
