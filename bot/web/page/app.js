@@ -9,6 +9,7 @@ const SENDING_AT_ONCE = 2;
 const RETRY_MS = 1000;
 const cards = new Map(); // job id → Card
 const waiting = []; // songs that are not sent yet
+const uploads = new Set(); // their cards, and those of songs that are being sent
 let sending = 0;
 let recording = null;
 let page;
@@ -100,8 +101,12 @@ function enqueue(card, file, name) {
   card.abort = new AbortController();
   card.abort.signal.addEventListener("abort", () => {
     const at = waiting.findIndex((one) => one.card === card);
-    if (at >= 0) drop(waiting.splice(at, 1)[0].card);
+    if (at < 0) return;
+    waiting.splice(at, 1);
+    uploads.delete(card);
+    drop(card);
   });
+  uploads.add(card);
   waiting.push({ card, file, name });
   follow();
   next();
@@ -133,6 +138,7 @@ async function next() {
       card.show({ state: "failed", title, error: error.message, again });
     }
   }
+  uploads.delete(card);
   sending--;
   next();
 }
@@ -198,6 +204,7 @@ function acceptDrops() {
 
 async function forgetAll() {
   if (!(await agree(t("page.forget_all_question"), t("page.forget_all")))) return;
+  for (const card of uploads) card.abort.abort();
   try {
     const { songs, megabytes } = await api.forgetAll();
     for (const card of cards.values()) {

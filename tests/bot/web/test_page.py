@@ -383,6 +383,27 @@ async def test_cancelled_when_all_is_sent_but_not_answered(
     await expect(page.locator(".card")).to_have_attribute("data-state", "cancelled")
 
 
+async def test_forget_all_ends_what_is_being_sent(
+    browser: Browser, chat: Chat, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on = asyncio.Event()
+    accept = chat.service.accept
+
+    async def accept_late(order: Order) -> Job:
+        await goes_on.wait()
+        return await accept(order)
+
+    monkeypatch.setattr(chat.service, "accept", accept_late)
+    page = await _open(browser, chat)
+    await _send(page, *(write(f"Endless {n}", ENDLESS) for n in range(3)))
+    await expect(page.get_by_text("Sending: 100 %")).to_have_count(2)
+    await page.get_by_role("button", name="Forget all my songs").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Forget all my songs").click()
+    await expect(page.locator(".card")).to_have_count(2)
+    goes_on.set()
+    await expect(page.locator("[data-state=cancelled]")).to_have_count(2)
+
+
 async def test_a_song_that_the_stream_tells_of_before_its_answer_comes_has_one_card(
     browser: Browser, chat: Chat, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
