@@ -92,6 +92,10 @@ _WORDS: dict[str, tuple[str, str]] = {
         "Zugangscode (er steht dort, wo SpecTacles gestartet wurde)",
     ),
     "page.enter": ("Enter", "Eintreten"),
+    "page.no_sound": (
+        "This browser does not let the page play stems. Here they are to take along:",
+        "Dieser Browser lässt die Seite keine Spuren abspielen. Hier sind sie zum Mitnehmen:",
+    ),
     "page.open_player": ("Open the player", "Player öffnen"),
     "page.player_of": ("Player of {song}", "Player für {song}"),
     "page.play": ("Play", "Abspielen"),

@@ -73,8 +73,24 @@ export class Card {
   }
 
   #offer() {
+    if (!window.AudioContext) return this.#handOver();
     if (this.mayOpen()) return this.#open();
     this.body.replaceChildren(el("button", { type: "button", class: "wide", onclick: () => this.#open(true) }, icon("play"), t("page.open_player")));
+  }
+
+  /** Where the browser lets no page play (Lockdown Mode of an iPhone): the stems to take along. */
+  #handOver() {
+    const link = (href, name) => el("a", { class: "button quiet", download: "", href }, icon("down"), name);
+    const stems = Object.entries(this.job.stems).map(([stem, href]) => link(href, t(`stem.${stem}`)));
+    this.body.replaceChildren(
+      el("p", {}, t("page.no_sound")),
+      el("div", { class: "row" }, ...stems, link(`/api/jobs/${this.job.id}/zip`, t("page.zip"))),
+      ...this.#notes(),
+    );
+  }
+
+  #notes() {
+    return [...this.job.warnings.map((warning) => el("p", { class: "warning" }, warning)), el("p", { class: "note" }, this.job.note)];
   }
 
   #open(focus = false) {
@@ -86,8 +102,7 @@ export class Card {
     });
     this.body.replaceChildren(
       this.player.node,
-      ...this.job.warnings.map((warning) => el("p", { class: "warning" }, warning)),
-      el("p", { class: "note" }, this.job.note),
+      ...this.#notes(),
       ...(spots.length ? [el("div", { class: "row spots" }, el("span", { class: "muted" }, t("page.listen_to_weak")), ...spots)] : []),
     );
     if (focus) this.player.playButton.focus();

@@ -185,6 +185,21 @@ async def test_mute_solo_volume_and_the_mixture(browser: Browser, chat: Chat, so
     assert softer[0] == pytest.approx(whole[0], rel=0.1)
 
 
+async def test_where_nothing_can_be_played_the_stems_can_be_taken_along(
+    browser: Browser, chat: Chat, song: Path
+) -> None:
+    page = await _open(browser, chat)
+    await page.context.add_init_script("delete window.AudioContext")
+    await page.reload()
+    await _send(page, song)
+    await expect(page.locator(".note")).to_contain_text("Estimated quality")
+    async with page.expect_download() as coming:
+        await page.get_by_role("link", name="Drums").click()
+    assert (await coming.value).suggested_filename == "A song – drums.flac"
+    await page.reload()
+    await expect(page.get_by_role("link", name="Everything (zip)")).to_be_visible()
+
+
 async def test_a_paused_player_sees_the_connection_come_back(browser: Browser, chat: Chat, song: Path) -> None:
     page = await _open(browser, chat)
     await _send(page, song)
