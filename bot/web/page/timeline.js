@@ -47,9 +47,7 @@ export class Wave {
       let loudest = 0;
       for (let i = from; i < to; i++) loudest = Math.max(loudest, this.peaks[i] ?? 0);
       const tall = Math.max(2, loudest ** 0.7 * (height - 6));
-      pen.beginPath();
-      pen.roundRect(bar * BAR, (height - tall) / 2, BAR - 1, tall, 1);
-      pen.fill();
+      pen.fillRect(bar * BAR, (height - tall) / 2, BAR - 1, tall);
     }
   }
 }

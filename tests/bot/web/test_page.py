@@ -200,6 +200,18 @@ async def test_where_nothing_can_be_played_the_stems_can_be_taken_along(
     await expect(page.get_by_role("link", name="Everything (zip)")).to_be_visible()
 
 
+async def test_waves_are_drawn_by_what_old_browsers_have(browser: Browser, chat: Chat, song: Path) -> None:
+    page = await _open(browser, chat)
+    await page.context.add_init_script("delete CanvasRenderingContext2D.prototype.roundRect")  # Safari 15
+    await page.reload()
+    await _send(page, song)
+    await page.get_by_role("button", name="Play", exact=True).click()
+    await expect(page.locator(".time")).not_to_have_text("0:00 / 0:30")
+    await expect(page.locator(".transport").get_by_role("status")).to_have_text("")
+    drawn = "document.querySelector('.ahead').getContext('2d').getImageData(0, 0, 60, 60).data.some(Boolean)"
+    assert await page.evaluate(drawn)
+
+
 async def test_a_paused_player_sees_the_connection_come_back(browser: Browser, chat: Chat, song: Path) -> None:
     page = await _open(browser, chat)
     await _send(page, song)
