@@ -77,6 +77,10 @@ _WORDS: dict[str, tuple[str, str]] = {
         "{song} is larger than {megabytes} MB.",
         "{song} ist größer als {megabytes} MB.",
     ),
+    "page.unreadable": (
+        "This is a folder, or a file that cannot be read.",
+        "Das ist ein Ordner, oder eine Datei, die sich nicht lesen lässt.",
+    ),
     "page.no_server": (
         "SpecTacles does not answer. Is it still running?",
         "SpecTacles antwortet nicht. Läuft es noch?",

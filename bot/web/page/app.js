@@ -87,13 +87,12 @@ function drop(card) {
 function take(files) {
   complain("");
   for (const [file, name] of files) {
-    if (page.limits.upload_bytes && file.size > page.limits.upload_bytes) {
-      complain(t("page.too_large", { song: name, megabytes: number(page.limits.upload_bytes / 1e6) }));
-      continue;
-    }
     const title = name.replace(/\.[^.]+$/, "");
-    enqueue(add({ state: "uploading", progress: 0, title }), file, name);
+    if (page.limits.upload_bytes && file.size > page.limits.upload_bytes) {
+      add({ state: "failed", title, error: t("page.too_large", { song: name, megabytes: number(page.limits.upload_bytes / 1e6) }) });
+    } else enqueue(add({ state: "uploading", progress: 0, title }), file, name);
   }
+  follow();
 }
 
 function enqueue(card, file, name) {
@@ -133,15 +132,20 @@ async function next() {
       // It may have got through all the same, by a hair.
       setTimeout(refresh, RETRY_MS);
     } else {
-      // No server, or one that is busy: that is not because of the song.
-      const again = (!error.status || error.status >= 429) && (() => enqueue(card, file, name));
-      card.show({ state: "failed", title, error: error.message, again });
+      // No server, or one that is busy: that is not because of the song, if it can be read.
+      const isAway = !error.status || error.status >= 429;
+      const isFile = error.status || (await isReadable(file));
+      const again = isAway && isFile && (() => enqueue(card, file, name));
+      card.show({ state: "failed", title, error: isFile ? error.message : t("page.unreadable"), again });
     }
   }
   uploads.delete(card);
   sending--;
   next();
 }
+
+/** A folder that was dropped looks like a file, and a file may have gone since it was chosen. */
+const isReadable = (file) => file.slice(0, 1).arrayBuffer().then(() => true, () => false);
 
 async function toggleRecording(button) {
   if (recording) return recording.stop?.();

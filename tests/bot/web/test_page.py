@@ -468,6 +468,28 @@ async def test_a_bad_file_gets_a_sentence(browser: Browser, chat: Chat, tmp_path
     await expect(card).to_have_count(0)
 
 
+async def test_every_song_that_is_too_large_is_told_of(browser: Browser, write: Write, tmp_path: Path) -> None:
+    async with serving(tmp_path, largest_file_mb=1) as chat:
+        page = await _open(browser, chat)
+        await _send(page, write("Long", seconds=9), write("Longer", seconds=10), write("Short", seconds=1))
+        for name in ("Long", "Longer"):
+            card = page.locator(".card", has=page.get_by_role("heading", name=name, exact=True))
+            await expect(card.locator(".line")).to_have_text(f"{name}.wav is larger than 1 MB.")
+        await expect(page.locator(".player")).to_be_visible()
+
+
+async def test_a_folder_is_called_one(browser: Browser, chat: Chat, song: Path) -> None:
+    page = await _open(browser, chat)
+    drag = {"x": 700, "y": 300, "data": {"items": [], "files": [str(song.parent)], "dragOperationsMask": 1}}
+    devtools = await page.context.new_cdp_session(page)
+    for step in ("dragEnter", "dragOver", "drop"):
+        await devtools.send("Input.dispatchDragEvent", {"type": step, **drag})
+    await expect(page.locator(".line")).to_have_text("This is a folder, or a file that cannot be read.")
+    await expect(page.get_by_role("button", name="Send again")).to_have_count(0)
+    await page.get_by_role("button", name=f"Forget {song.parent.name}").click()
+    await expect(page.locator(".card")).to_have_count(0)
+
+
 async def test_record_a_song(browser: Browser, chat: Chat) -> None:
     page = await _open(browser, chat, permissions=["microphone"])
     await page.get_by_role("button", name="Record").click()
