@@ -565,6 +565,25 @@ async def _assert_accessible(page: Page) -> None:
     assert serious == []
 
 
+async def test_colours_of_ones_own_hide_nothing(browser: Browser, chat: Chat, song: Path, write: Write) -> None:
+    page = await _open(browser, chat, forced_colors="active", color_scheme="dark")
+    await _send(page, song)
+    await expect(page.locator(".player")).to_be_visible()
+    await _send(page, write("Endless", ENDLESS))
+    await page.get_by_role("button", name="Mute Drums").click()
+    await page.get_by_role("button", name="Only Bass").click()
+    background = "node => getComputedStyle(node).backgroundColor"
+    for kind, pressed, released in (("toggle.muted", 1, 0), ("toggle.solo", 2, 0)):
+        buttons = page.locator(f".{kind}")
+        assert await buttons.nth(pressed).evaluate(background) != await buttons.nth(released).evaluate(background)
+    lane = await page.locator(".wave").first.evaluate(background)
+    assert await page.locator(".wave .head").first.evaluate(background) != lane
+    progress = page.get_by_role("progressbar")
+    assert await progress.evaluate("node => getComputedStyle(node).borderTopWidth") == "1px"
+    await page.get_by_role("button", name="Cancel Endless").click()
+    await expect(progress).to_have_count(0)
+
+
 async def test_the_code_opens_the_page(browser: Browser, tmp_path: Path) -> None:
     async with serving(tmp_path, access_code="Wood-Wind") as chat:
         context = await browser.new_context(locale="de-DE")
