@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from aiohttp import BodyPartReader, MultipartReader, web
 
@@ -126,7 +126,7 @@ class Uploads:
         if entry.headers.get("Content-Type", "").lower().startswith(_NOT_AUDIO):
             raise WebError(415, "web.not_audio")
         size = 0
-        file = await asyncio.to_thread(open, part, "xb")
+        file = await _made(part)
         try:
             held = bytearray()
             while True:
@@ -147,6 +147,16 @@ class Uploads:
 
     def _too_large(self) -> WebError:
         return WebError(413, "web.too_large", megabytes=f"{self._most_bytes / 1e6:.0f}")
+
+
+async def _made(part: Path) -> BinaryIO:
+    """A new file to write to; none is left open where nobody waits for it any more."""
+    opening = asyncio.ensure_future(asyncio.to_thread(open, part, "xb"))
+    try:
+        return cast(BinaryIO, await asyncio.shield(opening))
+    except asyncio.CancelledError:
+        (await opening).close()
+        raise
 
 
 def _write(file: BinaryIO, data: bytes) -> None:

@@ -9,6 +9,7 @@ import re
 import shutil
 import socket
 import struct
+import threading
 import time
 import zipfile
 from collections.abc import AsyncIterator
@@ -415,6 +416,7 @@ async def test_a_file_that_is_too_large_is_refused_while_it_arrives(tmp_path: Pa
 
 
 _HEAD = "POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+_FORM_HEAD = '--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
 
 
 async def test_a_song_that_the_disk_has_no_room_for_is_refused_before_it_comes(
@@ -442,8 +444,7 @@ async def test_a_song_takes_room_but_once(chat: Chat, song: Path, monkeypatch: p
 async def _half_sent(chat: Chat) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A connection over which a part of a song has come."""
     reader, writer = await asyncio.open_connection("127.0.0.1", chat.port)
-    part = '--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
-    writer.write(f"{_HEAD}Content-Length: 1000000\r\n\r\n{part}".encode() + bytes(300_000))
+    writer.write(f"{_HEAD}Content-Length: 1000000\r\n\r\n{_FORM_HEAD}".encode() + bytes(300_000))
     await writer.drain()
     while not chat.uploads():
         await asyncio.sleep(0.01)
@@ -457,6 +458,29 @@ async def test_a_lost_connection_leaves_nothing_behind(chat: Chat) -> None:
         await asyncio.sleep(0.01)
     async with chat.browser() as client:
         assert (await client.json("/healthz")) == {"status": "ok"}
+
+
+async def test_a_connection_lost_while_its_file_is_made_leaves_nothing_behind(
+    chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, (asked, goes_on, is_made) = open, (threading.Event() for _ in range(3))
+
+    def slow_open(*how: Any) -> Any:
+        asked.set()
+        goes_on.wait()
+        file = make(*how)
+        is_made.set()
+        return file
+
+    monkeypatch.setattr("bot.web.uploads.open", slow_open, raising=False)
+    _, writer = await asyncio.open_connection("127.0.0.1", chat.port)
+    writer.write(f"{_HEAD}Content-Length: 1000000\r\n\r\n{_FORM_HEAD}".encode() + bytes(1000))
+    await asyncio.to_thread(asked.wait)
+    writer.close()
+    await asyncio.sleep(0.3)  # the server has seen it
+    goes_on.set()
+    await asyncio.to_thread(is_made.wait)
+    await chat.lets_go()
 
 
 async def test_who_stops_sending_keeps_nobody_else_out(
