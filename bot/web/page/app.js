@@ -12,6 +12,7 @@ const waiting = []; // songs that are not sent yet
 const uploads = new Set(); // their cards, and those of songs that are being sent
 let sending = 0;
 let recording = null;
+let retry = 0;
 let page;
 let events;
 const feed = el("ol", { class: "feed" });
@@ -38,25 +39,33 @@ function show(job) {
   follow();
 }
 
-/** All that the server knows: at the start, and when the stream ended, for a job may have ended while nobody listened. */
+/** All that the server knows, and no more: songs come and go while nobody listens, and in other tabs. */
 async function refresh() {
   try {
+    const shown = [...cards.values()];
+    const known = await api.jobs();
+    let above = null;
     // Newest first: its player opens.
-    for (const job of await api.jobs()) {
-      if (cards.has(job.id)) cards.get(job.id).show(job);
-      else add(job, "append");
+    for (const job of known) {
+      const card = cards.get(job.id) ?? add(job, above);
+      card.show(job);
+      above = card.node;
     }
+    const ids = new Set(known.map((job) => job.id));
+    for (const card of shown) if (!ids.has(card.job.id)) drop(card);
     follow(true);
   } catch (refused) {
     if (refused.status === 401) return location.reload(); // for the form that asks for the code
-    setTimeout(refresh, RETRY_MS);
+    clearTimeout(retry);
+    retry = setTimeout(refresh, RETRY_MS);
   }
 }
 
-function add(job, where = "prepend") {
+function add(job, above = null) {
   const card = new Card(job, page, { onEnd: end, mayOpen });
   if (job.id) cards.set(job.id, card);
-  feed[where](card.node);
+  if (above) above.after(card.node);
+  else feed.prepend(card.node);
   return card;
 }
 
@@ -273,6 +282,7 @@ async function start() {
   acceptDrops();
   events = new api.Events(show, () => setTimeout(refresh, RETRY_MS / 4), (isLost) => document.body.classList.toggle("offline", isLost));
   await refresh();
+  document.addEventListener("visibilitychange", () => document.hidden || refresh());
   addEventListener("beforeunload", (event) => sending && event.preventDefault());
 }
 

@@ -323,6 +323,24 @@ async def test_reload_in_the_middle_goes_on(browser: Browser, chat: Chat, write:
     await expect(page.locator(".player")).to_be_visible()
 
 
+async def test_a_page_that_is_looked_at_again_shows_what_another_one_did(
+    browser: Browser, chat: Chat, song: Path, write: Write
+) -> None:
+    page = await _open(browser, chat)
+    await _send(page, song)
+    await expect(page.locator(".player")).to_be_visible()
+    await _send(page, write("Kept"))
+    await expect(page.get_by_role("button", name="Open the player")).to_be_visible()
+    other = await page.context.new_page()
+    await other.goto(chat.url)
+    await _send(other, write("New"))
+    await other.get_by_role("button", name="Forget A song").click()
+    await other.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    await expect(other.locator("[data-state=done]")).to_have_count(2)
+    await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # no tab of this Chromium is hidden
+    await expect(page.locator(".card h2")).to_have_text(["New", "Kept"])
+
+
 async def test_progress_survives_a_lost_connection(browser: Browser, write: Write, tmp_path: Path) -> None:
     async with serving(tmp_path) as chat:
         page = await _open(browser, chat)
