@@ -96,8 +96,10 @@ export class Events {
   }
 
   #apply() {
-    if (!this.#unfinished.length || document.hidden) this.#close();
-    else if (!this.#source) this.#open();
+    if (!this.#unfinished.length || document.hidden) {
+      this.#close();
+      this.onLost(false);
+    } else if (!this.#source) this.#open();
   }
 
   #open() {

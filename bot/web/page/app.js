@@ -236,6 +236,7 @@ async function forgetAll() {
 
 function build() {
   document.title = `SpecTacles · ${t("page.headline")}`;
+  document.body.style.setProperty("--lost", JSON.stringify(` · ${t("page.waits_for_server")}`));
   const hours = page.limits.kept_hours;
   const footer = el("footer", { class: "muted" }, el("p", {}, t("page.privacy", { hours: number(hours, Number.isInteger(hours) ? 0 : 1) })), el("button", { type: "button", class: "quiet forget-all", onclick: forgetAll }, t("page.forget_all")));
   document.body.append(

@@ -342,13 +342,20 @@ async def test_a_page_that_is_looked_at_again_shows_what_another_one_did(
 
 
 async def test_progress_survives_a_lost_connection(browser: Browser, write: Write, tmp_path: Path) -> None:
+    added = "node => getComputedStyle(node, '::after').content"
+    refused = tmp_path / "notes.txt"
+    refused.write_text("no song")
     async with serving(tmp_path) as chat:
         page = await _open(browser, chat)
+        await _send(page, refused)
+        await expect(page.locator("[data-state=failed]")).to_be_visible()
         await _send(page, write("Long", SLOW))
-        await expect(page.locator(".line")).to_contain_text("Separating")
+        await expect(page.locator(".line").first).to_contain_text("Separating")
         port = chat.port
         await chat.app.stop()
         await expect(page.locator("body")).to_have_class(re.compile("offline"))
+        assert await page.locator("[data-state=running] .line").evaluate(added) == '" · Waiting for the connection …"'
+        assert await page.locator("[data-state=failed] .line").evaluate(added) == "none"
         again = WebApp(settings_for(chat.settings.data_folder, port=port), chat.service)
         await again.start()
         await expect(page.locator(".player")).to_be_visible()
