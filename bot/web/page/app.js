@@ -18,6 +18,9 @@ let events;
 const feed = el("ol", { class: "feed" });
 const alert = el("div", { class: "alert", role: "alert" });
 
+/** Whether it is no server that refused, or one that is busy. */
+const isAway = ({ status }) => !status || status >= 429;
+
 function complain(sentence) {
   alert.replaceChildren(sentence ? el("p", {}, sentence) : "");
   if (sentence) alert.firstChild.append(el("button", { type: "button", class: "quiet icon", "aria-label": t("page.close"), onclick: () => complain("") }, icon("close")));
@@ -141,10 +144,9 @@ async function next() {
       // It may have got through all the same, by a hair.
       setTimeout(refresh, RETRY_MS);
     } else {
-      // No server, or one that is busy: that is not because of the song, if it can be read.
-      const isAway = !error.status || error.status >= 429;
+      // A server that is away is not because of the song, if that can be read.
       const isFile = error.status || (await isReadable(file));
-      const again = isAway && isFile && (() => enqueue(card, file, name));
+      const again = isAway(error) && isFile && (() => enqueue(card, file, name));
       card.show({ state: "failed", title, error: isFile ? error.message : t("page.unreadable"), again });
     }
   }
@@ -275,8 +277,19 @@ async function tryCode(code) {
   }
 }
 
+/** What the page has to know. Without it there are no words yet to say that the server is away. */
+async function learn() {
+  try {
+    return await api.page();
+  } catch (refused) {
+    if (!isAway(refused)) throw refused;
+    await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    return learn();
+  }
+}
+
 async function start() {
-  page = await api.page();
+  page = await learn();
   speak(page);
   if (!page.admitted) await askForCode();
   build();
@@ -284,7 +297,7 @@ async function start() {
   events = new api.Events(show, () => setTimeout(refresh, RETRY_MS / 4), (isLost) => document.body.classList.toggle("offline", isLost));
   await refresh();
   document.addEventListener("visibilitychange", () => document.hidden || refresh());
-  addEventListener("beforeunload", (event) => sending && event.preventDefault());
+  addEventListener("beforeunload", (event) => (sending || recording) && event.preventDefault());
 }
 
 start().catch((error) => document.body.append(el("main", {}, el("p", { class: "error" }, error.message))));

@@ -362,6 +362,16 @@ async def test_progress_survives_a_lost_connection(browser: Browser, write: Writ
         await again.stop()
 
 
+async def test_a_server_that_is_away_while_the_page_opens_is_waited_for(browser: Browser, chat: Chat) -> None:
+    page = await (await browser.new_context(locale="en")).new_page()
+    await page.route("**/api/page", lambda route: route.abort())
+    async with page.expect_event("requestfailed"):
+        await page.goto(chat.url)
+    await expect(page.locator("body")).to_have_text("")
+    await page.unroute("**/api/page")
+    await expect(page.get_by_text("Choose songs")).to_be_visible()
+
+
 async def test_what_did_not_arrive_is_sent_again(browser: Browser, song: Path, tmp_path: Path) -> None:
     async with serving(tmp_path) as chat:
         page = await _open(browser, chat)
@@ -537,6 +547,20 @@ _MICROPHONES = """() => {
     return streams.at(-1);
   };
 }"""
+
+
+async def test_a_recording_is_not_lost_by_a_reload(browser: Browser, chat: Chat) -> None:
+    page = await _open(browser, chat, permissions=["microphone"])
+    await page.get_by_role("button", name="Record").click()
+    stop = page.get_by_role("button", name="Stop and separate")
+    await stop.wait_for()
+    async with page.expect_event("dialog") as coming:
+        await page.evaluate("setTimeout(() => location.reload())")
+        dialog = await coming.value
+        await dialog.dismiss()
+    assert dialog.type == "beforeunload"
+    await stop.click()
+    await expect(page.locator(".card")).to_contain_text("Recording")
 
 
 async def test_a_microphone_that_goes_away_loses_nothing(browser: Browser, chat: Chat) -> None:
