@@ -127,6 +127,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "page.format": ("Format of downloads", "Format der Downloads"),
     "page.karaoke": ("Karaoke", "Karaoke"),
     "page.zip": ("Everything (zip)", "Alles (zip)"),
+    "page.making": ("The download comes as soon as it is made …", "Der Download kommt, sobald er fertig ist …"),
     "page.keys": (
         "Keys: Space plays · 1–4 mute · Shift 1–4 solo · L loop · O original · ← → five seconds",
         "Tasten: Leertaste spielt · 1–4 stumm · Umschalt 1–4 solo · L Schleife · O Original · ← → fünf Sekunden",

@@ -150,12 +150,16 @@ export class Player {
     const format = el("select", { "aria-label": t("page.format"), onchange: (event) => this.#downloads(event.target.value) }, ...this.page.formats.map((name) => el("option", { value: name }, name.toUpperCase())));
     this.karaoke = el("a", { class: "button quiet", download: "" }, icon("down"), t("page.karaoke"));
     this.zip = el("a", { class: "button quiet", download: "" }, icon("down"), t("page.zip"));
+    this.coming = el("span", { class: "muted", role: "status" });
+    const parts = [...this.lanes.map((lane) => lane.link), this.karaoke];
+    for (const link of parts) link.addEventListener("click", () => this.#tellOf(link));
+    this.zip.addEventListener("click", () => this.#tellOf(...parts));
     return el(
       "div",
       { class: "player", role: "group", "aria-label": t("page.player_of", { song: this.job.title }) },
       el("div", { class: "row transport" }, this.playButton, this.time, this.loopButton, this.originalButton, this.status),
       el("div", { class: "lanes" }, this.ruler.node, ...this.lanes.map((lane) => lane.node)),
-      el("div", { class: "row downloads" }, format, this.karaoke, this.zip),
+      el("div", { class: "row downloads" }, format, this.karaoke, this.zip, this.coming),
       el("p", { class: "muted keys" }, t("page.keys")),
     );
   }
@@ -176,6 +180,17 @@ export class Player {
     for (const lane of this.lanes) lane.link.href = `${base}/stems/${lane.stem}?format=${format}`;
     this.karaoke.href = `${base}/stems/karaoke?format=${format}`;
     this.zip.href = `${base}/zip?format=${format}`;
+  }
+
+  /** A file may have to be made first, which can take minutes: until it comes, a browser shows nothing. */
+  async #tellOf(...links) {
+    this.coming.textContent = t("page.making");
+    try {
+      for (const path of links.map((link) => link.href)) await api.made(path);
+      this.coming.textContent = "";
+    } catch (refused) {
+      this.coming.textContent = refused.message;
+    }
   }
 
   #mix(changed, what) {

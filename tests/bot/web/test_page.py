@@ -14,8 +14,11 @@ import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
 from playwright.async_api import Browser, Page, ViewportSize, async_playwright, expect
 
+from bot.delivery import encode
 from bot.jobs import Job, Order
 from bot.web.app import WebApp
+from bot.words import sentence
+from spectacles_engine.errors import OutputError
 from tests.bot.web.chat import PATIENCE_S, Chat, serving, settings_for
 from tests.bot.web.chromium import CHROMIUM, DESKTOP, FLAGS, PHONE
 from tests.fake_engine import Behaviour, write_song
@@ -210,6 +213,32 @@ async def test_waves_are_drawn_by_what_old_browsers_have(browser: Browser, chat:
     await expect(page.locator(".transport").get_by_role("status")).to_have_text("")
     drawn = "document.querySelector('.ahead').getContext('2d').getImageData(0, 0, 60, 60).data.some(Boolean)"
     assert await page.evaluate(drawn)
+
+
+async def test_a_download_that_has_to_be_made_is_told_of(
+    browser: Browser, chat: Chat, song: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on = asyncio.Event()
+
+    async def encode_late(*about: Any) -> None:
+        await goes_on.wait()
+        if about[2] == "bass":
+            raise OutputError("the disk is full")
+        await encode(*about)
+
+    monkeypatch.setattr("bot.web.downloads.encode", encode_late)
+    page = await _open(browser, chat)
+    await _send(page, song)
+    await page.get_by_label("Format of downloads").select_option("mp3")
+    told = page.locator(".downloads").get_by_role("status")
+    async with page.expect_download() as coming:
+        await page.get_by_role("link", name="Download Drums").click()
+        await expect(told).to_have_text("The download comes as soon as it is made …")
+        goes_on.set()
+    assert (await coming.value).suggested_filename == "A song – drums.mp3"
+    await expect(told).to_have_text("")
+    await page.get_by_role("link", name="Everything (zip)").click()
+    await expect(told).to_have_text(sentence("web.not_written", "en"))
 
 
 async def test_a_paused_player_sees_the_connection_come_back(browser: Browser, chat: Chat, song: Path) -> None:
