@@ -166,7 +166,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "web.stopped_arriving": ("The song stopped arriving.", "Das Lied kam nicht weiter an."),
     "web.no_file": ("There is no song in the field called file.", "Im Feld namens file ist kein Lied."),
     "web.empty_file": ("This file is empty.", "Diese Datei ist leer."),
-    "web.not_audio": ("not an audio file", "keine Audiodatei"),
+    "web.not_audio": ("Not an audio file.", "Keine Audiodatei."),
     "web.unknown_field": ("There is no field called {name}.", "Ein Feld namens {name} gibt es nicht."),
     "web.stems_are": ("stems are some of: {stems}", "stems sind einige von: {stems}"),
     "web.mixes_are": ("mix is one of: {mixes}", "mix ist eins von: {mixes}"),

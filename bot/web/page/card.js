@@ -23,7 +23,7 @@ function line(job) {
 export class Card {
   constructor(job, page, { onEnd, mayOpen }) {
     Object.assign(this, { page, mayOpen });
-    this.title = el("h2");
+    this.title = el("h2", { dir: "auto" });
     this.meta = el("span", { class: "muted" });
     this.line = el("p", { class: "line", role: "status" });
     this.bar = el("progress", { max: 1 });

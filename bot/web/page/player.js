@@ -92,7 +92,7 @@ export class Player {
 
   toggle() {
     if (this.sound.playing) return this.sound.pause();
-    sounding?.sound.pause();
+    if (sounding !== this) sounding?.sound.release(); // a phone has no room for what a whole class listened to
     sounding = this;
     this.#use();
     audio().resume();
@@ -127,7 +127,7 @@ export class Player {
   }
 
   close() {
-    this.sound.close();
+    this.sound.release();
     for (const lane of this.lanes) {
       lane.wave.observer.disconnect();
       lane.gain.disconnect();

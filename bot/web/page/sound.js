@@ -92,8 +92,9 @@ export class StemSound extends EventTarget {
     this.#want(this.#rest);
   }
 
-  close() {
-    if (this.playing) this.pause();
+  /** Ends, and keeps nothing that is decoded; it can be played again. */
+  release() {
+    this.pause();
     this.#cache.clear();
   }
 

@@ -271,6 +271,32 @@ async def test_only_one_player_sounds_and_keys_speak_to_one_that_is_there(
     await expect(players.get_by_role("button", name="Pause")).to_be_visible()
 
 
+async def test_a_player_that_gives_way_keeps_no_sound(browser: Browser, chat: Chat, song: Path, write: Write) -> None:
+    page = await _playing(browser, chat, song)
+    kept = 56  # buffers: 14 segments of four stems
+    while await _buffers(page) < kept:
+        await page.get_by_role("slider", name="Place in the song").press("ArrowUp")
+    await _send(page, write("Another", seconds=30))
+    await page.get_by_role("button", name="Open the player").click()
+    await page.get_by_role("group", name="Player of Another").get_by_role("button", name="Play", exact=True).click()
+    await expect(page.locator(".time").first).not_to_have_text("0:00 / 0:30")
+    assert await _buffers(page) < kept
+    await page.get_by_role("group", name="Player of A song").get_by_role("button", name="Play", exact=True).click()
+    at = await page.locator(".time").last.inner_text()
+    await expect(page.locator(".time").last).not_to_have_text(at)
+
+
+async def _buffers(page: Page) -> int:
+    """How many pieces of decoded sound the page holds."""
+    devtools = await page.context.new_cdp_session(page)
+    prototype = await devtools.send("Runtime.evaluate", {"expression": "AudioBuffer.prototype"})
+    found = await devtools.send("Runtime.queryObjects", {"prototypeObjectId": prototype["result"]["objectId"]})
+    count = {"objectId": found["objects"]["objectId"], "functionDeclaration": "function () { return this.length }"}
+    held = int((await devtools.send("Runtime.callFunctionOn", count))["result"]["value"])
+    await devtools.detach()
+    return held
+
+
 async def test_a_loop_is_kept_to(browser: Browser, chat: Chat, song: Path) -> None:
     page = await _playing(browser, chat, song)
     await page.keyboard.press("l")
@@ -437,7 +463,7 @@ async def test_cancel_and_forget(browser: Browser, chat: Chat, write: Write, son
     refused = tmp_path / "notes.txt"
     refused.write_text("no song")
     await _send(page, song, write("Endless", ENDLESS), refused)
-    await expect(page.locator("[data-state=failed]")).to_be_visible()
+    await expect(page.locator("[data-state=failed] .line")).to_have_text("Not an audio file.")
     endless = page.locator(".card", has=page.get_by_role("heading", name="Endless"))
     await expect(endless).to_have_attribute("data-state", re.compile("queued|running"))
     await endless.get_by_role("button", name="Cancel Endless").click()
@@ -552,6 +578,14 @@ async def test_a_folder_is_called_one(browser: Browser, chat: Chat, song: Path) 
     await expect(page.get_by_role("button", name="Send again")).to_have_count(0)
     await page.get_by_role("button", name=f"Forget {song.parent.name}").click()
     await expect(page.locator(".card")).to_have_count(0)
+
+
+async def test_a_title_is_read_in_its_own_direction(browser: Browser, chat: Chat, write: Write) -> None:
+    page = await _open(browser, chat, PHONE)
+    await _send(page, write("שיר אהבה (Live) – 1!"), write("Choral"))
+    for title, direction in (("שיר", "rtl"), ("Choral", "ltr")):
+        heading = page.get_by_role("heading", name=title)
+        assert await heading.evaluate("node => getComputedStyle(node).direction") == direction
 
 
 async def test_record_a_song(browser: Browser, chat: Chat) -> None:
