@@ -252,8 +252,9 @@ function build() {
 async function askForCode() {
   const fromLink = new URLSearchParams(location.hash.slice(1)).get("code");
   history.replaceState(null, "", location.pathname);
-  if (fromLink && (await tryCode(fromLink)) === "") return;
-  const wrong = el("p", { class: "error", role: "alert" });
+  const said = fromLink && (await tryCode(fromLink));
+  if (said === "") return;
+  const wrong = el("p", { class: "error", role: "alert" }, said);
   const input = el("input", { id: "code", autocomplete: "off", autocapitalize: "characters", spellcheck: "false", required: true });
   const form = el("form", { class: "gate" }, el("h1", {}, "SpecTacles"), el("label", { for: "code" }, t("page.access_code")), input, wrong, el("button", { class: "primary" }, t("page.enter")));
   document.body.append(el("main", {}, form));

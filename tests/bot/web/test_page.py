@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
-from playwright.async_api import Browser, Page, ViewportSize, async_playwright, expect
+from playwright.async_api import Browser, Page, Route, ViewportSize, async_playwright, expect
 
 from bot.delivery import encode
 from bot.jobs import Job, Order
@@ -666,6 +666,27 @@ async def test_axe_finds_nothing_serious(
     await expect(page.get_by_text("Cancelled.")).to_be_visible()
 
 
+async def test_on_a_phone_what_is_pressed_is_as_tall_as_a_finger(browser: Browser, chat: Chat, song: Path) -> None:
+    async def with_weak_spot(route: Route) -> None:
+        answer = await route.fetch()
+        known = await answer.json()
+        for job in known["jobs"]:
+            job["quality"]["weak_spots"] = [{"stem": "vocals", "from_s": 7, "to_s": 12}]
+        await route.fulfill(response=answer, json=known)
+
+    page = await _open(browser, chat, PHONE)
+    await _send(page, song)
+    await expect(page.locator(".player")).to_be_visible()
+    await page.route("**/api/jobs", with_weak_spot)
+    await page.reload()
+    await page.get_by_role("button", name="Vocals is weaker from 0:07 to 0:12").tap()
+    await expect(page.locator(".time")).to_have_text("0:07 / 0:30")
+    for target in await page.locator("button:visible, .button:visible, select:visible").all():
+        box = await target.bounding_box()
+        assert box
+        assert box["height"] >= 44, await target.inner_text()
+
+
 async def _assert_accessible(page: Page) -> None:
     found = (await Axe().run(page)).response["violations"]
     serious = [
@@ -712,3 +733,6 @@ async def test_the_code_opens_the_page(browser: Browser, tmp_path: Path) -> None
         await other.goto(f"{chat.url}/#code=Wood-Wind")
         await expect(other.get_by_text("Choose songs")).to_be_visible()
         assert "Wood" not in other.url
+        late = await (await browser.new_context(locale="en")).new_page()
+        await late.goto(f"{chat.url}/#code=Old-Code")
+        await expect(late.get_by_role("alert")).to_have_text("This is not the access code.")
