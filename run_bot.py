@@ -209,6 +209,8 @@ def _serve(settings: Settings) -> int:
     os.umask(0o077)  # what people send is for nobody else on this machine, whoever may look into the data folder
     tokens = [token.get_secret_value() for token in (settings.telegram_bot_token, settings.discord_bot_token) if token]
     set_up(tokens)
+    for name in [name for name in os.environ if name.upper() in TOKENS]:
+        del os.environ[name]  # what decodes a stranger's file, or dumps its core, is not to know them
     options = _engine_options(settings)
     store = JobStore(settings.data_folder)
 

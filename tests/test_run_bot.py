@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,7 @@ from spectacles_engine.worker import SeparateSong
 from tests.ports import free_port
 
 SCRIPT = Path(run_bot.__file__)
+TOKEN = "123456789:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw0"
 
 
 @pytest.fixture(autouse=True)
@@ -317,6 +319,22 @@ def test_what_people_send_is_for_nobody_else_wherever_the_data_lie(tmp_path: Pat
         assert [path for path in files if path.stat().st_mode & 0o077] == []
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks into /proc")
+def test_the_engine_knows_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TELEGRAM_BOT_TOKEN", TOKEN)
+    monkeypatch.setenv("TELEGRAM_API_BASE_URL", f"http://127.0.0.1:{free_port()}")
+    with _serving() as (bot, _):
+        engine = None
+        while engine is None:
+            time.sleep(0.05)
+            children = "".join(file.read_text() for file in Path(f"/proc/{bot.pid}/task").glob("*/children")).split()
+            commands = {child: Path("/proc", child, "cmdline").read_bytes() for child in children}
+            engine = next((child for child, command in commands.items() if b"spawn_main" in command), None)
+        environment = Path("/proc", engine, "environ").read_bytes()
+    assert b"PATH=" in environment
+    assert TOKEN.encode() not in environment
+
+
 def test_two_bots_do_not_share_a_folder() -> None:
     with _serving():
         done = _script()
@@ -357,7 +375,7 @@ def test_the_engine_of_the_chats_is_the_one_that_is_set() -> None:
 def test_a_chat_that_cannot_be_reached_is_one_sentence_without_the_token_and_the_web_chat_is_served(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("TELEGRAM_BOT_TOKEN", "123456789:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw0")
+    monkeypatch.setenv("TELEGRAM_BOT_TOKEN", TOKEN)
     monkeypatch.setenv("TELEGRAM_API_BASE_URL", f"http://127.0.0.1:{free_port()}")
     with _serving() as (bot, _):
         bot.send_signal(signal.SIGTERM)
