@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import hashlib
 import logging
@@ -41,6 +42,12 @@ _TYPES = {
 _STATUS_OF: dict[type[Refused], int] = {TooLarge: 413, Unavailable: 503}
 _SENTENCE_OF = {404: "web.nothing_here", 405: "web.not_here"}
 _MOST_UPLOADS_AT_ONCE = 64
+_MOST_CONNECTIONS = 400
+"""Far below the 1024 files that a process may usually open: other chats need some, and a listener out of them spins."""
+
+_IDLE_S = 300.0
+"""Longer than reverse proxies keep a connection."""
+
 _GOODBYE_S = 1.0
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -61,6 +68,7 @@ class WebApp:
         self._service = service
         self._downloads, self._playbacks = Downloads(), Playbacks()
         self._runner: web.AppRunner | None = None
+        self._listener: asyncio.Server | None = None
         self.address = ""
         """Where the page is once it is served, e.g. ``http://127.0.0.1:8080``."""
 
@@ -74,21 +82,32 @@ class WebApp:
             raise StartError(f"the web chat cannot write to {self._folder} ({error.strerror})") from error
         self._service.attach(PLATFORM, WebCourier(self._uploads))
         self._runner = web.AppRunner(
-            self._app(), access_log=None, handler_cancellation=True, shutdown_timeout=_GOODBYE_S
+            self._app(),
+            access_log=None,
+            handler_cancellation=True,
+            shutdown_timeout=_GOODBYE_S,
+            keepalive_timeout=_IDLE_S,
         )
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port)
+        server = self._runner.server
+        assert server
+
+        def connection() -> asyncio.Protocol:
+            return server() if len(server.connections) < _MOST_CONNECTIONS else _TurnedAway()
+
         try:
-            await site.start()
+            self._listener = await asyncio.get_running_loop().create_server(connection, host, port)
         except OSError as error:
             await self.stop()
             raise StartError.no_port("the web chat", host, port, ("web", "port"), error) from error
-        self.address = _address(self._runner.addresses[0], host)
+        self.address = _address(self._listener.sockets[0].getsockname(), host)
 
     async def stop(self) -> None:
         """Ends all connections; jobs go on in the service."""
         await self._playbacks.close()
         await self._downloads.close()
+        if self._listener is not None:
+            self._listener.close()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -172,6 +191,13 @@ class WebApp:
         response = web.json_response({"admitted": True})
         self._access.admit(request, code, response)
         return response
+
+
+class _TurnedAway(asyncio.Protocol):
+    """One connection too many."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
 
 
 @dataclass(frozen=True)

@@ -483,6 +483,22 @@ async def test_a_connection_lost_while_its_file_is_made_leaves_nothing_behind(
     await chat.lets_go()
 
 
+async def test_connections_without_end_leave_files_for_the_other_chats(
+    chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.web.app._MOST_CONNECTIONS", 2)
+    opened = [await asyncio.open_connection("127.0.0.1", chat.port) for _ in range(2)]
+    await asyncio.sleep(0.1)  # to a client it is open before the server has it
+    opened.append(await asyncio.open_connection("127.0.0.1", chat.port))
+    assert await opened[2][0].read() == b""
+    assert not opened[0][0].at_eof()
+    for _, writer in opened:
+        writer.close()
+    await asyncio.sleep(0.1)
+    async with chat.client() as client:
+        assert (await client.json("/healthz")) == {"status": "ok"}
+
+
 async def test_who_stops_sending_keeps_nobody_else_out(
     tmp_path: Path, song: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
