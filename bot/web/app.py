@@ -91,6 +91,7 @@ class WebApp:
         await self._runner.setup()
         server = self._runner.server
         assert server
+        logging.getLogger("aiohttp.server").addFilter(_is_worth_a_line)
 
         def connection() -> asyncio.Protocol:
             return server() if len(server.connections) < _MOST_CONNECTIONS else _TurnedAway()
@@ -191,6 +192,11 @@ class WebApp:
         response = web.json_response({"admitted": True})
         self._access.admit(request, code, response)
         return response
+
+
+def _is_worth_a_line(record: logging.LogRecord) -> bool:
+    """Not so a request that is none, as scanners and https:// send: aiohttp shows a traceback of each."""
+    return not (record.exc_info and isinstance(record.exc_info[1], web.RequestPayloadError | HttpProcessingError))
 
 
 class _TurnedAway(asyncio.Protocol):

@@ -499,6 +499,14 @@ async def test_connections_without_end_leave_files_for_the_other_chats(
         assert (await client.json("/healthz")) == {"status": "ok"}
 
 
+async def test_what_scanners_send_leaves_no_traceback_in_the_log(chat: Chat, caplog: pytest.LogCaptureFixture) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", chat.port)
+    writer.write(b"GET / HTTP/1.1\r\nContent-Length: +1\r\n\r\n")
+    assert b" 400 " in await reader.readline()
+    writer.close()
+    assert caplog.records == []
+
+
 async def test_who_stops_sending_keeps_nobody_else_out(
     tmp_path: Path, song: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
