@@ -39,7 +39,7 @@ class Upload:
 class Uploads:
     """The folder of songs that nobody fetched yet. Their names are ours: none comes from a person.
 
-    ``make_room`` is called with the bytes that are about to come; raises Refused.
+    ``make_room`` is called with the bytes that are about to come, in all and block by block; raises Refused.
     """
 
     def __init__(self, folder: Path, most_bytes: int, most_at_once: int, make_room: Callable[[int], None]) -> None:
@@ -138,6 +138,7 @@ class Uploads:
                     raise self._too_large()
                 # A disk may take its time: that is no time of the other chats.
                 if held and (not chunk or len(held) >= _BLOCK_BYTES):
+                    self._make_room(len(held))  # again: others come meanwhile, and not all said how large they are
                     await asyncio.to_thread(_write, file, bytes(held))
                     held.clear()
                 if not chunk:
