@@ -84,7 +84,7 @@ class Access:
         """Gives the browser its mark; raises WebError for a wrong code, and after too many of them."""
         if self.code is None:
             return
-        wrong = self._wrong_lately(request.remote or "")
+        wrong = self._wrong_lately(_asker(request))
         if len(wrong) >= _WRONG_CODES or sum(map(len, self._wrong.values())) >= _WRONG_CODES_OF_ALL:
             raise WebError(429, "web.too_many_codes")
         if not _equal(_plain(code), _plain(self.code)):
@@ -140,6 +140,13 @@ def _name(host: str) -> str:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return ""
+
+
+def _asker(request: web.Request) -> str:
+    """The address that asks; behind a proxy on this machine the one that the proxy has added, at the end."""
+    remote = request.remote or ""
+    forwarded = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
+    return forwarded if forwarded and is_loopback(remote) else remote
 
 
 def _refuse_other_pages(request: web.Request) -> None:

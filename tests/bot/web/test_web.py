@@ -770,6 +770,16 @@ async def test_codes_cannot_be_tried_out(tmp_path: Path, monkeypatch: pytest.Mon
             assert answer.status == 200
 
 
+async def test_behind_a_proxy_here_who_mistypes_a_code_keeps_nobody_else_out(tmp_path: Path) -> None:
+    async with serving(tmp_path, access_code="Secret-Code") as chat, chat.browser() as client:
+        mine, theirs = {"X-Forwarded-For": "203.0.113.9"}, {"X-Forwarded-For": "203.0.113.9, 198.51.100.7"}
+        for _ in range(5):
+            assert await client.refused("POST", "/api/access", json={"code": "AAAA-AAAA"}, headers=theirs) == 403
+        assert await client.refused("POST", "/api/access", json={"code": "Secret-Code"}, headers=theirs) == 429
+        async with client.request("POST", "/api/access", json={"code": "Secret-Code"}, headers=mine) as answer:
+            assert answer.status == 200
+
+
 async def test_a_mark_opens_one_bot_alone(tmp_path: Path) -> None:
     async with serving(tmp_path / "a", access_code="Secret-Code") as chat, chat.browser() as client:
         async with client.request("POST", "/api/access", json={"code": "Secret-Code"}):
