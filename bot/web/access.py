@@ -90,7 +90,7 @@ class Access:
         if not _equal(_plain(code), _plain(self.code)):
             wrong.append(time.monotonic())
             raise WebError(403, "web.wrong_code")
-        _set_cookie(response, ADMITTED, self._mark())
+        _set_cookie(request, response, ADMITTED, self._mark())
 
     def _mark(self) -> str:
         return hmac.digest(self._secret.encode(), (self.code or "").encode(), hashlib.sha256).hex()
@@ -115,9 +115,9 @@ def new_browser(*, is_page: bool) -> str:
     return (_OWN if is_page else _OPEN) + secrets.token_urlsafe(24)
 
 
-def remember(response: web.StreamResponse, browser_id: str) -> None:
+def remember(request: web.Request, response: web.StreamResponse, browser_id: str) -> None:
     """Has the browser show its id from now on."""
-    _set_cookie(response, BROWSER, browser_id)
+    _set_cookie(request, response, BROWSER, browser_id)
 
 
 def place(browser_id: str) -> Place:
@@ -161,8 +161,9 @@ def _refuse_other_pages(request: web.Request) -> None:
         raise WebError(403, "web.other_page")
 
 
-def _set_cookie(response: web.StreamResponse, name: str, value: str) -> None:
-    response.set_cookie(name, value, max_age=_YEAR_S, httponly=True, samesite="Strict", path="/")
+def _set_cookie(request: web.Request, response: web.StreamResponse, name: str, value: str) -> None:
+    is_https = request.headers.get("X-Forwarded-Proto") == "https"  # as far as the proxy says so
+    response.set_cookie(name, value, max_age=_YEAR_S, secure=is_https, httponly=True, samesite="Strict", path="/")
 
 
 def _new_code() -> str:

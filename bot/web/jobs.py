@@ -62,7 +62,7 @@ class JobRoutes:
             raise
         view = self._shown(request, job)
         response = web.json_response(view, status=202, headers={"Location": f"/api/jobs/{job.id}"})
-        remember(response, owner)
+        remember(request, response, owner)
         return response
 
     async def history(self, request: web.Request) -> web.Response:

@@ -676,6 +676,16 @@ async def test_behind_a_proxy_that_keeps_its_own_host_the_browser_tells_whose_pa
             assert await client.refused("DELETE", "/api/jobs/nothing-here", headers=headers) == status
 
 
+@pytest.mark.parametrize("proto", ["http", "https"])
+async def test_behind_https_no_cookie_goes_over_http(tmp_path: Path, proto: str) -> None:
+    headers = {"X-Forwarded-Proto": proto}
+    async with serving(tmp_path, access_code="Secret-Code") as chat, chat.client() as client:
+        async with client.get("/api/page", headers=headers) as page:
+            assert [bool(cookie["secure"]) for cookie in page.cookies.values()] == [proto == "https"]
+        async with client.request("POST", "/api/access", json={"code": "Secret-Code"}, headers=headers) as answer:
+            assert [bool(cookie["secure"]) for cookie in answer.cookies.values()] == [proto == "https"]
+
+
 async def test_every_answer_has_the_headers(chat: Chat) -> None:
     async with chat.browser() as client:
         for path in ("/", "/app.js", "/api/page", "/api/jobs", "/api/events", "/nothing", "/api/jobs/xxxxxxxxxxxx"):
