@@ -144,7 +144,7 @@ class Uploads:
                 if not chunk:
                     return
         finally:
-            await asyncio.to_thread(file.close)
+            await asyncio.shield(asyncio.to_thread(file.close))  # also for who hangs up in the midst of it
 
     def _too_large(self) -> WebError:
         return WebError(413, "web.too_large", megabytes=f"{self._most_bytes / 1e6:.0f}")

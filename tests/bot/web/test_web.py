@@ -460,6 +460,7 @@ async def test_songs_that_come_at_once_leave_the_disk_the_room_that_is_kept_free
     for _, writer in connections:
         writer.close()
     await asyncio.wait(answers)
+    await chat.lets_go()
 
 
 async def _half_sent(chat: Chat) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
