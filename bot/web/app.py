@@ -87,6 +87,7 @@ class WebApp:
             handler_cancellation=True,
             shutdown_timeout=_GOODBYE_S,
             keepalive_timeout=_IDLE_S,
+            auto_decompress=False,  # no browser compresses what it sends; a bomb halts all chats
         )
         await self._runner.setup()
         server = self._runner.server

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gzip
 import hashlib
 import io
 import os
@@ -527,6 +528,13 @@ async def test_what_scanners_send_leaves_no_traceback_in_the_log(chat: Chat, cap
     assert b" 400 " in await reader.readline()
     writer.close()
     assert caplog.records == []
+
+
+async def test_a_compressed_body_is_not_blown_up(tmp_path: Path) -> None:
+    body = gzip.compress(b'{"code": "Secret-Code"}')
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    async with serving(tmp_path, access_code="Secret-Code") as chat, chat.client() as client:
+        assert await client.refused("POST", "/api/access", data=body, headers=headers) == 400
 
 
 async def test_who_stops_sending_keeps_nobody_else_out(
