@@ -166,8 +166,9 @@ def _write(file: BinaryIO, data: bytes) -> None:
 
 async def _text(entry: BodyPartReader) -> str:
     text = bytearray()
-    while chunk := await entry.read_chunk():
-        text += chunk
-        if len(text) > _MOST_FIELD_BYTES:
-            raise WebError(400, "web.broken_form")
+    async with asyncio.timeout(_SILENCE_S):
+        while chunk := await entry.read_chunk():
+            text += chunk
+            if len(text) > _MOST_FIELD_BYTES:
+                raise WebError(400, "web.broken_form")
     return text.decode("utf-8")

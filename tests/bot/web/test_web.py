@@ -552,6 +552,16 @@ async def test_who_stops_sending_keeps_nobody_else_out(
             await client.send(song)
 
 
+async def test_who_stops_in_the_midst_of_a_field_is_not_waited_for(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bot.web.uploads._SILENCE_S", 1.0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", chat.port)
+    part = '--x\r\nContent-Disposition: form-data; name="stems"\r\n\r\nvoc'
+    writer.write(f"{_HEAD}Content-Length: 1000000\r\n\r\n{part}".encode())
+    async with asyncio.timeout(20):
+        assert b" 400 " in await reader.readline()
+    writer.close()
+
+
 async def test_a_full_disk_is_a_sentence(chat: Chat, song: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def write(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
