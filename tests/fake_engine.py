@@ -116,11 +116,12 @@ def _load(options: FakeOptions) -> tuple[worker.SeparateSong, int]:
     if options.needs and not options.needs.exists():
         raise ModelMissingError("the models are not here")
     time.sleep(options.start_s)
-    if _tally(options.models, "starts") < options.dead_starts:
+    starts = _tally(options.models, "starts")
+    if starts < options.dead_starts:
         os.kill(os.getpid(), signal.SIGKILL)
     import soundfile  # noqa: F401  now, not in the first song
 
-    chance = random.Random(options.seed + os.getpid())
+    chance = random.Random(options.seed + starts)
 
     def separate(
         song: Path, out: Path, request: SeparationRequest, on_progress: Callable[[float], None]
