@@ -145,7 +145,8 @@ def _name(host: str) -> str:
 def _asker(request: web.Request) -> str:
     """The address that asks; behind a proxy on this machine the one that the proxy has added, at the end."""
     remote = request.remote or ""
-    forwarded = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
+    lines = request.headers.getall("X-Forwarded-For", [""])  # HAProxy adds one of its own
+    forwarded = lines[-1].rpartition(",")[2].strip()
     return forwarded if forwarded and is_loopback(remote) else remote
 
 

@@ -809,6 +809,16 @@ async def test_behind_a_proxy_here_who_mistypes_a_code_keeps_nobody_else_out(tmp
             assert answer.status == 200
 
 
+async def test_the_address_is_the_one_that_the_proxy_added_also_in_a_line_of_its_own(tmp_path: Path) -> None:
+    async with serving(tmp_path, access_code="Secret-Code") as chat, chat.browser() as client:
+        answers = []
+        for number in range(6):
+            said_and_added = [("X-Forwarded-For", f"203.0.113.{number}"), ("X-Forwarded-For", "198.51.100.7")]
+            code = {"code": "AAAA-AAAA"}
+            answers.append(await client.refused("POST", "/api/access", json=code, headers=said_and_added))
+        assert answers == [403] * 5 + [429]
+
+
 async def test_a_mark_opens_one_bot_alone(tmp_path: Path) -> None:
     async with serving(tmp_path / "a", access_code="Secret-Code") as chat, chat.browser() as client:
         async with client.request("POST", "/api/access", json={"code": "Secret-Code"}):
