@@ -64,6 +64,8 @@ export class Player {
   #drawing = 0;
   #loopStart = null;
   #original = false;
+  #making = 0; // downloads that are told of
+  #refusal = "";
 
   constructor(job, page) {
     Object.assign(this, { job, page });
@@ -185,12 +187,15 @@ export class Player {
   /** A file may have to be made first, which can take minutes: until it comes, a browser shows nothing. */
   async #tellOf(...links) {
     this.coming.textContent = t("page.making");
+    this.#making++;
     try {
       for (const path of links.map((link) => link.href)) await api.made(path);
-      this.coming.textContent = "";
     } catch (refused) {
-      this.coming.textContent = refused.message;
+      this.#refusal = refused.message;
     }
+    if (--this.#making) return;
+    this.coming.textContent = this.#refusal;
+    this.#refusal = "";
   }
 
   #mix(changed, what) {

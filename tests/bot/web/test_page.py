@@ -241,6 +241,32 @@ async def test_a_download_that_has_to_be_made_is_told_of(
     await expect(told).to_have_text(sentence("web.not_written", "en"))
 
 
+async def test_of_two_downloads_that_have_to_be_made_the_second_is_still_told_of(
+    browser: Browser, chat: Chat, song: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on = {"drums": asyncio.Event(), "bass": asyncio.Event()}
+
+    async def encode_late(*about: Any) -> None:
+        await goes_on[about[2]].wait()
+        await encode(*about)
+
+    monkeypatch.setattr("bot.web.downloads.encode", encode_late)
+    page = await _open(browser, chat)
+    await _send(page, song)
+    await page.get_by_label("Format of downloads").select_option("mp3")
+    told = page.locator(".downloads").get_by_role("status")
+    for name, download in (("Drums", "drums"), ("Bass", "bass")):
+        async with page.expect_request(f"**/stems/{download}?format=mp3"):
+            await page.get_by_role("link", name=f"Download {name}").click()
+    async with page.expect_download(), page.expect_response("**/stems/drums?format=mp3"):
+        goes_on["drums"].set()
+    await page.wait_for_timeout(200)  # in which it could be taken away
+    await expect(told).to_have_text("The download comes as soon as it is made …")
+    async with page.expect_download():
+        goes_on["bass"].set()
+    await expect(told).to_have_text("")
+
+
 async def test_a_paused_player_sees_the_connection_come_back(browser: Browser, chat: Chat, song: Path) -> None:
     page = await _open(browser, chat)
     await _send(page, song)
