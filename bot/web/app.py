@@ -187,8 +187,9 @@ class WebApp:
     async def _admit(self, request: web.Request) -> web.Response:
         """Takes the access code."""
         try:
-            code = str((await request.json())["code"])
-        except (ValueError, LookupError, TypeError, RecursionError):
+            async with asyncio.timeout(_IDLE_S):
+                code = str((await request.json())["code"])
+        except (ValueError, LookupError, TypeError, RecursionError, TimeoutError):
             raise WebError(400, "web.broken_form") from None
         response = web.json_response({"admitted": True})
         self._access.admit(request, code, response)

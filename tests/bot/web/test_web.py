@@ -819,6 +819,16 @@ async def test_the_address_is_the_one_that_the_proxy_added_also_in_a_line_of_its
         assert answers == [403] * 5 + [429]
 
 
+async def test_a_code_that_does_not_come_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bot.web.app._IDLE_S", 1.0)
+    async with serving(tmp_path, access_code="Secret-Code") as chat:
+        reader, writer = await asyncio.open_connection("127.0.0.1", chat.port)
+        writer.write(b"POST /api/access HTTP/1.1\r\nHost: localhost\r\nContent-Length: 90\r\n\r\n{")
+        async with asyncio.timeout(20):
+            assert b" 400 " in await reader.readline()
+        writer.close()
+
+
 async def test_a_mark_opens_one_bot_alone(tmp_path: Path) -> None:
     async with serving(tmp_path / "a", access_code="Secret-Code") as chat, chat.browser() as client:
         async with client.request("POST", "/api/access", json={"code": "Secret-Code"}):
