@@ -65,6 +65,7 @@ export class Player {
   #loopStart = null;
   #original = false;
   #making = 0; // downloads that are told of
+  #made = Promise.resolve(); // the last of them
   #refusal = "";
 
   constructor(job, page) {
@@ -189,7 +190,8 @@ export class Player {
     this.coming.textContent = t("page.making");
     this.#making++;
     try {
-      for (const path of links.map((link) => link.href)) await api.made(path);
+      // One at a time: downloads take connections too, of six that a browser allows, and playing needs one.
+      for (const path of links.map((link) => link.href)) await (this.#made = this.#made.catch(() => {}).then(() => api.made(path)));
     } catch (refused) {
       this.#refusal = refused.message;
     }
