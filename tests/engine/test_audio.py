@@ -30,6 +30,7 @@ from spectacles_engine.audio import StemWriter, open_song, written_rate
 from spectacles_engine.audio.decoder import downmix_weights
 from spectacles_engine.errors import CancelledError, InputError, NotAudioError, OutputError, TooLongError
 from spectacles_engine.messages import FORMATS, Tags
+from tests.limits import limited
 
 Sound = NDArray[np.float32]
 
@@ -804,13 +805,13 @@ def test_a_full_disk_never_passes_for_a_stem(
     size = encode(path, sound, samples=44_100 * 3, rate=44_100).stat().st_size
     path.unlink()
     old_signal = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    old_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (int(size * full_at), old_limit[1]))
     try:
-        with pytest.raises(OutputError, match=rf"^a.{format} could not be written \(.*\)$"):
+        with (
+            limited(resource.RLIMIT_FSIZE, int(size * full_at)),
+            pytest.raises(OutputError, match=rf"^a.{format} could not be written \(.*\)$"),
+        ):
             encode(path, sound, samples=44_100 * 3, rate=44_100)
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, old_limit)
         signal.signal(signal.SIGXFSZ, old_signal)
     assert not list(tmp_path.iterdir())
     assert capfd.readouterr() == ("", "")

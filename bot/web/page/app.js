@@ -10,7 +10,6 @@ const RETRY_MS = 1000;
 const cards = new Map(); // job id → Card
 const waiting = []; // songs that are not sent yet
 const uploads = new Set(); // their cards, and those of songs that are being sent
-let sending = 0;
 let recording = null;
 let retry = 0;
 let page;
@@ -124,9 +123,8 @@ function enqueue(card, file, name) {
 }
 
 async function next() {
-  if (sending >= SENDING_AT_ONCE || !waiting.length) return;
+  if (uploads.size - waiting.length >= SENDING_AT_ONCE || !waiting.length) return;
   const { card, file, name } = waiting.shift();
-  sending++;
   next();
   const { title } = card.job;
   try {
@@ -151,7 +149,6 @@ async function next() {
     }
   }
   uploads.delete(card);
-  sending--;
   next();
 }
 
@@ -298,7 +295,7 @@ async function start() {
   events = new api.Events(show, () => setTimeout(refresh, RETRY_MS / 4), (isLost) => document.body.classList.toggle("offline", isLost));
   await refresh();
   document.addEventListener("visibilitychange", () => document.hidden || refresh());
-  addEventListener("beforeunload", (event) => (sending || recording) && event.preventDefault());
+  addEventListener("beforeunload", (event) => (uploads.size || recording) && event.preventDefault());
 }
 
 start().catch((error) => document.body.append(el("main", {}, el("p", { class: "error" }, error.message))));

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from bot.jobs import Job, Order
 from bot.web.app import WebApp
 from bot.words import sentence
 from spectacles_engine.errors import OutputError
+from spectacles_engine.messages import STEMS
 from tests.bot.web.chat import PATIENCE_S, Chat, serving, settings_for
 from tests.bot.web.chromium import CHROMIUM, DESKTOP, FLAGS, PHONE
 from tests.fake_engine import Behaviour, write_song
@@ -215,6 +216,24 @@ async def test_waves_are_drawn_by_what_old_browsers_have(browser: Browser, chat:
     assert await page.evaluate(drawn)
 
 
+async def _with_mp3s(browser: Browser, chat: Chat, song: Path) -> Page:
+    """A page with a song that is done, whose downloads have to be made."""
+    page = await _open(browser, chat)
+    await _send(page, song)
+    await page.get_by_label("Format of downloads").select_option("mp3")
+    return page
+
+
+def _encode_late(goes_on: Mapping[str, asyncio.Event]) -> Callable[..., Awaitable[None]]:
+    """As ``encode``, each stem once its event is set."""
+
+    async def encode_late(*about: Any) -> None:
+        await goes_on[about[2]].wait()
+        await encode(*about)
+
+    return encode_late
+
+
 async def test_a_download_that_has_to_be_made_is_told_of(
     browser: Browser, chat: Chat, song: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,9 +246,7 @@ async def test_a_download_that_has_to_be_made_is_told_of(
         await encode(*about)
 
     monkeypatch.setattr("bot.web.downloads.encode", encode_late)
-    page = await _open(browser, chat)
-    await _send(page, song)
-    await page.get_by_label("Format of downloads").select_option("mp3")
+    page = await _with_mp3s(browser, chat, song)
     told = page.locator(".downloads").get_by_role("status")
     async with page.expect_download() as coming:
         await page.get_by_role("link", name="Download Drums").click()
@@ -245,15 +262,8 @@ async def test_of_two_downloads_that_have_to_be_made_the_second_is_still_told_of
     browser: Browser, chat: Chat, song: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     goes_on = {"drums": asyncio.Event(), "bass": asyncio.Event()}
-
-    async def encode_late(*about: Any) -> None:
-        await goes_on[about[2]].wait()
-        await encode(*about)
-
-    monkeypatch.setattr("bot.web.downloads.encode", encode_late)
-    page = await _open(browser, chat)
-    await _send(page, song)
-    await page.get_by_label("Format of downloads").select_option("mp3")
+    monkeypatch.setattr("bot.web.downloads.encode", _encode_late(goes_on))
+    page = await _with_mp3s(browser, chat, song)
     told = page.locator(".downloads").get_by_role("status")
     for name in ("Drums", "Bass"):
         await page.get_by_role("link", name=f"Download {name}").click()
@@ -270,15 +280,8 @@ async def test_while_all_stems_are_made_for_downloads_they_can_be_played(
     browser: Browser, chat: Chat, song: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     goes_on = asyncio.Event()
-
-    async def encode_late(*about: Any) -> None:
-        await goes_on.wait()
-        await encode(*about)
-
-    monkeypatch.setattr("bot.web.downloads.encode", encode_late)
-    page = await _open(browser, chat)
-    await _send(page, song)
-    await page.get_by_label("Format of downloads").select_option("mp3")
+    monkeypatch.setattr("bot.web.downloads.encode", _encode_late(dict.fromkeys(STEMS, goes_on)))
+    page = await _with_mp3s(browser, chat, song)
     for name in ("Vocals", "Drums", "Bass", "Other"):
         await page.get_by_role("link", name=f"Download {name}").click()
     try:

@@ -24,6 +24,7 @@ from spectacles_engine.mixers import FixedShares, LinearMixer, load_mixer
 from spectacles_engine.training import commands, separators
 from spectacles_engine.training.estimates import FORMAT
 from tests.engine.fakes import FakeSeparator, share
+from tests.limits import limited
 
 Run = Callable[..., None]
 
@@ -114,13 +115,8 @@ def test_what_cannot_be_is_wrong_usage(
 
 def test_a_mixer_that_the_disk_does_not_take_is_told(run: Run, tmp_path: Path) -> None:
     _write_estimates(tmp_path / "est", 20)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
-    try:
-        with pytest.raises(SystemExit, match="cannot be read or written"):
-            run("mixer", "--estimates", "est", "--epochs", "1", "--out", "m.safetensors")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with limited(resource.RLIMIT_FSIZE, 100), pytest.raises(SystemExit, match="cannot be read or written"):
+        run("mixer", "--estimates", "est", "--epochs", "1", "--out", "m.safetensors")
 
 
 def test_songs_with_fewer_frames_than_are_passed_over_are_learned_from(run: Run, tmp_path: Path) -> None:
@@ -218,23 +214,14 @@ def test_random_mixtures_of_several_seeds_lie_side_by_side(
 
 def test_a_disk_that_takes_no_more_is_told(run: Run, tmp_path: Path) -> None:
     _write_songs(tmp_path / "songs", 1)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
-    try:
-        with pytest.raises(SystemExit, match="cannot be read or written"):
-            run("estimates", "--data", "songs", "--out", "est")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with limited(resource.RLIMIT_FSIZE, 100_000), pytest.raises(SystemExit, match="cannot be read or written"):
+        run("estimates", "--data", "songs", "--out", "est")
 
 
 def test_there_may_be_more_songs_than_files_that_a_shell_lets_be_open(run: Run, tmp_path: Path) -> None:
     _write_estimates(tmp_path / "est", 100)
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (200, before[1]))
-    try:
+    with limited(resource.RLIMIT_NOFILE, 200):
         run("mixer", "--estimates", "est", "--recipe", "linear", "--out", "m.safetensors")
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])

@@ -18,6 +18,7 @@ from spectacles_engine.training.data import find_songs, read_song
 from spectacles_engine.training.made_up_notes import BASS_RANGE, Arrangement, Note, Part, arrange
 from spectacles_engine.training.made_up_songs import LEVEL_DB, Band, render, write_songs
 from spectacles_engine.training.recorded_notes import find_instruments
+from tests.limits import limited
 
 SONGS = 12
 UNWANTED_PROGRAMS = {52, 53, 54, 85, *range(120, 128)}
@@ -199,13 +200,11 @@ def test_songs_are_written_where_training_finds_them_and_only_once(soundfont: Pa
 
 
 def test_a_disk_that_takes_no_more_is_told(soundfont: Path, tmp_path: Path) -> None:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (3_000, before[1]))
-    try:
-        with pytest.raises(OutputError, match=r"ogg could not be written; is the disk full\?"):
-            write_songs([soundfont], 1, 3, 0, tmp_path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with (
+        limited(resource.RLIMIT_FSIZE, 3_000),
+        pytest.raises(OutputError, match=r"ogg could not be written; is the disk full\?"),
+    ):
+        write_songs([soundfont], 1, 3, 0, tmp_path)
 
 
 def test_what_is_no_soundfont_is_told(tmp_path: Path) -> None:
