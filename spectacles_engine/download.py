@@ -23,7 +23,7 @@ from spectacles_engine.errors import ChecksumError, ModelError, NoNetworkError, 
 from spectacles_engine.manifest import describe
 
 WAITS_S = (0.5, 1.0, 2.0)
-"""Pause before each of the further attempts."""
+"""Pause before each further attempt of a source that gives nothing new."""
 TIMEOUT_S = 30.0
 """Longest silence of a server, when connecting and between two reads."""
 BLOCK_BYTES = 1 << 18
@@ -52,6 +52,11 @@ class Download:
         return self.target.with_name(self.target.name + ".part")
 
     @property
+    def have(self) -> int:
+        """Bytes in ``part``."""
+        return self.part.stat().st_size if self.part.is_file() else 0
+
+    @property
     def etag(self) -> Path:
         """Remembers which version of the source ``part`` was begun from."""
         return self.target.with_name(self.target.name + ".part.etag")
@@ -72,17 +77,20 @@ def download(wanted: Download, on_progress: Callable[[int, int], None]) -> None:
     ``on_progress`` gets bytes done and bytes in all (0: unknown). Not for two processes at once on one target: the
     caller holds a lock.
 
-    Raises :class:`NoNetworkError` (unreachable, or still failing after three retries), :class:`ModelError` (refused
+    Raises :class:`NoNetworkError` (unreachable, or three retries brought nothing new), :class:`ModelError` (refused
     by the server, or an address that is not https), :class:`ChecksumError`, :class:`OutputError`.
     """
     if not _allowed(wanted.url, wanted.url):
         raise ModelError(f"{wanted.target.name} is not fetched from {wanted.url}: only https is")
-    for wait_s in (*WAITS_S, None):
+    waits, most = iter(WAITS_S), wanted.have
+    while True:
         try:
             _receive(wanted, on_progress)
             break
         except _TryAgain as error:
-            if wait_s is None:
+            if wanted.have > most:  # a connection that breaks again and again brings it all in the end
+                waits, most = iter(WAITS_S), wanted.have
+            if (wait_s := next(waits, None)) is None:
                 raise NoNetworkError(
                     f"{wanted.target.name} could not be fetched from {wanted.host}: {error}"
                 ) from error
@@ -105,7 +113,7 @@ def _accept(wanted: Download) -> None:
 
 def _receive(wanted: Download, on_progress: Callable[[int, int], None]) -> None:
     """One attempt to complete ``wanted.part``."""
-    have = wanted.part.stat().st_size if wanted.part.is_file() else 0
+    have = wanted.have
     if have and have == wanted.size_bytes:
         return
     request = urllib.request.Request(wanted.url, headers={"User-Agent": "SpecTacles"})

@@ -189,6 +189,19 @@ def test_a_cut_connection_is_resumed(tmp_path: Path, shelf: Shelf, says_length: 
     assert shelf.ranges == [None, "bytes=500000-", "bytes=600000-"]
 
 
+def test_a_connection_that_breaks_again_and_again_brings_it_all_in_the_end(tmp_path: Path, shelf: Shelf) -> None:
+    shelf.cut_after = [100_000] * 10
+    assert make_store(tmp_path, shelf.url).fetch("studio")[0].read_bytes() == CONTENT
+    assert len(shelf.ranges) == 11
+
+
+def test_one_that_breaks_and_begins_anew_each_time_is_given_up(tmp_path: Path, shelf: Shelf) -> None:
+    shelf.cut_after, shelf.takes_ranges = [500_000] * 10, False
+    with pytest.raises(NoNetworkError):
+        make_store(tmp_path, shelf.url).fetch("studio")
+    assert len(shelf.ranges) == 4
+
+
 def test_a_later_fetch_goes_on_where_the_first_gave_up(tmp_path: Path, shelf: Shelf) -> None:
     shelf.cut_after = [400_000, 0, 0, 0]
     store = make_store(tmp_path, shelf.url)
