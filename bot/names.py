@@ -8,7 +8,10 @@ from collections.abc import Set
 from pathlib import PurePath
 
 LONGEST_BYTES = 120
-"""File systems take 255; this leaves room for numbers, suffixes and album titles."""
+"""Of a file's name; this leaves room for numbers, suffixes and album titles."""
+
+LONGEST_FOLDER_BYTES = 255
+"""What file systems take: songs whose long titles differ at the end are not to share a folder."""
 
 _DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\.|$)", re.IGNORECASE)
 """Windows opens a device of that name, whatever its suffix."""
@@ -32,11 +35,12 @@ def song_folder(file_name: str, taken: Set[str] = frozenset()) -> str:
 
     ``taken`` holds folders in lower case, as some file systems do not tell ``Song`` from ``song``.
     """
-    name = safe_name(PurePath(file_name).stem)
-    number, candidate = 1, name
+    candidate = name = safe_name(PurePath(file_name).stem, LONGEST_FOLDER_BYTES)
+    number = 1
     while candidate.lower() in taken:
         number += 1
-        candidate = f"{name}-{number}"
+        suffix = f"-{number}"
+        candidate = _cut(name, LONGEST_FOLDER_BYTES - len(suffix)) + suffix
     return candidate
 
 
@@ -45,10 +49,10 @@ def file_name(title: str, name: str, format: str) -> str:
     return f"{safe_name(title)} – {name}.{format}"
 
 
-def safe_name(text: str) -> str:
+def safe_name(text: str, longest_bytes: int = LONGEST_BYTES) -> str:
     """A title as the name of a file or folder, before its suffix: never a path, hidden, empty or too long."""
     name = re.sub(r'[<>:"/\\|?*]', "_", _visible(unicodedata.normalize("NFC", text))).strip(f". {_JOINERS}")
-    return _cut(f"_{name}" if _DEVICE.match(name) else name) or "song"
+    return _cut(f"_{name}" if _DEVICE.match(name) else name, longest_bytes) or "song"
 
 
 def _visible(text: str) -> str:
@@ -57,5 +61,5 @@ def _visible(text: str) -> str:
     return "".join(character for character in known if character.isprintable() or character in _JOINERS)
 
 
-def _cut(name: str) -> str:
-    return name.encode()[:LONGEST_BYTES].decode(errors="ignore").strip(f". {_JOINERS}")
+def _cut(name: str, longest_bytes: int) -> str:
+    return name.encode()[:longest_bytes].decode(errors="ignore").strip(f". {_JOINERS}")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.names import LONGEST_BYTES, one_line, printable, song_folder
+from bot.names import LONGEST_FOLDER_BYTES, file_name, one_line, printable, song_folder
 
 
 @pytest.mark.parametrize(
@@ -33,8 +33,8 @@ from bot.names import LONGEST_BYTES, one_line, printable, song_folder
         ("nul.live.mp3", "_nul.live"),
         ("lpt1 .wav", "_lpt1"),
         ("Console.mp3", "Console"),
-        ("é" * 300 + ".wav", "é" * 60),
-        ("x" * 119 + "é.wav", "x" * 119),
+        ("é" * 300 + ".wav", "é" * 127),
+        ("x" * 251 + ".wav", "x" * 251),
     ],
 )
 def test_folder_names(file_name: str, folder: str) -> None:
@@ -44,6 +44,11 @@ def test_folder_names(file_name: str, folder: str) -> None:
 def test_a_taken_name_gets_a_number() -> None:
     assert song_folder("X.mp3", {"x"}) == "X-2"
     assert song_folder("x.wav", {"x", "x-2"}) == "x-3"
+    assert song_folder("x" * 300 + ".wav", {"x" * 255}) == "x" * 253 + "-2"
+
+
+def test_a_file_that_is_sent_has_a_title_cut_between_characters() -> None:
+    assert file_name("x" * 119 + "éé", "vocals", "mp3") == "x" * 119 + " – vocals.mp3"
 
 
 @given(st.text())
@@ -52,7 +57,7 @@ def test_a_folder_name_is_never_a_path_hidden_or_too_long(file_name: str) -> Non
     assert PurePath(name).parts == (name,)
     assert name[0] not in ". "
     assert name[-1] not in ". "
-    assert len(name.encode()) <= LONGEST_BYTES
+    assert len(name.encode()) <= LONGEST_FOLDER_BYTES
     assert all(character.isprintable() or character in "\u200c\u200d" for character in name)
     assert not set('/\\\0:*?"<>|') & set(name)
 
