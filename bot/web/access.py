@@ -43,6 +43,9 @@ _WRONG_CODES, _WRONG_CODES_OF_ALL, _WRONG_CODES_WITHIN_S = 5, 50, 60.0
 _OWN, _OPEN = "own-", "open-"
 """How ids begin: of a browser that has the page; of a program that came without a cookie (see ``may_see``)."""
 
+_ADDRESS_LENGTH = 8
+"""The latter go on with so much of a hash of the program's address."""
+
 _BROWSER_ID = re.compile(rf"(?:{_OWN}|{_OPEN})[A-Za-z0-9_-]{{32}}")
 
 
@@ -110,9 +113,11 @@ def browser(request: web.Request) -> str | None:
     return shown if _BROWSER_ID.fullmatch(shown) else None
 
 
-def new_browser(*, is_page: bool) -> str:
+def new_browser(request: web.Request, *, is_page: bool) -> str:
     """An id that nobody guesses. ``is_page``: the page asks for it, and will show it from now on."""
-    return (_OWN if is_page else _OPEN) + secrets.token_urlsafe(24)
+    if is_page:
+        return _OWN + secrets.token_urlsafe(24)
+    return _OPEN + hashlib.sha256(_asker(request).encode()).hexdigest()[:_ADDRESS_LENGTH] + secrets.token_urlsafe(18)
 
 
 def remember(request: web.Request, response: web.StreamResponse, browser_id: str) -> None:
@@ -121,8 +126,12 @@ def remember(request: web.Request, response: web.StreamResponse, browser_id: str
 
 
 def place(browser_id: str) -> Place:
-    """A browser is a chat of its own, with one person in it."""
-    return Place(PLATFORM, chat=browser_id, person=browser_id)
+    """A browser is a chat of its own, with one person in it; programs without a cookie share that of their address.
+
+    Else every song of theirs was a chat that never had its turn, and none met a limit.
+    """
+    chat = browser_id[: len(_OPEN) + _ADDRESS_LENGTH] if browser_id.startswith(_OPEN) else browser_id
+    return Place(PLATFORM, chat=chat, person=browser_id)
 
 
 def may_see(request: web.Request, job: Job) -> bool:

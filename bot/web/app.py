@@ -181,7 +181,7 @@ class WebApp:
                 "admitted": self._access.is_admitted(request),
             }
         )
-        remember(request, response, browser(request) or new_browser(is_page=True))
+        remember(request, response, browser(request) or new_browser(request, is_page=True))
         return response
 
     async def _admit(self, request: web.Request) -> web.Response:

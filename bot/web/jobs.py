@@ -47,7 +47,7 @@ class JobRoutes:
 
     async def accept(self, request: web.Request) -> web.Response:
         """Takes a song and what is wanted of it."""
-        owner = browser(request) or new_browser(is_page=False)
+        owner = browser(request) or new_browser(request, is_page=False)
         upload = await self._uploads.receive(request, owner)
         try:
             order = Order(
@@ -146,6 +146,7 @@ class JobRoutes:
                 view = self._view(request, standing)
                 event_id = _event_id(view)
                 if event_id != known:
+                    known = event_id
                     await response.write(f"id: {event_id}\nevent: job\ndata: {json.dumps(view)}\n\n".encode())
         await response.write(b"event: end\ndata: {}\n\n")
         await response.write_eof()

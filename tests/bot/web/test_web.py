@@ -14,6 +14,7 @@ import threading
 import time
 import zipfile
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -191,6 +192,15 @@ async def test_whoever_comes_back_is_told_what_was_missed_and_nothing_twice(chat
             assert answer.status == 204
 
 
+async def test_what_has_not_changed_is_not_told_again(chat: Chat, tmp_path: Path) -> None:
+    song = write_song(tmp_path / "a.wav", Behaviour(steps=4000, step_s=0.0005))  # its view has three digits
+    async with chat.browser() as client:
+        job = await client.send(song)
+        told = [event.data async for event in client.events(f"/api/jobs/{job['id']}/events") if event.kind == "job"]
+    assert len(told) > 10
+    assert all(one != following for one, following in pairwise(told))
+
+
 async def test_one_stream_tells_of_all_songs_of_a_browser(chat: Chat, tmp_path: Path) -> None:
     songs = [write_song(tmp_path / f"{n}.wav", Behaviour(steps=3, step_s=0.1), seed=n) for n in range(3)]
     async with chat.browser() as client, chat.browser() as other:
@@ -267,6 +277,17 @@ async def test_a_script_needs_no_cookie(chat: Chat, song: Path) -> None:
         async with script.request("DELETE", f"/api/jobs/{job['id']}") as answer:
             assert answer.status == 200
         assert await script.refused("GET", f"/api/jobs/{job['id']}") == 404
+
+
+async def test_scripts_at_one_address_are_one_chat(tmp_path: Path, song: Path) -> None:
+    """Else each of their songs would have its turn before other chats' next one, and no limit would hold them."""
+    async with serving(tmp_path, inspect=_never) as chat, chat.client(keeps_cookies=False) as script:
+        for _ in range(50):
+            await script.send(song)
+        form = _with_file(_form(), song.read_bytes())
+        assert await script.refused("POST", "/api/jobs", data=form) == 429
+        async with chat.browser() as client:
+            assert (await client.send(song))["position"] == 2
 
 
 async def test_a_running_song_is_cancelled(chat: Chat, tmp_path: Path) -> None:
