@@ -41,10 +41,13 @@ def build_application(settings: Settings) -> App:
     if settings.telegram_bot_token is None:
         raise StartError("TELEGRAM_BOT_TOKEN is not set")
     base = (os.environ.get("TELEGRAM_API_BASE_URL") or _API).rstrip("/")
+    if not base.startswith(("http://", "https://")):  # else it is tried for ever
+        raise StartError("TELEGRAM_API_BASE_URL must begin with http:// or https://, as http://127.0.0.1:8081 does")
     # Lengths of time as the library will give them from its next version on; until then it warns each time.
     os.environ.setdefault("PTB_TIMEDELTA", "true")
-    # The library says so with a traceback when Telegram asks it to wait, which is nothing to worry about.
-    logging.getLogger("telegram.ext.AIORateLimiter").setLevel(logging.CRITICAL)
+    # It shows a traceback when Telegram asks it to wait, or is away at the end of the bot: nothing to worry about.
+    for name in ("AIORateLimiter", "Updater"):
+        logging.getLogger(f"telegram.ext.{name}").setLevel(logging.CRITICAL)
     try:
         return (
             ApplicationBuilder()

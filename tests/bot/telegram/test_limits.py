@@ -194,6 +194,24 @@ async def test_an_empty_address_is_the_public_one(tmp_path: Path, monkeypatch: p
     assert app.bot.base_url == f"https://api.telegram.org/bot{TOKEN}"
 
 
+@pytest.mark.parametrize("address", ["localhost:8081", "127.0.0.1", "ftp://127.0.0.1"])
+async def test_an_address_that_is_none_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("TELEGRAM_API_BASE_URL", address)
+    monkeypatch.setenv("TELEGRAM_BOT_TOKEN", TOKEN)
+    with pytest.raises(StartError, match="TELEGRAM_API_BASE_URL must begin with http:// or https://"):
+        build_application(Settings(data_dir=tmp_path))
+
+
+async def test_a_telegram_that_is_away_at_the_end_leaves_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with telegram_world(tmp_path, monkeypatch) as world:
+        world.server.troubles.append(Trouble("getUpdates", times=100))
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # tornado leaves its socket open
 async def test_a_webhook_whose_port_is_taken_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as taken:
