@@ -169,9 +169,12 @@ def read_estimates(*folders: Path) -> list[StoredEstimates]:
     """All songs in the ``folders``, sorted by name in each.
 
     Each folder counts alike: many random mixtures must not outvote a few songs, whose stems belong together. Raises
-    ModelError for what an older version wrote, what is damaged, and where not all are of the same models.
+    ModelError for a folder without any, what an older version wrote, what is damaged, and where not all are of the
+    same models.
     """
     found = [sorted(folder.glob("*/estimates.json")) for folder in folders]
+    if [] in found:
+        raise ModelError(f"there are no estimates in {folders[found.index([])]}")
     about = {path: _about(path) for paths in found for path in paths}
     made_by = {repr([one.get(key) for key in ("names", "made_by", "up_to_hz")]): path for path, one in about.items()}
     if len(made_by) > 1:

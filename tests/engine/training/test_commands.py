@@ -84,8 +84,8 @@ def test_what_is_wrong_is_one_sentence(run: Run) -> None:
     for argv, sentence in (
         (["evaluate", "--data", "nowhere"], "there is no folder nowhere"),
         (["estimates", "--out", "est"], "which songs"),
-        (["mixer", "--estimates", "est", "--out", "m.safetensors"], "too few estimates"),
-        (["calibrate", "--estimates", "est", "--out", "q.json"], "too few songs"),
+        (["mixer", "--estimates", "est", "--out", "m.safetensors"], "there are no estimates in est"),
+        (["calibrate", "--estimates", "est", "--out", "q.json"], "there are no estimates in est"),
         (["evaluate", "--mixers", "a/m.safetensors", "b/m.safetensors"], "two files of --mixers have the same name"),
         (["spleeter", "--wheel", "gone.whl", "--out", "s.safetensors"], r"gone\.whl cannot be read or written"),
     ):

@@ -267,3 +267,5 @@ def test_each_folder_of_estimates_counts_alike(tmp_path: Path) -> None:
     for folder, count in (("songs", 1), ("mixtures", 4)):
         write_estimates(ensemble, [Example.summed(str(i), silence) for i in range(count)], tmp_path / folder)
     assert [song.worth for song in read_estimates(tmp_path / "songs", tmp_path / "mixtures")] == [1, *[1 / 4] * 4]
+    with pytest.raises(ModelError, match=r"no estimates in .*mistyped"):
+        read_estimates(tmp_path / "songs", tmp_path / "mistyped")
