@@ -106,9 +106,6 @@ _GERMAN = {
     ),
     "the input is clipped in places": "Die Aufnahme ist stellenweise übersteuert.",
     "the file ends early; separated as far as it goes": "Die Datei bricht ab; zerlegt wurde, was da ist.",
-    "the sound changes its format midway; separated up to there": (
-        "Der Ton wechselt mittendrin das Format; zerlegt wurde er bis dorthin."
-    ),
     "parts of the file are damaged and were left out": "Teile der Datei sind beschädigt und wurden ausgelassen.",
     "{n} samples were not numbers and became silence": "{n} Abtastwerte waren keine Zahlen und wurden zu Stille.",
     # Times, in the gaps above.

@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+LEAST_RATE_HZ, MOST_RATE_HZ = 4_000, 384_000
+
 ENDS_EARLY = "the file ends early; separated as far as it goes"
 
 WAVE_ORDER: dict[int, tuple[str, ...]] = {

@@ -12,12 +12,11 @@ from pathlib import Path
 
 import soundfile
 
-from spectacles_engine.audio.decoder import Decoder
+from spectacles_engine.audio.decoder import LEAST_RATE_HZ, MOST_RATE_HZ, Decoder
 from spectacles_engine.audio.ffmpeg_decoder import FfmpegDecoder
 from spectacles_engine.audio.soundfile_decoder import SoundfileDecoder, is_chained
 from spectacles_engine.errors import InputError, NotAudioError
 
-LEAST_RATE_HZ, MOST_RATE_HZ = 4_000, 384_000
 MOST_CHANNELS = 8
 
 _UNKNOWN_FRAMES = 2**62
@@ -53,8 +52,9 @@ def _decoder_of(handle: io.FileIO) -> Decoder:
             file = soundfile.SoundFile(handle.fileno(), closefd=False)
             # At the end of a FLAC of unknown length libsndfile fails and drops its last block; in a WAV that was never
             # finished it finds nothing; and of an Ogg with several songs, from web radio, it knows the first. FFmpeg
-            # has none of these faults.
-            if 0 < file.frames < _UNKNOWN_FRAMES and not (file.format == "OGG" and is_chained(handle)):
+            # has none of these faults. The length of an MP3 in a WAV it guesses.
+            is_exact = 0 < file.frames < _UNKNOWN_FRAMES and not file.subtype.startswith("MPEG")
+            if is_exact and not (file.format == "OGG" and is_chained(handle)):
                 return SoundfileDecoder(handle, file)
             file.close()
         except soundfile.LibsndfileError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Iterator
 from typing import Any, cast
@@ -9,9 +10,10 @@ from typing import Any, cast
 import av
 import av.container
 import numpy as np
+from av.stream import Disposition
 from numpy.typing import NDArray
 
-from spectacles_engine.audio.decoder import ENDS_EARLY, WAVE_ORDER
+from spectacles_engine.audio.decoder import ENDS_EARLY, LEAST_RATE_HZ, WAVE_ORDER
 from spectacles_engine.errors import NotAudioError
 
 _FFMPEG_CONTAINERS = (
@@ -32,16 +34,20 @@ _HEADER_TELLS_LENGTH = {
 _FFMPEG_ERRORS = (av.FFmpegError, OSError, ValueError)
 # Padding of the last frame of a codec with long frames: at most two frames of AAC.
 _MOST_PADDING_SAMPLES = 4_096
+# Tags behind an MP3 (a cover, lyrics), which FFmpeg takes for sound that it cannot decode.
+_TAGS_AT_THE_END = (b"APETAGEX", b"LYRICSBEGIN")
 
 
 class FfmpegDecoder:
-    """MP3, AAC, ALAC, WMA and the sound of videos, read by FFmpeg; the first audio stream of several."""
+    """MP3, AAC, ALAC, WMA and the sound of videos, read by FFmpeg; of several sounds the default one."""
 
     def __init__(self, handle: io.FileIO) -> None:
         self._handle = handle
         self.warnings: list[str] = []
-        self._damaged = 0
+        self._is_damaged = self._is_at_tags = False
         self._end_s = 0.0
+        self._first: av.AudioFrame | None = None
+        self._resampler: av.AudioResampler | None = None
         try:
             self._container: av.container.InputContainer = av.open(
                 _Nameless(handle),
@@ -66,7 +72,8 @@ class FfmpegDecoder:
         container = self._container
         if not container.streams.audio:
             raise NotAudioError("no sound in this video" if container.streams.video else "not an audio file")
-        self._stream = container.streams.audio[0]
+        sounds = container.streams.audio
+        self._stream = next((sound for sound in sounds if sound.disposition & Disposition.default), sounds[0])
         self._frames = self._decoded()
         self._first = next(self._frames, None)
         if self._first is None:
@@ -98,11 +105,7 @@ class FfmpegDecoder:
     def _raw_blocks(self) -> Iterator[NDArray[np.float32]]:
         assert self._first is not None
         yield _floats(self._first)
-        for frame in self._frames:
-            if frame.sample_rate != self.sample_rate or frame.layout.nb_channels != len(self.speakers):
-                self.warnings.append("the sound changes its format midway; separated up to there")
-                return
-            yield _floats(frame)
+        yield from map(_floats, self._frames)
 
     def _decoded(self) -> Iterator[av.AudioFrame]:
         packets = self._container.demux()
@@ -112,7 +115,7 @@ class FfmpegDecoder:
             except StopIteration:
                 return
             except _FFMPEG_ERRORS:
-                self._damaged += 1
+                self._is_damaged = True
                 return
             if packet.pts is not None and packet.time_base is not None:
                 self._end_s = max(self._end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
@@ -121,10 +124,24 @@ class FfmpegDecoder:
 
     def _frames_of(self, packet: av.Packet[av.AudioStream]) -> list[av.AudioFrame]:
         try:
-            return list(packet.decode())
+            return [alike for frame in packet.decode() for alike in self._like_the_first(frame)]
         except _FFMPEG_ERRORS:
-            self._damaged += 1
+            self._is_at_tags |= any(magic in bytes(packet) for magic in _TAGS_AT_THE_END)
+            self._is_damaged |= not self._is_at_tags
             return []
+
+    def _like_the_first(self, frame: av.AudioFrame) -> list[av.AudioFrame]:
+        """A frame in the format of the first: MP3s that were joined, as a jingle and a song, may have another."""
+        first = self._first
+        if first is None or (frame.sample_rate, frame.layout) == (first.sample_rate, first.layout):
+            return [frame]
+        if frame.sample_rate < LEAST_RATE_HZ:
+            raise ValueError(f"{frame.sample_rate} Hz")  # which would become any number of samples
+        if self._resampler is not None:
+            with contextlib.suppress(ValueError):  # made for yet another format
+                return self._resampler.resample(frame)
+        self._resampler = av.AudioResampler("fltp", first.layout, first.sample_rate)
+        return self._resampler.resample(frame)
 
     def _exact_samples(self) -> int | None:
         """Length by an MP4 edit list, which leaves out the padding of the last frame."""
@@ -137,10 +154,10 @@ class FfmpegDecoder:
         name = self._container.format.name
         # A start time in an MP3 comes from a LAME tag, which has the length too; without it FFmpeg only guesses.
         is_told = name in _HEADER_TELLS_LENGTH or (name == "mp3" and bool(self._stream.start_time))
-        start_s = (self._container.start_time or 0) / av.time_base
-        if is_told and self.duration_s is not None and self._end_s - start_s < self.duration_s - 0.5:
+        is_whole = self._is_at_tags or self.duration_s is None or self._end_s >= self.duration_s - 0.5
+        if is_told and not is_whole:
             self.warnings.append(ENDS_EARLY)
-        elif self._damaged:
+        elif self._is_damaged:
             self.warnings.append("parts of the file are damaged and were left out")
 
     def close(self) -> None:

@@ -21,6 +21,7 @@ import av
 import numpy as np
 import pytest
 import soundfile
+from av.stream import Disposition
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -83,12 +84,13 @@ def write_sound(path: Path, sound: Sound, rate: int, subtype: str | None = None)
     return path
 
 
-def write_av(path: Path, codec: str, sound: Sound, rate: int, container: str | None = None) -> Path:
+def write_av(path: Path, codec: str, sound: Sound, rate: int, *, start: int = 0, has_length: bool = True) -> Path:
+    """``start`` in samples; ``has_length``: of an MP3, whether it says how long it is."""
     layout = {1: "mono", 2: "stereo", 4: "4.0", 6: "5.1"}[sound.shape[0]]
-    with av.open(str(path), "w", format=container) as output:
+    with av.open(str(path), "w", options={} if has_length else {"write_xing": "0"}) as output:
         stream = cast("av.AudioStream", output.add_stream(codec, rate=rate, layout=layout))
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound), "fltp", layout)
-        frame.sample_rate, frame.pts = rate, 0
+        frame.sample_rate, frame.pts = rate, start
         output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
     return path
@@ -163,26 +165,34 @@ def test_sound_that_only_ffmpeg_reads(tmp_path: Path, codec: str, name: str, los
     assert np.linalg.norm(heard) == pytest.approx(np.linalg.norm(truth), rel=0.05)
 
 
-def test_of_several_sounds_in_a_video_the_first_is_heard(tmp_path: Path) -> None:
+@pytest.mark.parametrize("default", [None, 0, 1])
+def test_of_several_sounds_in_a_video_the_default_one_is_heard_else_the_first(
+    tmp_path: Path, default: int | None
+) -> None:
     sound = noise(48_000, 2, 48_000)
     with av.open(str(tmp_path / "a.mka"), "w") as output:
         streams = [output.add_stream("flac", rate=48_000, layout="stereo") for _ in range(2)]
+        for number, stream in enumerate(streams):
+            stream.disposition = Disposition.default if number == default else Disposition(0)
         for stream, samples in zip(streams, (sound, 0 * sound), strict=True):
             frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), "fltp", "stereo")
             frame.sample_rate, frame.pts = 48_000, 0
             output.mux(stream.encode(frame))
             output.mux(stream.encode(None))
-    assert decode(tmp_path / "a.mka")[0].any()
+    assert decode(tmp_path / "a.mka")[0].any() == (default != 1)
 
 
-def test_sound_that_changes_its_format_midway_is_read_up_to_there(tmp_path: Path) -> None:
-    whole = b""
-    for rate in (44_100, 48_000):
-        whole += write_sound(tmp_path / f"{rate}.mp3", noise(rate * 2, 2, rate), rate).read_bytes()
-    (tmp_path / "a.mp3").write_bytes(whole)
-    _, samples, warnings = decode(tmp_path / "a.mp3")
-    assert samples == pytest.approx(44_100 * 2, abs=3_000)
-    assert warnings == ["the sound changes its format midway; separated up to there"]
+@pytest.mark.parametrize(("rate", "channels"), [(44_100, 1), (48_000, 2), (22_050, 2)])
+def test_sound_that_changes_its_format_midway_is_read_to_its_end(tmp_path: Path, rate: int, channels: int) -> None:
+    """As a jingle and a song, in one MP3."""
+    jingle = write_sound(tmp_path / "jingle.mp3", noise(rate * 2, channels, rate), rate).read_bytes()
+    song = write_sound(tmp_path / "song.mp3", noise(44_100 * 2, 2, 44_100), 44_100).read_bytes()
+    (tmp_path / "a.mp3").write_bytes(jingle + song + jingle)
+    with open_song(tmp_path / "a.mp3") as opened:
+        heard = np.concatenate(list(opened.blocks()), axis=1)
+        assert (opened.sample_rate, opened.channels) == (rate, channels)
+    assert heard.shape[1] == pytest.approx(44_100 * 6, abs=8_000)
+    assert all(np.square(second).mean() > 1e-4 for second in np.array_split(heard, 6, axis=1))
 
 
 @pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 22_050, 32_000, 48_000, 88_200, 96_000, 192_000])
@@ -498,6 +508,41 @@ def test_bytes_after_the_end_of_a_whole_file_are_no_fault(tmp_path: Path) -> Non
     with (tmp_path / "a.rf64").open("ab") as file:
         file.write(bytes(5_000))
     assert decode(tmp_path / "a.rf64")[1:] == (60_001, [])
+
+
+def ape_tag(cover: bytes) -> bytes:
+    item = struct.pack("<II", len(cover), 2) + b"Cover Art (Front)\0" + cover
+    head, foot = (struct.pack("<8s4I8x", b"APETAGEX", 2000, len(item) + 32, 1, flags) for flags in (5 << 29, 1 << 31))
+    return head + item + foot
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [ape_tag(np.random.default_rng(0).bytes(100_000)), b"LYRICSBEGIN" + b"[00:01]la" * 50 + b"LYRICSEND"],
+    ids=["ape", "lyrics3"],
+)
+@pytest.mark.parametrize("has_length", [True, False])
+def test_a_tag_behind_an_mp3_is_no_fault(tmp_path: Path, tag: bytes, has_length: bool) -> None:
+    path = write_av(tmp_path / "a.mp3", "libmp3lame", noise(44_100 * 8, 2, 44_100), 44_100, has_length=has_length)
+    _, samples, warnings = decode(path)
+    path.write_bytes(path.read_bytes() + tag)
+    _, tagged, still_none = decode(path)
+    assert tagged == pytest.approx(samples, abs=1_152)
+    assert warnings == still_none == []
+
+
+def test_an_mp3_in_a_wav_is_whole(tmp_path: Path) -> None:
+    write_av(tmp_path / "a.wav", "libmp3lame", noise(44_100 * 3, 2, 44_100), 44_100)
+    _, samples, warnings = decode(tmp_path / "a.wav")
+    assert samples == pytest.approx(44_100 * 3, abs=2_304)
+    assert warnings == []
+
+
+def test_a_recording_that_begins_late_on_its_clock_is_whole(tmp_path: Path) -> None:
+    """As of a live stream that was joined, whose duration counts from zero."""
+    write_av(tmp_path / "a.webm", "libopus", noise(48_000 * 3, 2, 48_000), 48_000, start=48_000 * 600)
+    _, samples, warnings = decode(tmp_path / "a.webm")
+    assert (samples, warnings) == (48_000 * 3, [])
 
 
 def test_a_header_that_exaggerates_is_not_believed(tmp_path: Path) -> None:
