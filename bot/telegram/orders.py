@@ -27,8 +27,9 @@ Song = Audio | Document | Video | VideoNote | Voice
 _SUFFIXES = frozenset(
     "." + name
     for name in (
-        *("aac", "ac3", "aif", "aiff", "alac", "ape", "avi", "caf", "flac", "m4a", "m4b", "mka", "mkv", "mov", "mp2"),
-        *("mp3", "mp4", "mpga", "oga", "ogg", "ogv", "opus", "wav", "webm", "wma", "wv"),
+        *("3ga", "3gp", "aac", "ac3", "aif", "aiff", "alac", "amr", "ape", "au", "avi", "awb", "caf", "flac", "m2ts"),
+        *("m4a", "m4b", "m4r", "m4v", "mka", "mkv", "mov", "mp2", "mp3", "mp4", "mpeg", "mpg", "mpga", "mts", "oga"),
+        *("ogg", "ogv", "opus", "qta", "spx", "ts", "tta", "vob", "w64", "wav", "weba", "webm", "wma", "wv"),
     )
 )
 

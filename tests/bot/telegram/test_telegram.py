@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 import soundfile
-from telegram import Audio, Chat, Message
+from telegram import Audio, Chat, Document, Message
 
 from bot.config import LimitSettings, Settings, TelegramSettings
 from bot.jobs import Place, StartError, UnreachableError, Wish
 from bot.telegram.app import TelegramApp
-from bot.telegram.orders import order
+from bot.telegram.orders import order, song_in
 from spectacles_engine.audio_files import encode
 from spectacles_engine.messages import STEMS
 from tests.bot.telegram.server import Json, content, labels
@@ -68,6 +68,20 @@ def test_a_title_that_nobody_can_see_is_none(monkeypatch: pytest.MonkeyPatch) ->
     song = Audio("f", "u", 3, performer="\u200d", title="\u200b", file_name="good name.mp3")
     ordered = order(Place("telegram", str(ANN), str(ANN)), Wish(), song, answers=asked)
     assert (ordered.title, ordered.performer) == ("good name", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("00012.MTS", "model/vnd.mts"),
+        ("Sprache 003.3ga", None),
+        ("Chor.qta", "application/octet-stream"),
+        ("a.ts", "text/x"),
+    ],
+)
+def test_a_recording_is_a_song_whatever_type_a_phone_gives_it(name: str, kind: str | None) -> None:
+    sent = Document("f", "u", file_name=name, mime_type=kind)
+    assert song_in(Message(1, datetime.now(UTC), Chat(ANN, Chat.PRIVATE), document=sent)) is sent
 
 
 async def ogg(folder: Path) -> bytes:
