@@ -34,8 +34,8 @@ _HEADER_TELLS_LENGTH = {
 _FFMPEG_ERRORS = (av.FFmpegError, OSError, ValueError)
 # Padding of the last frame of a codec with long frames: at most two frames of AAC.
 _MOST_PADDING_SAMPLES = 4_096
-# Tags behind an MP3 (a cover, lyrics), which FFmpeg takes for sound that it cannot decode.
-_TAGS_AT_THE_END = (b"APETAGEX", b"LYRICSBEGIN")
+# Tags behind an MP3 (a cover, lyrics) or between two that were joined, which FFmpeg takes for sound that is damaged.
+_LATE_TAGS = (b"APETAGEX", b"LYRICSBEGIN", b"ID3")
 
 
 class FfmpegDecoder:
@@ -44,7 +44,7 @@ class FfmpegDecoder:
     def __init__(self, handle: io.FileIO) -> None:
         self._handle = handle
         self.warnings: list[str] = []
-        self._is_damaged = self._is_at_tags = False
+        self._is_damaged = self._has_late_tags = False
         self._end_s = 0.0
         self._first: av.AudioFrame | None = None
         self._resampler: av.AudioResampler | None = None
@@ -126,8 +126,8 @@ class FfmpegDecoder:
         try:
             return [alike for frame in packet.decode() for alike in self._like_the_first(frame)]
         except _FFMPEG_ERRORS:
-            self._is_at_tags |= any(magic in bytes(packet) for magic in _TAGS_AT_THE_END)
-            self._is_damaged |= not self._is_at_tags
+            self._has_late_tags |= any(magic in bytes(packet) for magic in _LATE_TAGS)
+            self._is_damaged |= not self._has_late_tags
             return []
 
     def _like_the_first(self, frame: av.AudioFrame) -> list[av.AudioFrame]:
@@ -154,7 +154,7 @@ class FfmpegDecoder:
         name = self._container.format.name
         # A start time in an MP3 comes from a LAME tag, which has the length too; without it FFmpeg only guesses.
         is_told = name in _HEADER_TELLS_LENGTH or (name == "mp3" and bool(self._stream.start_time))
-        is_whole = self._is_at_tags or self.duration_s is None or self._end_s >= self.duration_s - 0.5
+        is_whole = self._has_late_tags or self.duration_s is None or self._end_s >= self.duration_s - 0.5
         if is_told and not is_whole:
             self.warnings.append(ENDS_EARLY)
         elif self._is_damaged:
