@@ -112,7 +112,10 @@ class FfmpegDecoder:
         while True:
             try:
                 packet = next(packets)
-            except StopIteration:
+            except (
+                StopIteration,
+                IndexError,
+            ):  # PyAV's, at the end, of a stream that began midway, as a film's subtitles
                 return
             except _FFMPEG_ERRORS:
                 self._is_damaged = True

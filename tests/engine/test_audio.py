@@ -545,6 +545,16 @@ def test_a_recording_that_begins_late_on_its_clock_is_whole(tmp_path: Path) -> N
     assert (samples, warnings) == (48_000 * 3, [])
 
 
+def test_a_picture_that_begins_midway_does_no_harm(tmp_path: Path) -> None:
+    """As subtitles and further languages do on a DVD."""
+    path = write_av(tmp_path / "a.flv", "aac", noise(48_000 * 8, 2, 48_000), 48_000)
+    tag = b"\x09" + (5).to_bytes(3) + (8_000).to_bytes(3) + bytes(4) + b"\x12abcd"
+    path.write_bytes(path.read_bytes() + tag + len(tag).to_bytes(4))
+    _, samples, warnings = decode(path)
+    assert samples == pytest.approx(48_000 * 8, abs=4_096)
+    assert warnings == []
+
+
 def test_a_header_that_exaggerates_is_not_believed(tmp_path: Path) -> None:
     path = write_sound(tmp_path / "a.flac", noise(44_100 * 2, 1, 44_100), 44_100)
     data = bytearray(path.read_bytes())
