@@ -201,8 +201,11 @@ class SeparationService:
         return self._store.upload(audio, name, format, platform)
 
     def note_upload(self, audio: str, name: str, format: str, platform: str, file_id: str) -> None:
-        """Remembers one."""
-        self._store.save_upload(audio, name, format, platform, file_id)
+        """Remembers one, if it can be."""
+        try:
+            self._store.save_upload(audio, name, format, platform, file_id)
+        except StoreError:
+            log.exception("a file that was uploaded is uploaded again the next time")
 
     async def cancel(self, job_id: str, place: Place) -> Job | None:
         """Ends a waiting or running job; None if it is not this person's, or already final."""

@@ -127,7 +127,10 @@ class Shelf:
 
     def note_use(self, result: StoredResult) -> None:
         """It is wanted: when room is needed, others go first."""
-        self._store.note_use(result.audio)
+        try:
+            self._store.note_use(result.audio)
+        except StoreError:
+            log.exception("that a result is wanted cannot be noted")
 
     def drop_result(self, audio: str) -> int:
         """Deletes a result; returns how many bytes that freed. Raises StoreError, and then has deleted nothing."""

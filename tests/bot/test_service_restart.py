@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from bot.config import EngineSettings, StorageSettings
-from bot.jobs import Job, Refused, Standing, State
+from bot.jobs import Job, Refused, Standing, State, StoredResult
 from bot.replies import disk_full
 from bot.store import JobStore, StoreError
 from spectacles_engine.errors import CancelledError, EngineError
@@ -387,12 +387,20 @@ async def test_a_song_that_cannot_be_stored_is_a_sentence(tmp_path: Path) -> Non
         assert (await home.told(await home.service.accept(order("a")))).state is State.DONE
 
 
-async def test_stems_whose_cost_cannot_be_noted_are_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def charge(*_: object) -> None:
+async def test_stems_are_sent_though_what_goes_with_them_cannot_be_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(*_: object) -> None:
         raise StoreError("locked")
 
-    async with house(tmp_path) as home:
-        monkeypatch.setattr(home.store, "charge", charge)
+    class Uploading(FakeCourier):
+        async def deliver(self, job: Job, result: StoredResult) -> None:
+            await super().deliver(job, result)
+            home.service.note_upload(result.audio, "vocals", "mp3", "fake", "f1")
+
+    async with house(tmp_path, courier=Uploading()) as home:
+        for note in ("charge", "note_use", "save_upload"):
+            monkeypatch.setattr(home.store, note, locked)
         assert (await home.told(await home.service.accept(order("a")))).state is State.DONE
         assert home.courier.answers() == [("1", "a")]
 
