@@ -7,6 +7,7 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from bot import replies
@@ -127,6 +128,8 @@ class SeparationService:
         await asyncio.gather(self._preparing.stop(), self._separating.stop(), self._delivering.stop())
         self._board.refresh()
         await self._announcer.close()
+        with suppress(StoreError):
+            self._ledger.flush()
 
     async def accept(self, order: Order) -> Job:
         """Stores the job and returns at once; ``Courier.tell`` is called with its place soon after.

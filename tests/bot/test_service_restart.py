@@ -405,6 +405,17 @@ async def test_stems_are_sent_though_what_goes_with_them_cannot_be_noted(
         assert home.courier.answers() == [("1", "a")]
 
 
+async def test_what_could_not_be_stored_is_when_the_bot_ends(tmp_path: Path) -> None:
+    courier = FakeCourier(trouble={("tell", "a"): ConnectionError("away")})
+    async with house(tmp_path, engine=held_engine(), courier=courier) as home:
+        job = await home.service.accept(order("a"))
+        await home.until(job, State.RUNNING)
+        with _locked(home.store):
+            await home.service.cancel(job.id, job.place)
+    async with house(tmp_path) as home:
+        assert (await home.told(job)).state is State.CANCELLED
+
+
 async def test_a_mistake_in_a_courier_does_not_stop_the_service(tmp_path: Path) -> None:
     class Broken(FakeCourier):
         async def tell(self, standing: Standing) -> None:
