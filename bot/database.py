@@ -74,9 +74,11 @@ def open_database(file: Path) -> sqlite3.Connection:
 
 def _prepare(database: sqlite3.Connection, file: Path) -> None:
     """Makes the tables of a new file; raises StartError for one of a later version."""
-    # FULL: what was accepted is on the disk, should the machine lose its power; secure: what is deleted is overwritten
+    # FULL: what was accepted is on the disk, should the machine lose its power; secure: what is deleted is overwritten;
+    # MEMORY: there may be no other folder that can be written
     database.executescript(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON"
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON;"
+        "PRAGMA temp_store = MEMORY"
     )
     version: int = database.execute("PRAGMA user_version").fetchone()[0]
     if version > SCHEMA_VERSION:

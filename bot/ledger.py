@@ -98,14 +98,18 @@ class Ledger:
         self._forgotten.discard(job_id)
         self._ending.pop(job_id, None)
 
-    def forget(self, job_ids: Iterable[str]) -> None:
-        """Deletes jobs that are final; those whose end is still to be told are hidden from now on."""
+    def forget(self, job_ids: Iterable[str]) -> list[str]:
+        """Deletes jobs that are final; those whose end is still to be told are hidden from now on.
+
+        Results that no job is about any more are deleted with them: returns the sounds of these.
+        """
         gone = list(job_ids)
-        self._store.delete(gone)
+        audios = self._store.delete(gone)
         for job_id in gone:
             self._unsaved.pop(job_id, None)
             if job_id in self._ending:
                 self._forgotten.add(job_id)
+        return audios
 
     def flush(self) -> None:
         """Writes what could not be written before; raises StoreError."""

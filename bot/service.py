@@ -218,20 +218,19 @@ class SeparationService:
     async def forget(self, place: Place, *, whole_chat: bool = False) -> Forgotten:
         """Deletes all of a person on this platform (or of the whole chat): jobs, files, results nobody else has."""
         own = self._store.of_chat(place.platform, place.chat)
-        return self._forget(own if whole_chat else self._store.of_person(place.platform, place.person))
+        return await self._forget(own if whole_chat else self._store.of_person(place.platform, place.person))
 
     async def forget_job(self, job_id: str, place: Place) -> Forgotten:
         """Deletes one job of a person, as ``forget`` does all."""
         job = self._ledger.get(job_id)
-        return self._forget([job] if job and job.place == place else [])
+        return await self._forget([job] if job and job.place == place else [])
 
-    def _forget(self, jobs: Sequence[Job]) -> Forgotten:
+    async def _forget(self, jobs: Sequence[Job]) -> Forgotten:
         for job in jobs:
             self._ledger.change(job.id, state=State.CANCELLED)
-        self._ledger.forget(job.id for job in jobs)
-        alone = {job.audio for job in jobs if job.audio and not self._store.is_referred_to(job.audio)}
-        freed = [self._shelf.drop_result(audio) for audio in alone if self._store.result(audio)]
-        return Forgotten(len({job.audio or job.id for job in jobs}), len(freed), sum(freed) / 1e6)
+        audios = self._ledger.forget(job.id for job in jobs)
+        freed_bytes = await self._shelf.clear(audios)
+        return Forgotten(len({job.audio or job.id for job in jobs}), len(audios), freed_bytes / 1e6)
 
     def _check_new_song(self, job: Job) -> None:
         """Raises Refused for a song that would have to be fetched or separated."""
@@ -312,7 +311,7 @@ class SeparationService:
                 self._store.leave_the_future(time.time())
                 oldest = time.time() - self._settings.storage.keep_hours * 3600
                 outdated = self._store.finished_before(oldest) + self._stranded(oldest)
-                self._ledger.forget(job.id for job in outdated)
+                await self._shelf.clear(self._ledger.forget(job.id for job in outdated))
                 self._shelf.tidy(self._spared())
                 # last: what was too old already at the start is still told, and goes next time
                 self._announce(self._ledger.untold(oldest))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import re
 import secrets
 import shutil
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -140,6 +141,21 @@ class Shelf:
         _remove(folder)
         return size_bytes
 
+    async def clear(self, audios: Iterable[str]) -> int:
+        """Deletes the files of results whose rows are gone; returns how many bytes that freed.
+
+        In a thread: those of a hundred songs take seconds. What is left when the bot is killed goes at the next start.
+        """
+        aside = [_set_aside(self._results / audio) for audio in audios]
+
+        def delete() -> int:
+            size_bytes = sum(map(_size_bytes, aside))
+            for folder in aside:
+                shutil.rmtree(folder, ignore_errors=True)
+            return size_bytes
+
+        return await asyncio.to_thread(delete)
+
     # Room.
 
     def tidy(self, spared: Collection[str]) -> None:
@@ -176,13 +192,16 @@ def stems_bytes(song: Song) -> float:
 
 
 def _remove(folder: Path) -> None:
-    """Deletes a folder. It is moved away first, if it can be: who still writes into it would bring it back."""
-    gone = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
+    shutil.rmtree(_set_aside(folder), ignore_errors=True)
+
+
+def _set_aside(folder: Path) -> Path:
+    """Moves away, if it can be, what is to be deleted: who still writes into it would bring it back."""
+    aside = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
     try:
-        folder.rename(gone)
+        return folder.rename(aside)
     except OSError:
-        gone = folder
-    shutil.rmtree(gone, ignore_errors=True)
+        return folder
 
 
 def is_disk_trouble(error: BaseException) -> bool:

@@ -9,7 +9,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -118,21 +118,25 @@ class JobStore:
     def note_told(self, job_id: str) -> None:
         self._change("UPDATE jobs SET told = 1 WHERE id = ?", job_id)
 
-    def delete(self, job_ids: Iterable[str]) -> None:
-        """Deletes jobs, also from the journal."""
+    def delete(self, job_ids: Iterable[str]) -> list[str]:
+        """Deletes jobs, and results that no job is about any more; returns the sounds of these."""
+        ids = [(job_id,) for job_id in job_ids]
+        nobodys = "FROM results WHERE audio NOT IN (SELECT audio FROM jobs WHERE audio IS NOT NULL)"
         with self._transaction() as database:
-            database.executemany("DELETE FROM jobs WHERE id = ?", [(job_id,) for job_id in job_ids])
-        self._rows("PRAGMA wal_checkpoint(TRUNCATE)")
+            database.executemany("DELETE FROM jobs WHERE id = ?", ids)
+            audios = [row["audio"] for row in database.execute(f"SELECT audio {nobodys}")]
+            database.execute(f"DELETE {nobodys}")
+        with suppress(StoreError):  # they are deleted all the same; what the files still hold of them goes next time
+            if ids:
+                self._rows("VACUUM")  # pages keep what rows they held once
+            self._rows("PRAGMA wal_checkpoint(TRUNCATE)")
+        return audios
 
     def audio_of(self, platform: str, source_key: str) -> str | None:
         """The sound of a song that was asked for before under this key."""
         query = "SELECT audio FROM jobs WHERE platform = ? AND source_key = ? AND audio IS NOT NULL LIMIT 1"
         rows = self._rows(query, platform, source_key)
         return rows[0]["audio"] if rows else None
-
-    def is_referred_to(self, audio: str) -> bool:
-        """Whether any job is about this sound."""
-        return bool(self._rows("SELECT 1 FROM jobs WHERE audio = ? LIMIT 1", audio))
 
     def charge(self, job_id: str, seconds: float) -> None:
         """Notes that a job was separated, and how long its song is."""

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from bot.admission import DAY_S, Admission
 from bot.config import LimitSettings, Settings, StorageSettings, TelegramSettings
 from bot.jobs import Job, Place, Refused, State, TooLarge, Unavailable, Wish
 from tests.service_fakes import (
+    PATIENCE_S,
     QUICK,
     FakeCourier,
     FakeEngine,
@@ -404,6 +406,30 @@ async def test_what_is_forgotten_while_somebody_writes_beside_it_is_gone_all_the
                 finally:
                     writing.kill()
             assert list((tmp_path / "results").iterdir()) == []
+
+
+async def test_nobody_waits_while_files_of_forgotten_songs_are_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_delete, rmtree = threading.Event(), shutil.rmtree
+
+    def slowly(folder: Path, ignore_errors: bool) -> None:
+        if folder.parent.name == "results" and folder.exists():
+            assert may_delete.wait(PATIENCE_S)
+        rmtree(folder, ignore_errors)
+
+    async with house(tmp_path) as home:
+        jobs = [await home.told(await home.service.accept(order(name))) for name in "ab"]
+        monkeypatch.setattr(shutil, "rmtree", slowly)
+        forgetting = asyncio.create_task(home.service.forget(jobs[0].place))
+        await asyncio.sleep(0)
+        # nobody finds them any more; should the bot be killed now, the next one deletes what no row knows
+        assert home.store.results() == []
+        assert not any((tmp_path / "results" / audio_of(name)).exists() for name in "ab")
+        assert (await home.told(await home.service.accept(order("a", chat="2", person="bob")))).state is State.DONE
+        may_delete.set()
+        assert (await forgetting).results == 2
+        assert [path.name for path in (tmp_path / "results").iterdir()] == [audio_of("a")]
 
 
 async def test_what_cannot_be_moved_away_is_forgotten_where_it_is(

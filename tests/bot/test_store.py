@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import random
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,10 +82,48 @@ def test_which_jobs_are_asked_for(store: JobStore) -> None:
 def test_what_is_deleted_is_in_no_file(store: JobStore) -> None:
     store.save([replace(JOB, order=replace(ORDER, title="Nobody's business"))])
     store.save([replace(JOB, state=State.DONE, order=replace(ORDER, title="Nobody's business"))])
-    files = [file for file in store.folder.iterdir() if file.is_file()]
-    assert any(b"Nobody's business" in file.read_bytes() for file in files)
+    assert _is_in_a_file(store, "Nobody's business")
     store.delete(["j1"])
-    assert not any(b"Nobody's business" in file.read_bytes() for file in files)
+    assert not _is_in_a_file(store, "Nobody's business")
+
+
+@pytest.mark.parametrize("seed", [11, 42])
+def test_what_is_deleted_is_in_no_file_wherever_rows_were_moved_to(store: JobStore, seed: int) -> None:
+    chance = random.Random(seed)
+    titles = [f"No. {number:02} {'x' * chance.randrange(700)}" for number in range(20)]
+    store.save(replace(JOB, id=title[:6], order=replace(ORDER, title=title)) for title in titles)
+    for title in chance.sample(titles, len(titles)):
+        store.delete([title[:6]])
+        assert not _is_in_a_file(store, title)
+
+
+def _is_in_a_file(store: JobStore, text: str) -> bool:
+    return any(text.encode() in file.read_bytes() for file in store.folder.iterdir() if file.is_file())
+
+
+def test_results_that_no_job_is_about_go_with_the_last_one(store: JobStore) -> None:
+    store.save([replace(JOB, id="j1", audio="a"), replace(JOB, id="j2", audio="a"), replace(JOB, id="j3", audio="b")])
+    for audio in "ab":
+        store.save_result(_result(store, audio), "lite")
+        store.save_upload(audio, "vocals", "mp3", "fake", f"the upload of {audio}")
+    assert store.delete(["j1"]) == []
+    assert store.delete(["j2"]) == ["a"]
+    assert [kept.result.audio for kept in store.results()] == ["b"]
+    assert not _is_in_a_file(store, "the upload of a")
+
+
+def test_what_cannot_be_overwritten_yet_is_deleted(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = store._rows
+
+    def rows(query: str, *values: object) -> Sequence[sqlite3.Row]:
+        if query == "VACUUM":
+            raise StoreError("full")
+        return read(query, *values)
+
+    store.save([JOB])
+    monkeypatch.setattr(store, "_rows", rows)
+    store.delete(["j1"])
+    assert store.job("j1") is None
 
 
 def test_a_job_is_old_since_its_end_not_since_it_was_written_last(store: JobStore) -> None:
@@ -105,10 +144,8 @@ def test_a_source_is_known_by_its_key(store: JobStore) -> None:
     store.save([replace(JOB, id="j2", audio="a")])
     assert store.audio_of("fake", "k") == "a"
     assert store.audio_of("other", "k") is None
-    assert store.is_referred_to("a")
     store.delete(["j2"])
     assert store.audio_of("fake", "k") is None
-    assert not store.is_referred_to("a")
 
 
 def test_charges_stay_when_a_job_is_written_again(store: JobStore) -> None:
