@@ -43,8 +43,8 @@ _WRONG_CODES, _WRONG_CODES_OF_ALL, _WRONG_CODES_WITHIN_S = 5, 50, 60.0
 _OWN, _OPEN = "own-", "open-"
 """How ids begin: of a browser that has the page; of a program that came without a cookie (see ``may_see``)."""
 
-_ADDRESS_LENGTH = 8
-"""The latter go on with so much of a hash of the program's address."""
+_ADDRESS_LENGTH, _SALT = 8, secrets.token_bytes(16)
+"""The latter go on with so much of a hash of the program's address, which tells nobody the address."""
 
 _BROWSER_ID = re.compile(rf"(?:{_OWN}|{_OPEN})[A-Za-z0-9_-]{{32}}")
 
@@ -117,7 +117,7 @@ def new_browser(request: web.Request, *, is_page: bool) -> str:
     """An id that nobody guesses. ``is_page``: the page asks for it, and will show it from now on."""
     if is_page:
         return _OWN + secrets.token_urlsafe(24)
-    return _OPEN + hashlib.sha256(_asker(request).encode()).hexdigest()[:_ADDRESS_LENGTH] + secrets.token_urlsafe(18)
+    return _OPEN + hashlib.sha256(_SALT + _asker(request).encode()).hexdigest()[:_ADDRESS_LENGTH] + secrets.token_urlsafe(18)
 
 
 def remember(request: web.Request, response: web.StreamResponse, browser_id: str) -> None:

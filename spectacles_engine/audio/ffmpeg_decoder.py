@@ -112,10 +112,8 @@ class FfmpegDecoder:
         while True:
             try:
                 packet = next(packets)
-            except (
-                StopIteration,
-                IndexError,
-            ):  # PyAV's, at the end, of a stream that began midway, as a film's subtitles
+            # PyAV's IndexError at the end is of a stream that began midway, as the subtitles of a film
+            except (StopIteration, IndexError):
                 return
             except _FFMPEG_ERRORS:
                 self._is_damaged = True
