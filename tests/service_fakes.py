@@ -13,6 +13,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from bot.config import EngineSettings, LimitSettings, Settings, StorageSettings
 from bot.jobs import Job, Order, Place, Refused, Standing, State, StoredResult, Wish
 from bot.patience import Patience
@@ -228,6 +230,20 @@ class House:
         found = self.service.job(job.id)
         assert found is not None
         return found
+
+    def standing(self, job: Job) -> Standing:
+        """Where a job stands that is there."""
+        found = self.service.standing(job.id)
+        assert found is not None
+        return found
+
+    async def refused(self, *orders: Order) -> str:
+        """Hands in orders; returns why the last one is refused."""
+        for wanted in orders[:-1]:
+            await self.service.accept(wanted)
+        with pytest.raises(Refused) as caught:
+            await self.service.accept(orders[-1])
+        return refusal(caught.value)
 
     def files(self) -> list[str]:
         """What lies in the data folder, of songs."""

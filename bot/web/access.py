@@ -117,7 +117,8 @@ def new_browser(request: web.Request, *, is_page: bool) -> str:
     """An id that nobody guesses. ``is_page``: the page asks for it, and will show it from now on."""
     if is_page:
         return _OWN + secrets.token_urlsafe(24)
-    return _OPEN + hashlib.sha256(_SALT + _asker(request).encode()).hexdigest()[:_ADDRESS_LENGTH] + secrets.token_urlsafe(18)
+    address = hashlib.sha256(_SALT + _asker(request).encode()).hexdigest()
+    return _OPEN + address[:_ADDRESS_LENGTH] + secrets.token_urlsafe(18)
 
 
 def remember(request: web.Request, response: web.StreamResponse, browser_id: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -19,6 +20,7 @@ from bot.stations import Inspect
 from bot.store import JobStore
 from bot.web.app import WebApp
 from spectacles_engine import audio_files
+from spectacles_engine.audio_files import Inspected
 from spectacles_engine.process import EngineProcess
 from tests import fake_engine
 from tests.fake_engine import FakeOptions
@@ -185,3 +187,21 @@ async def serving(
         await app.stop()
         await service.stop()
         store.close()
+
+
+def form_of(**fields: str) -> FormData:
+    form = FormData()
+    for name, value in fields.items():
+        form.add_field(name, value)
+    return form
+
+
+def with_file(form: FormData, content: bytes = b"RIFF", type: str = "audio/wav", name: str = "a.wav") -> FormData:
+    form.add_field("file", io.BytesIO(content), filename=name, content_type=type)
+    return form
+
+
+async def never(path: Path, *, longest_s: float, deadline_s: float) -> Inspected:
+    """Songs stay where they are until the bot ends."""
+    await asyncio.Event().wait()
+    raise AssertionError

@@ -1,0 +1,182 @@
+"""Songs on their way to the bot: chosen, dropped, recorded; what breaks, is refused or cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from bot.jobs import Job, Order
+from bot.web.app import WebApp
+from tests.bot.web.chat import Chat, serving, settings_for
+from tests.bot.web.chromium import PHONE
+from tests.bot.web.page.browsing import ENDLESS, IN_CHROMIUM, Write, open_page, send
+
+pytestmark = IN_CHROMIUM
+
+
+async def test_what_did_not_arrive_is_sent_again(browser: Browser, song: Path, tmp_path: Path) -> None:
+    async with serving(tmp_path) as chat:
+        page = await open_page(browser, chat)
+        port = chat.port
+        await chat.app.stop()
+        await send(page, song)
+        await expect(page.locator(".line")).to_contain_text("does not answer")
+        again = WebApp(settings_for(chat.settings.data_folder, port=port), chat.service)
+        await again.start()
+        await page.get_by_role("button", name="Send again").click()
+        await expect(page.locator(".player")).to_be_visible()
+        await again.stop()
+
+
+async def test_cancelled_when_all_is_sent_but_not_answered(
+    browser: Browser, chat: Chat, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrived, goes_on = asyncio.Event(), asyncio.Event()
+    accept = chat.service.accept
+
+    async def accept_late(order: Order) -> Job:
+        arrived.set()
+        await goes_on.wait()
+        return await accept(order)
+
+    monkeypatch.setattr(chat.service, "accept", accept_late)
+    page = await open_page(browser, chat)
+    await send(page, write("Endless", ENDLESS))
+    await arrived.wait()
+    await expect(page.locator(".line")).to_have_text("Sending: 100 %")
+    await page.get_by_role("button", name="Cancel Endless").click()
+    goes_on.set()
+    await expect(page.locator(".card")).to_have_attribute("data-state", "cancelled")
+
+
+async def test_forget_all_ends_what_is_being_sent(
+    browser: Browser, chat: Chat, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on = asyncio.Event()
+    accept = chat.service.accept
+
+    async def accept_late(order: Order) -> Job:
+        await goes_on.wait()
+        return await accept(order)
+
+    monkeypatch.setattr(chat.service, "accept", accept_late)
+    page = await open_page(browser, chat)
+    await send(page, *(write(f"Endless {n}", ENDLESS) for n in range(3)))
+    await expect(page.get_by_text("Sending: 100 %")).to_have_count(2)
+    await page.get_by_role("button", name="Forget all my songs").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Forget all my songs").click()
+    await expect(page.locator(".card")).to_have_count(2)
+    goes_on.set()
+    await expect(page.locator("[data-state=cancelled]")).to_have_count(2)
+
+
+async def test_a_song_that_the_stream_tells_of_before_its_answer_comes_has_one_card(
+    browser: Browser, chat: Chat, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on = asyncio.Event()
+    accept = chat.service.accept
+
+    async def answer_late(order: Order) -> Job:
+        job = await accept(order)
+        if order.title == "Late":
+            await goes_on.wait()
+        return job
+
+    monkeypatch.setattr(chat.service, "accept", answer_late)
+    page = await open_page(browser, chat)
+    await send(page, write("Late", ENDLESS))
+    await expect(page.locator(".line")).to_have_text("Sending: 100 %")
+    await send(page, write("Endless", ENDLESS))
+    await expect(page.get_by_role("heading", name="Late")).to_have_count(2)
+    goes_on.set()
+    await expect(page.get_by_role("heading", name="Late")).to_have_count(1)
+    await page.get_by_role("button", name="Cancel Endless").click()
+    await page.get_by_role("button", name="Cancel Late").click()
+    await expect(page.locator("[data-state=cancelled]")).to_have_count(2)
+
+
+async def test_a_bad_file_gets_a_sentence(browser: Browser, chat: Chat, tmp_path: Path, song: Path) -> None:
+    bad = tmp_path / "Bad.mp3"
+    bad.write_bytes(b"no sound in here" * 99)
+    page = await open_page(browser, chat, PHONE)
+    await send(page, bad, song)
+    card = page.locator(".card", has=page.get_by_role("heading", name="Bad"))
+    await expect(card.locator(".line")).to_contain_text("ot an audio file")
+    await expect(page.locator(".player")).to_be_visible()
+    await card.get_by_role("button", name="Forget Bad").click()
+    await expect(card).to_have_count(0)
+
+
+async def test_every_song_that_is_too_large_is_told_of(browser: Browser, write: Write, tmp_path: Path) -> None:
+    async with serving(tmp_path, largest_file_mb=1) as chat:
+        page = await open_page(browser, chat)
+        await send(page, write("Long", seconds=9), write("Longer", seconds=10), write("Short", seconds=1))
+        for name in ("Long", "Longer"):
+            card = page.locator(".card", has=page.get_by_role("heading", name=name, exact=True))
+            await expect(card.locator(".line")).to_have_text(f"{name}.wav is larger than 1 MB.")
+        await expect(page.locator(".player")).to_be_visible()
+
+
+async def test_a_folder_is_called_one(browser: Browser, chat: Chat, song: Path) -> None:
+    page = await open_page(browser, chat)
+    drag = {"x": 700, "y": 300, "data": {"items": [], "files": [str(song.parent)], "dragOperationsMask": 1}}
+    devtools = await page.context.new_cdp_session(page)
+    for step in ("dragEnter", "dragOver", "drop"):
+        await devtools.send("Input.dispatchDragEvent", {"type": step, **drag})
+    await expect(page.locator(".line")).to_have_text("This is a folder, or a file that cannot be read.")
+    await expect(page.get_by_role("button", name="Send again")).to_have_count(0)
+    await page.get_by_role("button", name=f"Forget {song.parent.name}").click()
+    await expect(page.locator(".card")).to_have_count(0)
+
+
+async def test_record_a_song(browser: Browser, chat: Chat) -> None:
+    page = await open_page(browser, chat, permissions=["microphone"])
+    await page.get_by_role("button", name="Record").click()
+    await page.wait_for_timeout(1500)
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.method) if request.url.endswith("/api/jobs") else None)
+    await page.get_by_role("button", name="Stop and separate").click()
+    await expect(page.locator(".card")).to_contain_text("Recording")
+    await expect(page.locator(".card")).not_to_have_attribute("data-state", "uploading")
+    assert "POST" in sent
+
+
+# Keeps the streams that were given, and takes its time over each.
+_MICROPHONES = """() => {
+  const give = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  window.streams = [];
+  navigator.mediaDevices.getUserMedia = async (wish) => {
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    streams.push(await give(wish));
+    return streams.at(-1);
+  };
+}"""
+
+
+async def test_a_recording_is_not_lost_by_a_reload(browser: Browser, chat: Chat) -> None:
+    page = await open_page(browser, chat, permissions=["microphone"])
+    await page.get_by_role("button", name="Record").click()
+    stop = page.get_by_role("button", name="Stop and separate")
+    await stop.wait_for()
+    async with page.expect_event("dialog") as coming:
+        await page.evaluate("setTimeout(() => location.reload())")
+        dialog = await coming.value
+        await dialog.dismiss()
+    assert dialog.type == "beforeunload"
+    await stop.click()
+    await expect(page.locator(".card")).to_contain_text("Recording")
+
+
+async def test_a_microphone_that_goes_away_loses_nothing(browser: Browser, chat: Chat) -> None:
+    page = await open_page(browser, chat, permissions=["microphone"])
+    await page.evaluate(_MICROPHONES)
+    await page.get_by_role("button", name="Record").dblclick()
+    await page.get_by_role("button", name="Stop and separate").wait_for()
+    await page.wait_for_timeout(1500)
+    assert await page.evaluate("streams.length") == 1
+    await page.evaluate("streams[0].getTracks()[0].stop()")
+    await expect(page.locator(".card")).to_contain_text("Recording")
+    await expect(page.get_by_role("button", name="Record", exact=True)).to_be_visible()

@@ -1,0 +1,106 @@
+"""Stems as they are listened to and taken along: ranges, formats, archives, segments."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import struct
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.web.access import HEADERS
+from bot.words import sentence
+from spectacles_engine.messages import STEMS
+from tests.bot.web.chat import Chat
+
+
+@pytest.mark.parametrize(("format", "type"), [("wav", "audio/wav"), ("mp3", "audio/mpeg"), ("opus", "audio/ogg")])
+async def test_ranges_and_formats(chat: Chat, song: Path, format: str, type: str) -> None:
+    async with chat.browser() as client:
+        job = await client.done(song)
+        url = f"{job['stems']['bass']}?format={format}"
+        async with client.get(url) as answer:
+            whole, tag, changed = await answer.read(), answer.headers["ETag"], answer.headers["Last-Modified"]
+            assert (answer.status, answer.content_type, answer.headers["Accept-Ranges"]) == (200, type, "bytes")
+        async with client.get(url, headers={"Range": "bytes=100-299"}) as answer:
+            assert answer.status == 206
+            assert answer.headers["Content-Range"] == f"bytes 100-299/{len(whole)}"
+            assert await answer.read() == whole[100:300]
+        async with client.get(url, headers={"Range": "bytes=-7"}) as answer:
+            assert await answer.read() == whole[-7:]
+        async with client.get(url, headers={"Range": f"bytes={len(whole)}-"}) as answer:
+            assert (answer.status, answer.headers["Content-Range"]) == (416, f"bytes */{len(whole)}")
+            assert (answer.headers["Cache-Control"], bool((await answer.json())["error"])) == ("no-store", True)
+        for known, status in ((tag, 206), (changed, 206), ('"another"', 200), (f"W/{tag}", 200)):
+            async with client.get(url, headers={"Range": "bytes=9-", "If-Range": known}) as answer:
+                assert (answer.status, await answer.read()) == (status, whole[9:] if status == 206 else whole)
+        for meant in ("bytes=0-1,4-5", "seconds=1-2", "bytes=5-4", "bytes=-", f"bytes={'9' * 5000}-"):
+            async with client.get(url, headers={"Range": meant}) as answer:
+                assert (answer.status, await answer.read()) == (200, whole)
+                assert HEADERS.items() <= answer.headers.items()
+        for condition in ({"If-Match": '"another"'}, {"If-Unmodified-Since": "Thu, 01 Jan 1970 00:00:00 GMT"}):
+            assert await client.refused("GET", url, headers=condition) == 412
+        async with client.get(url, headers={"If-Match": tag}) as answer:
+            assert answer.status == 200
+
+
+async def test_the_zip_holds_everything(chat: Chat, song: Path) -> None:
+    async with chat.browser() as client:
+        job, sent_at = await client.done(song), time.localtime()
+        async with client.get(f"/api/jobs/{job['id']}/zip?format=flac") as answer:
+            archive = zipfile.ZipFile(io.BytesIO(await answer.read()))
+        assert archive.testzip() is None
+        assert all(entry.date_time >= sent_at[:4] for entry in archive.infolist())
+        assert archive.namelist() == [f"Ünique – song/Ünique – song – {name}.flac" for name in (*STEMS, "karaoke")]
+
+
+async def test_the_player_gets_segments_that_make_up_the_song(chat: Chat, song: Path) -> None:
+    import numpy as np
+    import soundfile
+
+    async with chat.browser() as client:
+        job = await client.done(song)
+        base = f"/api/jobs/{job['id']}"
+        assert job["playback"] == {"samples": 5 * 44_100, "segment_samples": 2 * 44_100}
+        heard: list[list[Any]] = [[], [], [], []]
+        for number in range(3):
+            async with client.get(f"{base}/playback/{number}") as answer:
+                data = await answer.read()
+            sizes = struct.unpack("<4I", data[:16])
+            assert 16 + sum(sizes) == len(data)
+            for index, size in enumerate(sizes):
+                start = 16 + sum(sizes[:index])
+                heard[index].append(soundfile.read(io.BytesIO(data[start : start + size]), dtype="float64")[0])
+        for stem, parts in zip(STEMS, heard, strict=True):
+            async with client.get(job["stems"][stem]) as answer:
+                stored, _ = soundfile.read(io.BytesIO(await answer.read()), dtype="float64")
+            played = np.concatenate(parts)
+            assert played.shape == stored.shape
+            assert np.abs(played - stored).max() <= 0.5 / 32768
+        assert await client.refused("GET", f"{base}/playback/3") == 404
+        peaks = (await client.json(f"{base}/peaks"))["stems"]
+        assert list(peaks) == list(STEMS)
+        assert max(max(values) for values in peaks.values()) == 255
+        assert len({len(values) for values in peaks.values()}) == 1
+
+
+async def test_stems_that_are_gone_are_called_gone(chat: Chat, song: Path) -> None:
+    async with chat.browser() as client:
+        job = await client.done(song)
+        shutil.rmtree(chat.result_folder(job["id"]))
+        async with client.get(job["stems"]["bass"]) as answer:
+            assert (answer.status, await answer.json()) == (404, {"error": sentence("web.gone", "en")})
+
+
+async def test_what_has_no_length_has_no_head(chat: Chat, song: Path) -> None:
+    async with chat.browser() as client:
+        job = await client.done(song)
+        for path in ("/api/events", f"/api/jobs/{job['id']}/events", f"/api/jobs/{job['id']}/zip"):
+            async with client.request("HEAD", path) as answer:
+                assert (answer.status, answer.headers["Allow"]) == (405, "GET")
+        async with client.request("HEAD", job["stems"]["bass"]) as answer:
+            assert answer.status == 200
