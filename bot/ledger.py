@@ -80,8 +80,8 @@ class Ledger:
             self._write(job)
 
     def untold(self, since: float) -> list[Job]:
-        """Jobs whose end is still to be told. Those that were accepted before ``since`` are given up."""
-        for job in [job for job in self._ending.values() if job.accepted_at < since]:
+        """Jobs whose end is still to be told. Those that ended before ``since`` are given up. Raises StoreError."""
+        for job in [job for job in self._store.untold(since) if job.id in self._ending]:
             log.warning("job %s: it is %s, and nobody could be told", job.id, job.state)
             self.note_told(job.id)
         return list(self._ending.values())

@@ -6,6 +6,7 @@ It knows rows only; the files that belong to them are the shelf's. All calls are
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -99,9 +100,9 @@ class JobStore:
         """Jobs that are not final, oldest first."""
         return self._jobs(f"state NOT IN {_FINAL}")
 
-    def untold(self) -> list[Job]:
-        """Final jobs whose end nobody was told yet, oldest first."""
-        return self._jobs(f"state IN {_FINAL} AND NOT told")
+    def untold(self, before: float = math.inf) -> list[Job]:
+        """Jobs that ended ``before``, and whose end nobody was told yet, oldest first."""
+        return self._jobs(f"state IN {_FINAL} AND NOT told AND finished_at < ?", before)
 
     def of_chat(self, platform: str, chat: str) -> list[Job]:
         """All jobs of a chat, oldest first."""

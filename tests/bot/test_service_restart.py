@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sqlite3
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bot.config import EngineSettings
-from bot.jobs import Job, State
+from bot.config import EngineSettings, StorageSettings
+from bot.jobs import Job, Standing, State
 from bot.replies import disk_full
 from bot.store import JobStore
 from spectacles_engine.errors import CancelledError, EngineError
@@ -307,4 +309,24 @@ async def test_orders_that_come_before_the_start_are_served_after_it(tmp_path: P
         await eventually(lambda: [told.job.state for told in home.courier.told] == [State.PREPARING])
         assert home.courier.told[0].position == 1
         await home.service.start()
+        assert (await home.told(job)).state is State.DONE
+
+
+async def test_who_waited_long_for_a_song_is_told_its_end_when_the_chat_is_back(tmp_path: Path) -> None:
+    class Away(FakeCourier):
+        refusals = 10
+
+        async def tell(self, standing: Standing) -> None:
+            if standing.job.state.is_final and self.refusals:
+                self.refusals -= 1
+                raise ConnectionError("away")
+            await super().tell(standing)
+
+    async with house(tmp_path, engine=held_engine()) as home:
+        job = await home.service.accept(order("a"))
+        await home.until(job, State.RUNNING)
+    with closing(sqlite3.connect(tmp_path / "jobs.sqlite3")) as database, database:
+        database.execute("UPDATE jobs SET accepted_at = accepted_at - 36000")
+    storage = StorageSettings(keep_hours=5, keep_free_mb=0)
+    async with house(tmp_path, courier=Away(), storage=storage) as home:
         assert (await home.told(job)).state is State.DONE
