@@ -57,10 +57,9 @@ class Part:
 
 @dataclass(frozen=True)
 class Arrangement:
-    """A song: its parts, when its sections begin, and how far it is out of tune, in semitones."""
+    """A song: its parts, and how far it is out of tune, in semitones."""
 
     seconds: float
-    sections_s: tuple[float, ...]
     detune: float
     drums: Part
     bass: Part
@@ -114,7 +113,7 @@ class _Arranger:
         kinds = {name: self._section() for name in "ABC"}
         form, bar_s = drawn(self._random, tables.FORMS), self._beats * self._beat_s
         bars_each = 8 if bar_s < 1.6 else 4
-        drums, bass, starts_s = list[Stroke](), list[Stroke](), list[float]()
+        drums, bass = list[Stroke](), list[Stroke]()
         others: list[list[Stroke]] = [[] for _ in self._players]
         for number in range(int(np.ceil(self._seconds / bar_s))):
             section = kinds[form[number // bars_each % len(form)]]
@@ -123,8 +122,6 @@ class _Arranger:
             following = section.chords[(place + 1) % len(section.chords)][0]
             scale = frozenset((self._key + step) % 12 for step in tables.SCALES[self._mode])
             bar = Bar(number * self._beats, self._beats, chords, following, scale)
-            if place == 0:
-                starts_s.append(number * bar_s)
             struck = self._drums(bar, section, first=place == 0, last=place == bars_each - 1)
             kick = self._voices["kick"]
             kicks = sorted({round((s.start - bar.start) * STEPS) for s in struck if s.pitch == kick})
@@ -139,7 +136,6 @@ class _Arranger:
                     strokes += [replace(s, velocity=s.velocity * section.energy) for s in played]
         return Arrangement(
             self._seconds,
-            tuple(starts_s),
             float(self._random.uniform(-0.3, 0.3)),
             Part(drawn(self._random, tables.KITS), self._performed(drums, 0.004)),
             Part(drawn(self._random, BASS_PROGRAMS), self._performed(bass, 0.006)),

@@ -68,10 +68,8 @@ def songs() -> list[Arrangement]:
 
 
 @pytest.mark.parametrize("number", range(SONGS))
-def test_parts_stay_in_their_range_and_play_in_every_section(songs: list[Arrangement], number: int) -> None:
+def test_parts_stay_in_their_range_and_play_all_the_time(songs: list[Arrangement], number: int) -> None:
     song = songs[number]
-    bounds = [*song.sections_s, song.seconds]
-    assert bounds == sorted(bounds)
     percussion = {pitch for pitches in tables.VOICES.values() for pitch in pitches}
     assert percussion <= set(range(35, 82))
     assert {note.pitch for note in song.drums.notes} <= percussion
@@ -81,9 +79,9 @@ def test_parts_stay_in_their_range_and_play_in_every_section(songs: list[Arrange
     assert all(28 <= note.pitch <= 96 for part in song.others for note in part.notes)
     for notes in (song.drums.notes, song.bass.notes, [note for part in song.others for note in part.notes]):
         assert all(0 <= note.start_s < song.seconds and note.length_s > 0 and 0 < note.velocity < 128 for note in notes)
-        for begins, ends in pairwise(bounds):
-            # what is left of a section at the end of a song may be too short for a note
-            assert ends - begins < 2 or any(begins - 0.1 <= note.start_s < ends for note in notes)
+        starts_s = sorted(note.start_s for note in notes)
+        # no section, which takes 6 to 16 s, goes by without any of them
+        assert all(later - earlier < 6 for earlier, later in pairwise([0, *starts_s, song.seconds]))
 
 
 def test_low_notes_are_often_held_under_a_kick_drum(songs: list[Arrangement]) -> None:
@@ -152,7 +150,7 @@ def test_a_recorded_note_sounds_when_and_as_high_as_it_is_written(instruments: P
 
 
 def test_a_bent_guitar_of_recorded_notes_gets_its_amplifier(soundfont: Path, instruments: Path) -> None:
-    clean = Arrangement(2.0, (0.0,), 0.0, Part(0, ()), Part(33, ()), (Part(27, (Note(0.0, 1.9, 45, 127),)),))
+    clean = Arrangement(2.0, 0.0, Part(0, ()), Part(33, ()), (Part(27, (Note(0.0, 1.9, 45, 127),)),))
     bent = replace(clean, others=(replace(clean.others[0], program=30),))
     band = Band(soundfont, instruments)
     above = []
