@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, cast
 
 import av
@@ -87,25 +88,20 @@ class FfmpegDecoder:
         self.duration_s: float | None = container.duration / av.time_base if container.duration else None
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
+        assert self._first is not None
         exact = self._exact_samples()
         done = 0
         held: list[NDArray[np.float32]] = []
-        for block in self._raw_blocks():
-            held.append(block)
+        for frame in chain([self._first], self._frames):
+            held.append(_floats(frame))
             while sum(b.shape[1] for b in held[1:]) >= _MOST_PADDING_SAMPLES:
                 done += held[0].shape[1]
                 yield held.pop(0)
-        if held:
-            tail = np.concatenate(held, axis=1)
-            is_padded = exact is not None and 0 <= exact - done < tail.shape[1] <= exact - done + _MOST_PADDING_SAMPLES
-            yield tail[:, : exact - done] if exact is not None and is_padded else tail
-        if not self.warnings:
-            self._note_faults()
-
-    def _raw_blocks(self) -> Iterator[NDArray[np.float32]]:
-        assert self._first is not None
-        yield _floats(self._first)
-        yield from map(_floats, self._frames)
+        tail = np.concatenate(held, axis=1)
+        if exact is not None and 0 <= exact - done < tail.shape[1] <= exact - done + _MOST_PADDING_SAMPLES:
+            tail = tail[:, : exact - done]
+        yield tail
+        self._note_faults()
 
     def _decoded(self) -> Iterator[av.AudioFrame]:
         packets = self._container.demux()
