@@ -56,10 +56,12 @@ class Child:
 
     async def receive(self) -> FromChild | None:
         """The next message, or None after ``wake``; raises ChildEnded when there is nothing more to come."""
-        if self.has_ended and self._inbox.empty():
-            raise ChildEnded(f"ended with exit status {self._process.exitcode}")
-        message = await self._inbox.get()
-        return await self.receive() if message is None and self.has_ended else message
+        while not (self.has_ended and self._inbox.empty()):
+            message = await self._inbox.get()
+            # what woke the caller may be the end itself: then what came before it is still to be read
+            if message is not None or not self.has_ended:
+                return message
+        raise ChildEnded(f"ended with exit status {self._process.exitcode}")
 
     def wake(self) -> None:
         """Has ``receive`` return, so that its caller looks around."""

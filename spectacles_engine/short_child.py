@@ -61,9 +61,10 @@ async def ask(module: str, question: Mapping[str, Any], *, deadline_s: float) ->
     Paths in the question must be absolute.
     """
     async with asyncio.timeout(deadline_s):
-        exit_status: int | None = -signal.SIGTERM
-        while exit_status in _TOLD_TO_END:
+        while True:
             said, complaint, exit_status = await _asked(module, question, deadline_s)
+            if exit_status not in _TOLD_TO_END:
+                break
     if not said:
         log.error("%s does not start (exit status %s)\n%s", module, exit_status, complaint.decode(errors="replace"))
         raise ChildFailed(f"{module} does not start")
