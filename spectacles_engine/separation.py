@@ -90,7 +90,8 @@ class SongSeparator:
                 placement.renew()
             is_noted = self._store.preset(request.preset).quality is not None
             job = _Job(opened, ensemble, calibration, request, on_progress, separates_all=is_noted)
-            written = job.run(out, _paths(song, out, request))
+            paths = _paths(song, out, request)
+            job.run(out, paths)
             return SeparationResult(
                 song=str(song),
                 seconds=opened.samples / opened.sample_rate,
@@ -100,7 +101,7 @@ class SongSeparator:
                 device=" and ".join(sorted({placement.device for placement in placements})),
                 elapsed_s=time.monotonic() - started,
                 peak_rss_mb=_peak_rss_mb(),
-                files={name: str(path) for name, path in written.items()},
+                files={name: str(path) for name, path in paths.items()},
                 note=job.note(),
                 warnings=tuple(job.warnings()),
                 shortages=tuple(dict.fromkeys(warning for placement in placements for warning in placement.warnings)),
@@ -131,8 +132,8 @@ class _Job:
         self._input = InputCheck()
         self._read_s = self._done_s = 0.0
 
-    def run(self, out: Path, paths: dict[str, Path]) -> dict[str, Path]:
-        """Separates and writes ``paths``, the files in the folder ``out`` by name, which it returns."""
+    def run(self, out: Path, paths: dict[str, Path]) -> None:
+        """Separates and writes ``paths``: name of a stem or mix → its file in the folder ``out``."""
         with ExitStack() as stack:
             stack.enter_context(_folder(out))
             writers = [
@@ -154,7 +155,6 @@ class _Job:
             for writer, path in zip(writers, paths.values(), strict=True):
                 writer.finish(self._song.samples)
                 stack.push(lambda kind, *_, path=path: path.unlink() if kind else None)
-        return paths
 
     def note(self) -> QualityNote:
         """The quality note, once all is separated."""
@@ -180,8 +180,10 @@ class _Job:
             self._report()
             if self._done_s // TIDY_EVERY_S > before_s // TIDY_EVERY_S:
                 give_holes_back()
-            mix = block.mixture - block.stems[self._separated.index(self._left_out)] if self._left_out else None
-            yield np.stack([*block.stems[kept], *([] if mix is None else [mix])])
+            written = [*block.stems[kept]]
+            if self._left_out:
+                written.append(block.mixture - block.stems[self._separated.index(self._left_out)])
+            yield np.stack(written)
 
     def _checked(self) -> Iterator[Array]:
         for block in self._song.blocks():
@@ -190,8 +192,10 @@ class _Job:
             yield block
 
     def _report(self) -> None:
-        # What was looked ahead over is under way: the last of the models is some twenty seconds behind it.
-        duration_s, heard_s = self._song.duration_s, max(self._read_s - LOOK_AHEAD_S, self._done_s)
+        # The models have heard what was read, the look-ahead apart; what is done comes some twenty seconds behind that.
+        # What lies between the two counts half.
+        heard_s = max(self._read_s - LOOK_AHEAD_S, self._done_s)
+        duration_s = self._song.duration_s
         self._on_progress(min(1.0, (heard_s + self._done_s) / 2 / duration_s) if duration_s else 0.0)
 
 
