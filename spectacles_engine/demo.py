@@ -24,13 +24,14 @@ CUT_S = (0.1, 5.9)
 """At its edges the mixture of the file is not the sum of the stems."""
 
 
-def references(file: Path | None = None) -> dict[str, Array]:
+def references() -> dict[str, Array]:
     """The true stems of the excerpt, each (2, samples) at 44.1 kHz, cut to ``CUT_S``.
 
     Raises :class:`ModelMissingError` if the stempeg package is not installed, InputError if it is damaged.
     """
     first, last = (round(second * SAMPLE_RATE_HZ) for second in CUT_S)
-    return {stem: read_stream(file or _installed(), STREAMS[stem])[0][first:last].T for stem in STEMS}
+    file = _installed()
+    return {stem: read_stream(file, STREAMS[stem])[0][first:last].T for stem in STEMS}
 
 
 def write_mixture(stems: Mapping[str, Array], file: Path) -> None:

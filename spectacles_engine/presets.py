@@ -30,11 +30,12 @@ def load_ensemble(
     mixer = load_blend(spec, store, blend, device)
     heard = {model for _, model in mixer.names(STEMS)}
     loaded = {} if loaded is None else loaded
-    for model in spec.models:
-        if (model.front or model.name in heard) and (spec.name, model.name) not in loaded:
+    needed = [model for model in spec.models if model.front or model.name in heard]
+    for model in needed:
+        if (spec.name, model.name) not in loaded:
             loaded[spec.name, model.name] = _load(model, store, device)
-    models = {model.name: loaded[spec.name, model.name] for model in spec.models if model.front or model.name in heard}
-    return Ensemble(models, mixer, tuple(model.name for model in spec.models if model.front))
+    models = {model.name: loaded[spec.name, model.name] for model in needed}
+    return Ensemble(models, mixer, tuple(model.name for model in needed if model.front))
 
 
 def load_calibration(spec: PresetSpec, store: ModelStore) -> Calibration | None:
@@ -71,10 +72,11 @@ def load_blend(spec: PresetSpec, store: ModelStore, blend: str, device: str) -> 
 
 
 def _published(spec: PresetSpec, stem: str) -> dict[str, float]:
-    """A fixed blend of the manifest; what is left over belongs to the first model."""
-    given = {model: stems[stem] for model, stems in spec.shares.items() if stem in stems}
+    """A fixed blend of the manifest: model → share; what is left over belongs to the first model."""
     lead = next(model.name for model in spec.models if not model.front)
-    return {lead: 1.0 - sum(given.values()) + given.get(lead, 0.0)} | {m: s for m, s in given.items() if m != lead}
+    shares = {lead: 0.0} | {model: stems[stem] for model, stems in spec.shares.items() if stem in stems}
+    shares[lead] += 1.0 - sum(shares.values())
+    return shares
 
 
 def _load(spec: BaseModelSpec, store: ModelStore, device: str) -> Separator:
