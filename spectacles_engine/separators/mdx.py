@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,17 +50,17 @@ class MdxSeparator:
         self.margin_samples = max(net.margin_samples for net in nets)
 
     @classmethod
-    def load(cls, files: Mapping[str, Path], n_fft: Mapping[str, int] | None, device: str) -> MdxSeparator:
+    def load(cls, files: Mapping[str, Path], n_fft: Mapping[str, int], device: str) -> MdxSeparator:
         """Load ``{"all": file}`` or ``{stem: file}``, to run on ``device`` (``cpu`` or ``cuda``).
 
-        They move there when they first run, see ``DemucsSeparator.load``. ``n_fft`` has the same keys; a file whose
-        metadata says ``n_fft`` (and ``stft_hop``, ``stems``) needs none.
+        They move there when they first run, see ``DemucsSeparator.load``. ``n_fft`` (samples) has the same keys; a file
+        whose metadata says ``n_fft`` (and ``stft_hop``, ``stems``) needs none.
 
         Raises:
             ModelMissingError: a file is not there.
             ModelError: it is not such a network.
         """
-        nets = [_Net.load(path, key, (n_fft or {}).get(key)) for key, path in files.items()]
+        nets = [_Net.load(path, key, n_fft.get(key, 0)) for key, path in files.items()]
         placement = Placement.on(device)
         if device == "cuda" and not _has_cuda(nets[0].path):
             placement = Placement("cpu", batch=1, warnings=["MDX-Net runs on the CPU: onnxruntime found no CUDA here"])
@@ -83,6 +82,7 @@ class MdxSeparator:
     def _over_chunk(self, net: _Net, mixture: Array) -> Array:
         if net.chunk_samples == self.chunk_samples:
             return net.estimate(mixture)
+        # all chunks of the batch side by side are one song here, in one block: (b, 2, samples)
         pieces = in_chunks(
             [mixture],
             lambda chunks: net.estimate(chunks[0])[np.newaxis],
@@ -95,7 +95,7 @@ class MdxSeparator:
 
 @dataclass
 class _Net:
-    """One ONNX network between its STFT and the inverse; ``group`` is the batch that it insists on, if it does."""
+    """One ONNX network between its STFT and the inverse; ``group``: the batch that it insists on, None: any will do."""
 
     path: Path
     device: str
@@ -107,10 +107,10 @@ class _Net:
     group: int | None
 
     @classmethod
-    def load(cls, path: Path, key: str, n_fft: int | None) -> _Net:
+    def load(cls, path: Path, key: str, n_fft: int) -> _Net:
         session = _open(path, "cpu")
         metadata = session.get_modelmeta().custom_metadata_map
-        n_fft = int(metadata.get("n_fft", n_fft or 0))
+        n_fft = int(metadata.get("n_fft", n_fft))
         stems = (key,) if key != "all" else tuple(metadata.get("stems", ",".join(STEMS)).split(","))
         batch, channels, bins, frames = _shape(path, session.get_inputs())
         _, answered, *_ = _shape(path, session.get_outputs())
@@ -145,14 +145,11 @@ class _Net:
         return waveform
 
     def _answer(self, channels: Array) -> Array:
-        run = partial(self.session.run, None)
         name = self.session.get_inputs()[0].name
-        if self.group is None:
-            (answer,) = run({name: channels})
-            return np.asarray(answer)
-        short = -len(channels) % self.group
+        group = self.group or len(channels)
+        short = -len(channels) % group
         filled = np.concatenate([channels, np.zeros((short, *channels.shape[1:]), np.float32)])
-        answers = [run({name: filled[k : k + self.group]})[0] for k in range(0, len(filled), self.group)]
+        answers = [self.session.run(None, {name: filled[k : k + group]})[0] for k in range(0, len(filled), group)]
         return np.concatenate(answers)[: len(channels)]
 
 

@@ -242,7 +242,7 @@ def test_one_net_for_all_stems_tells_its_own_conventions(tmp_path: Path) -> None
     path = write_net(
         tmp_path / "all.onnx", frames="T", batch="b", bins=1025, gains=(1.0, 2.0, 3.0, 4.0), metadata=metadata
     )
-    separator = MdxSeparator.load({"all": path}, None, "cpu")
+    separator = MdxSeparator.load({"all": path}, {}, "cpu")
     assert (separator.stems, separator.chunk_samples, separator.margin_samples) == (STEMS, 512 * 255, 1024)
     mixture = noise(2, 2, separator.chunk_samples)
     for stem, estimate in separator.estimate(mixture, STEMS).items():
@@ -265,7 +265,7 @@ def test_an_onnx_of_the_wrong_shape_is_refused(
 ) -> None:
     path = write_net(tmp_path / "bad.onnx", **net)
     with pytest.raises(ModelError, match=r"bad\.onnx"):
-        MdxSeparator.load({key: path}, None if n_fft is None else {key: n_fft}, "cpu")
+        MdxSeparator.load({key: path}, {} if n_fft is None else {key: n_fft}, "cpu")
 
 
 def test_an_onnx_with_other_axes_no_onnx_and_a_missing_file_are_refused(tmp_path: Path) -> None:

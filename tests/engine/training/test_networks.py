@@ -24,7 +24,7 @@ def test_the_exported_mdx_answers_what_the_trained_network_does(tmp_path: Path) 
     torch.manual_seed(0)
     network = broad_mdx().eval()
     network.export(tmp_path / "mdx.onnx", frames=32)
-    separator = MdxSeparator.load({"all": tmp_path / "mdx.onnx"}, None, "cpu")
+    separator = MdxSeparator.load({"all": tmp_path / "mdx.onnx"}, {}, "cpu")
     assert separator.stems == STEMS
     mixture = _noise(separator.chunk_samples)
     with torch.inference_mode():
@@ -38,7 +38,7 @@ def test_the_exported_low_mdx_answers_the_lowest_2_khz_as_the_trained_network_do
     torch.manual_seed(0)
     network = low_mdx().eval()
     network.export(tmp_path / "low.onnx", frames=32)
-    separator = MdxSeparator.load({"all": tmp_path / "low.onnx"}, None, "cpu")
+    separator = MdxSeparator.load({"all": tmp_path / "low.onnx"}, {}, "cpu")
     mixture = _noise(separator.chunk_samples)
     with torch.inference_mode():
         expected = resample_frac(network(resample_frac(mixture, 4, 1)), 1, 4).numpy()

@@ -46,7 +46,7 @@ def test_an_interrupted_training_goes_on_and_exports_what_the_engine_loads(
     rows = [(row["step"], row["network"]) for row in resumed.history]
     assert rows == [(step, network) for step in (1, 2, 3) for network in ("mdx", "mdx-low")]
     file, _ = resumed.export(tmp_path)
-    assert MdxSeparator.load({"all": file}, None, "cpu").stems == STEMS
+    assert MdxSeparator.load({"all": file}, {}, "cpu").stems == STEMS
     tuned = Trainer(["mdx"], fronts, tmp_path / "tuned", Schedule(steps=1), "cpu", start_from=tmp_path)
     average, network = resumed.learners[0].average, tuned.learners[0].network
     for one, two in zip(average.parameters(), network.parameters(), strict=True):
