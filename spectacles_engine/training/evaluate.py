@@ -6,7 +6,7 @@ that is made of it, a few chunks; so a folder of any size needs no more than its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,14 +42,15 @@ class Evaluation:
     oracle: Oracle
     ours: str = "stemmixer"
 
-    def run(self, examples: Iterable[Example], table: Table, save: Callable[[Table], None]) -> None:
-        """Fills ``table`` with the songs that it lacks, and hands it to ``save`` after each of them."""
+    def run(self, examples: Iterable[Example], table: Table, json: Path | None = None) -> None:
+        """Fills ``table`` with the songs that it lacks, and writes it to ``json`` after each of them."""
 
         def add(example: Example) -> None:
             if example.name not in table.songs:
                 scores = self.score(example)
                 table.songs[example.name] = {measure: scores.rows(measure) for measure in MEASURES}
-                save(table)
+                if json:
+                    table.write(json, self.report(table).as_json())
 
         each(examples, add, "evaluate")
 
@@ -91,15 +92,6 @@ class Evaluation:
         truth = rebatch([references], BLOCK_SAMPLES)
         both = (np.concatenate([block, true]) for block, true in zip(heard, truth, strict=True))
         return in_mixer_chunks(both, lambda chunks: self.oracle.blend(chunks, self.ensemble.names()))
-
-
-def save_report(evaluation: Evaluation, path: Path) -> Callable[[Table], None]:
-    """What ``Evaluation.run`` calls after every song to write the table so far."""
-
-    def save(table: Table) -> None:
-        table.write(path, evaluation.report(table).as_json())
-
-    return save
 
 
 def _floor(heard: Iterable[Array], vocals: int) -> Iterator[Array]:

@@ -15,7 +15,7 @@ from spectacles_engine.mixers import StemMixers, load_mixer, require_models
 from spectacles_engine.models import ModelStore
 from spectacles_engine.presets import blends, load_blend, load_ensemble
 from spectacles_engine.training import estimates, linear, mixer
-from spectacles_engine.training.evaluate import ORACLE, Evaluation, save_report
+from spectacles_engine.training.evaluate import ORACLE, Evaluation
 from spectacles_engine.training.oracle import Oracle
 from spectacles_engine.training.plots import plot_table
 from spectacles_engine.training.table import Report, Table
@@ -72,7 +72,7 @@ class Bench:
             "songs": list(examples.fingerprints),
         }
         table = Table.resumed(json, made_by)
-        evaluation.run(examples, table, save_report(evaluation, json) if json else lambda _: None)
+        evaluation.run(examples, table, json)
         report = evaluation.report(table)
         if chart:
             plot_table(report, chart)

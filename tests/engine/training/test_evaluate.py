@@ -20,7 +20,7 @@ from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.mixers import FixedShares
 from spectacles_engine.quality import usdr
 from spectacles_engine.training.estimates import Example, write_estimates
-from spectacles_engine.training.evaluate import ORACLE, Evaluation, save_report
+from spectacles_engine.training.evaluate import ORACLE, Evaluation
 from spectacles_engine.training.oracle import Oracle
 from spectacles_engine.training.plots import plot_table
 from spectacles_engine.training.scoring import BSS_EVAL, MEASURES, USDR, SongScores
@@ -101,7 +101,7 @@ def _evaluation() -> Evaluation:
 
 def test_all_ways_of_separating_are_in_the_table_and_the_oracle_is_above_all_blends() -> None:
     table = Table()
-    _evaluation().run([Example.summed("song", _references())], table, lambda _: None)
+    _evaluation().run([Example.summed("song", _references())], table)
     summary = table.summary(USDR, "mean")
     blends = {"mixture": 1.0, "demucs": 0.5, "mdx": 0.1, "average": 0.3, "stemmixer": 0.2}
     assert set(summary) == {*blends, "stemmixer, residual handed back", ORACLE}
@@ -142,27 +142,28 @@ def test_of_a_folder_one_song_is_held(tmp_path: Path) -> None:
             yield one
             del one
 
-    evaluation.run(examples(), Table(), lambda _: None)
+    evaluation.run(examples(), Table())
     write_estimates(evaluation.ensemble, examples(), tmp_path)
     assert len(read) == 6
 
 
 def test_the_mixture_of_a_song_is_what_is_separated_not_the_sum_of_its_stems() -> None:
     references, table = _references(), Table()
-    _evaluation().run([Example("song", references, 2 * references[1])], table, lambda _: None)
+    _evaluation().run([Example("song", references, 2 * references[1])], table)
     assert table.summary(USDR, "mean")["demucs"]["drums"] > 60
 
 
 def test_an_interrupted_evaluation_goes_on_and_a_table_of_others_is_not_written_over(tmp_path: Path) -> None:
-    evaluation, path, asked = _evaluation(), tmp_path / "table.json", []
+    evaluation, path = _evaluation(), tmp_path / "table.json"
     examples = [Example.summed(f"song-{i}", _references(2, seed=i)) for i in range(3)]
-    save = save_report(evaluation, path)
     told = [[example.name, "as it was"] for example in examples]
-    evaluation.run(examples[:2], Table.resumed(path, {"models": ["a"], "songs": told}), save)
+    evaluation.run(examples[:2], Table.resumed(path, {"models": ["a"], "songs": told}), path)
     resumed = Table.resumed(path, {"models": ["a"], "songs": told})
     assert list(resumed.songs) == ["song-0", "song-1"]
-    evaluation.run(examples, resumed, lambda table: asked.append(len(table.songs)))
-    assert asked == [3]
+    scored = dict(resumed.songs)
+    evaluation.run(examples, resumed)
+    assert list(resumed.songs) == ["song-0", "song-1", "song-2"]
+    assert all(resumed.songs[name] is scores for name, scores in scored.items())
     without_the_last = Table.resumed(path, {"models": ["a"], "songs": [*told[:2], ["another", "new"]]})
     assert list(without_the_last.songs) == ["song-0", "song-1"]
     changed = [told[0], ["song-1", "other sound"], told[2]]
