@@ -98,17 +98,19 @@ def blended(mixer: Mixer, songs: Sequence[StoredEstimates]) -> Iterator[Separati
 
 
 def coverage(observations: Observations, calibration: Calibration) -> dict[str, dict[str, float]]:
-    """On other songs: share of the true uSDRs within the range, and mean absolute errors in dB, per stem."""
+    """On other songs: share of the true uSDRs within the range, and mean absolute errors in dB, per stem.
+
+    Of a stem that the calibration has nothing to say about there is nothing.
+    """
     found = {}
     for stem, rows in observations.items():
-        judged = [(calibration.judge(stem, row.features), row.usdr_db) for row in rows]
-        known = [(q.low_db, q.estimated_sdr_db, q.high_db, true_db) for q, true_db in judged]
-        kept = [(low, guess, high, true_db) for low, guess, high, true_db in known if None not in (low, guess, high)]
-        if kept:
-            low, guess, high, truth = np.array(kept, dtype=float).T
+        if rows and stem in calibration.stems:
+            judged = [calibration.judge(stem, row.features) for row in rows]
+            low, guess, high = np.array([(q.low_db, q.estimated_sdr_db, q.high_db) for q in judged], dtype=float).T
+            truth = np.array([row.usdr_db for row in rows])
             constant = float(calibration.stems[stem]["constant_db"])
             found[stem] = {
-                "songs": len(kept),
+                "songs": len(rows),
                 "covered": float(np.mean((low <= truth) & (truth <= high))),
                 "mae_db": float(np.abs(guess - truth).mean()),
                 "mae_of_constant_db": float(np.abs(constant - truth).mean()),

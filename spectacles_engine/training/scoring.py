@@ -55,20 +55,24 @@ class SongScores:
 
     def rows(self, measure: str) -> dict[str, Row]:
         """Name of the row → stem → dB, for one of ``MEASURES`` and all stems that can be heard and were estimated."""
-        score = {USDR: self._usdr, BSS_EVAL: self._bss_eval}[measure]
         mixture = sum(self._mixture)
         audible = [s for s in STEMS if mixture and ratio_db(sum(self._truth[s]), mixture) > AUDIBLE_DB]
-        rows: dict[str, Row] = {}
+        rows: dict[str, Row] = {row: {} for row, _ in self._errors}
         for row, stem in self._errors:
-            value = score(row, stem, audible) if stem in audible else None
-            rows.setdefault(row, {}).update({} if value is None else {stem: value})
+            if stem in audible:
+                value = self._usdr(row, stem) if measure == USDR else self._bss_eval(row, stem, audible)
+                if value is not None:
+                    rows[row][stem] = value
         return rows
 
-    def _usdr(self, row: str, stem: str, audible: list[str]) -> float | None:
+    def _usdr(self, row: str, stem: str) -> float:
         return ratio_db(sum(self._truth[stem]), sum(self._errors[row, stem]))
 
     def _bss_eval(self, row: str, stem: str, audible: list[str]) -> float | None:
-        """As museval has it: whole seconds alone, and none in which any reference or estimate is digital silence."""
+        """As museval has it: whole seconds alone, and none in which any reference or estimate is digital silence.
+
+        None if no second is left.
+        """
         seconds = max(1, self._samples // SAMPLE_RATE_HZ)
         mute = [self._mute[name] for name in audible]
         mute += [self._mute_estimate[row, name] for name in audible if (row, name) in self._mute_estimate]
