@@ -24,6 +24,7 @@ FAINTEST = 1e-3
 """Errors this far (as energy) below the mixture are as good as none: so songs without a stem weigh little."""
 STRETCH_FRAMES = 40
 """Bins are drawn from so many neighbouring frames of a chunk: the clues of a whole one take long."""
+BATCH_BINS = 16_384
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class WholeChunks:
     chunks: Sequence[Chunk]
     design: Design
     device: str
-    every_frame: int = 1
+    every_frame: int
 
     def __call__(self, random: np.random.Generator) -> Iterator[Batch]:
         """One epoch."""
@@ -110,19 +111,18 @@ class WholeChunks:
 
 @dataclass(frozen=True)
 class DrawnBins:
-    """``bins`` of each stem, drawn from all chunks alike and kept, in batches of ``batch``."""
+    """``bins`` of each stem, drawn from all chunks alike and kept, in batches of ``BATCH_BINS``."""
 
     chunks: Sequence[Chunk]
     design: Design
     device: str
     bins: int
-    batch: int = 16_384
-    seed: int = 0
+    seed: int
 
     def __call__(self, random: np.random.Generator) -> Iterator[Batch]:
         """One epoch."""
         count = self._drawn[STEMS[0]].clues.shape[-2]
-        for some in np.array_split(random.permutation(count), max(1, count // self.batch)):
+        for some in np.array_split(random.permutation(count), max(1, count // BATCH_BINS)):
             index = torch.from_numpy(some).to(self.device)
             yield {
                 stem: Bins(*(x.index_select(-2, index) for x in _fields(kept))) for stem, kept in self._drawn.items()
@@ -138,16 +138,17 @@ class DrawnBins:
             places = STFT.bins * batch[STEMS[0]].clues.shape[-1]
             index = torch.from_numpy(random.integers(places, size=each)).to(self.device)
             parts.append({stem: _picked(bins, index) for stem, bins in batch.items()})
-        return {
-            stem: Bins(*(torch.cat(tensors, dim=-2) for tensors in zip(*map(_fields, parts_of), strict=True)))
-            for stem, parts_of in ((stem, [part[stem] for part in parts]) for stem in STEMS)
-        }
+        return {stem: _joined([part[stem] for part in parts]) for stem in STEMS}
 
 
 def _picked(bins: Bins, index: Tensor) -> Bins:
     """Some of all bins and frames, which become (…, some, 1)."""
     clues, voices, target = (x.flatten(-2)[..., index, None] for x in (bins.clues, bins.voices, bins.target))
     return Bins(clues, voices, target, bins.worth.expand(1, 1, len(index), 1))
+
+
+def _joined(parts: Sequence[Bins]) -> Bins:
+    return Bins(*(torch.cat(tensors, dim=-2) for tensors in zip(*map(_fields, parts), strict=True)))
 
 
 def _fields(bins: Bins) -> tuple[Tensor, Tensor, Tensor, Tensor]:

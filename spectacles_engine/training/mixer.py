@@ -178,5 +178,5 @@ class _Training:
 def _batches(chunks: Sequence[Chunk], all_chunks: int, recipe: Recipe, device: str) -> Batches:
     if recipe.bins:
         bins = recipe.bins * len(chunks) // all_chunks
-        return DrawnBins(chunks, recipe.design, device, bins, seed=recipe.seed)
+        return DrawnBins(chunks, recipe.design, device, bins, recipe.seed)
     return WholeChunks(chunks, recipe.design, device, recipe.every_frame)

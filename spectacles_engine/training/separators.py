@@ -34,6 +34,7 @@ LEARNING_RATE = {"demucs": 8e-4, "mdx": 2e-3, "mdx-low": 2e-3}
 RESOLUTIONS = (1024, 4096)
 SPECTRAL_WEIGHT = 0.3
 VALIDATION_EXCERPTS = 6
+CHECKPOINT_EVERY_S = 300.0
 TELL_EVERY_S = 2.0
 """Between two readings of the losses, for each of which a GPU must have finished its work."""
 
@@ -46,7 +47,6 @@ class Schedule:
     minutes: float = float("inf")
     rate: float = 1.0
     """Highest learning rate, against ``LEARNING_RATE``: less where a training starts from trained weights."""
-    checkpoint_every_s: float = 300.0
     validations: int = 16
     """How often the networks are measured on the way."""
 
@@ -163,7 +163,7 @@ class Trainer:
                 bar.set_postfix(step=self.step, loss=f"{self.history[-1]['loss']:.4f}")
             if int(self._done() * self.schedule.validations) > int(done * self.schedule.validations):
                 self._validate(validation)
-            if now - saved > self.schedule.checkpoint_every_s:
+            if now - saved > CHECKPOINT_EVERY_S:
                 self.save()
                 saved = now
 
