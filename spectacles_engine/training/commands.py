@@ -216,9 +216,13 @@ def _songs(arguments: argparse.Namespace) -> list[SongFiles]:
 
 def _existing(songs: list[SongFiles], folders: Sequence[Path]) -> list[SongFiles]:
     if not songs:
-        where = " or ".join(map(str, folders))
-        raise InputError(f"there are no such songs in {where}: <song>/{{vocals,drums,bass,other}}.{{wav,flac,ogg}}")
+        raise _no_songs(folders)
     return songs
+
+
+def _no_songs(folders: Sequence[Path]) -> InputError:
+    where = " or ".join(map(str, folders))
+    return InputError(f"there are no such songs in {where}: <song>/{{vocals,drums,bass,other}}.{{wav,flac,ogg}}")
 
 
 def _folders(named: Sequence[Path]) -> list[Path]:
@@ -233,7 +237,7 @@ def _found(arguments: argparse.Namespace) -> list[Found]:
     folders = _folders(arguments.data)
     found = [(find_songs([folder], **chosen), find_loose([folder], **chosen)) for folder in folders]
     if not any(songs or any(loose.values()) for songs, loose in found):
-        _existing([], folders)
+        raise _no_songs(folders)
     return found
 
 
