@@ -102,14 +102,15 @@ def split(blocks: Iterable[Array], grid: ChunkGrid) -> Iterator[Chunk]:
     There are as many chunks as are needed, none that covers nothing new. The last one reaches back into the song to
     be full: a model sees music there, not zeros. Only a song shorter than one chunk is padded.
     """
-    size, margin, hop = grid.chunk_samples, grid.margin_samples, grid.chunk_hop_samples
-    held, begin = np.zeros(0, np.float32), 0  # `begin`: where in `held` the next chunk begins
-    for block in rebatch(_with_margins(blocks, margin), hop):
+    size, margin, chunk_hop = grid.chunk_samples, grid.margin_samples, grid.chunk_hop_samples
+    held, begin = np.zeros(0, np.float32), 0  # what was read and is still needed, and where in it the next chunk begins
+    for block in rebatch(_with_margins(blocks, margin), chunk_hop):
         held = np.concatenate([held, block], axis=-1) if held.size else block
-        del block  # what a waiting generator has a name for, it keeps
+        # A generator that waits at its `yield` keeps alive what has a name in it: so neither block nor chunk has one.
+        del block
         if held.shape[-1] - begin > size:
             ready = [Chunk(held[..., begin : begin + size], margin, grid.usable_samples)]
-            held, begin = held[..., begin:].copy(), hop
+            held, begin = held[..., begin:].copy(), chunk_hop
             yield ready.pop()
     if held.size:
         new = held.shape[-1] - begin
@@ -119,7 +120,7 @@ def split(blocks: Iterable[Array], grid: ChunkGrid) -> Iterator[Chunk]:
 
 def overlap_add(chunks: Iterable[Chunk], grid: ChunkGrid) -> Iterator[Array]:
     """Cross-fade chunks into a song: the inverse of ``split``, whose last axis alone must have been left as it was."""
-    hop = grid.chunk_hop_samples
+    chunk_hop = grid.chunk_hop_samples
     tail, tail_weight = np.zeros(0, np.float32), np.zeros(0, np.float32)
     for chunk in chunks:
         weight = grid.weight[: chunk.length].copy()
@@ -127,8 +128,8 @@ def overlap_add(chunks: Iterable[Chunk], grid: ChunkGrid) -> Iterator[Array]:
         if tail_weight.size:
             faded[..., : tail.shape[-1]] += tail
             weight[: tail_weight.size] += tail_weight
-        final = faded[..., :hop] / weight[:hop]
-        tail, tail_weight = faded[..., hop:].copy(), weight[hop:]
+        final = faded[..., :chunk_hop] / weight[:chunk_hop]
+        tail, tail_weight = faded[..., chunk_hop:].copy(), weight[chunk_hop:]
         del chunk, faded
         yield final
     if tail_weight.size:

@@ -80,7 +80,10 @@ class Ensemble:
     def estimate(
         self, blocks: Iterable[Array], stems: Collection[str] = STEMS, between_chunks: Callable[[], None] = lambda: None
     ) -> Iterator[Array]:
-        """What the base models say, without a mixer: blocks (2, n) → blocks (estimate, 2, n), see ``names``."""
+        """What the base models say, without a mixer: blocks (2, n) → blocks (estimate, 2, n), see ``names``.
+
+        They hear the song balanced, see ``conditioning``; what they say is tilted back to how it came.
+        """
         source, gains = shared(balanced(rebatch(blocks, BLOCK_SAMPLES)))
         after_fronts = self._after_fronts((block for block, _ in source), between_chunks)
         estimates = self._estimates(after_fronts, stems, between_chunks)
@@ -97,7 +100,7 @@ class Ensemble:
             for name, copy in zip(self.fronts, copies, strict=True)
         ]
         for (block, nothing), *parts in zip(plain, *answers, strict=True):
-            fronts = [part for (part,) in parts]
+            fronts = [part for (part,) in parts]  # of each front its one stem, the vocals
             vocals = np.mean(fronts, axis=0) if fronts else nothing
             yield np.stack([block - vocals, vocals, *fronts])
 
@@ -155,11 +158,11 @@ def mix(
     wanted = [stem for stem in STEMS if stem in stems]
     rows = [0, *(1 + names.index(name) for name in mixer.names(wanted))]
 
-    def blend(chunks: Array) -> Array:
+    def mixed(chunks: Array) -> Array:
         between_chunks()
         return in_channels(lambda heard: mixer.blend(heard[:, rows], wanted), chunks)
 
-    return in_mixer_chunks(heard, blend)
+    return in_mixer_chunks(heard, mixed)
 
 
 def in_mixer_chunks(
