@@ -9,11 +9,11 @@ The way of a song::
       input_check  what may disappoint, heard in the song itself
       ensemble     blocks → base models → mixer → residual handed back, as streams (chunking: there and back)
         separators   the base models: demucs, mdx, spleeter (spectrogram: their STFT)
-        conditioning songs as no network knows any, made such as they know
+        conditioning songs unlike those of training (off balance, hard-panned), made like them
         mixers       fixed shares, linear, or StemMixers (stem_mixer: the network)
         residual     what no stem took
       quality      what the note says of it
-      soft_clip    the last step
+      soft_clip    no sample above full scale
 
 presets makes ensembles of what models finds, checks and fetches (download), as weights/manifest.yaml says (manifest).
 errors has all that can go wrong, heap keeps memory small, demo is an excerpt with its true stems (stem_file reads it).

@@ -1,4 +1,4 @@
-"""Songs as no network heard any in training, made such as they know: off balance, hard-panned, with a DC offset."""
+"""Songs unlike those of training (off balance, hard-panned, with a DC offset), made like them for the networks."""
 
 from __future__ import annotations
 
@@ -15,22 +15,26 @@ from spectacles_engine.spectrogram import Stft
 STFT = Stft(n_fft=4096, stft_hop=4096)
 """To measure with; what lies between its frames is like them."""
 OFFSET_BINS = 2
-"""The lowest, into which a DC offset goes: it says nothing of how the channels of a song differ."""
+"""So many of the lowest bins are left out of all measurements: a DC offset lies there, which is no music."""
 LEAST_OFFSET = 0.03
-"""A mean of a chunk, against its RMS, that is no chance but the DC offset of a sound card. Music has 0.005 and less."""
+"""Mean of a chunk against its RMS, from which on it is the DC offset of a sound card. Music has 0.005 and less."""
 ONE_SIDED = 1e-4
 """Energy of a channel against that of the other one, below which there is nothing in it."""
 LEAST_LIKENESS = 0.55
-"""Of both channels, below which they are two recordings: of 63 songs one chunk of 4 s has less than 0.75."""
+"""Cosine between the magnitudes of both channels, below which they are heard as two recordings.
+
+In 63 songs of ordinary stereo a single chunk of 4 s has less than 0.75.
+"""
 LOOK_AHEAD_S = 30
 """So much is heard of a song before its first second is put right: an introduction may stand on one side."""
 LOW_HZ = 250.0
+"""Below it lie the low bins, see ``_Balance``."""
 TOLERATED_DB = 0.5
-"""Off balance; so much less is put right of all that is more, too."""
+"""A song may be off balance by so much, and of more all but this is put right: so there is no jump."""
 LEAST_COMMON = 0.5
-"""Of what both channels have, so much is in phase where they are of one recording, or out of phase."""
+"""Σ left · right against Σ |left · right|, which it reaches, or its negative (upside down), in one recording."""
 MOST_DB, STEP_DB = 60.0, 0.1
-"""Of the histogram of levels."""
+"""Of the histogram of how much louder the right channel is: how far it goes to either side, and its step."""
 
 
 def in_channels(work: Callable[[Array], Array], heard: Array) -> Array:
@@ -58,7 +62,7 @@ def in_channels(work: Callable[[Array], Array], heard: Array) -> Array:
 
 
 def balanced(seconds: Iterable[Array]) -> Iterator[Array]:
-    """A song (2, n) in seconds → (2, 2, n), its channels at one level and in phase, and by what factors that was done.
+    """A song (2, n) in seconds → (2, 2, n): its channels at one level and in phase, and the gains that made them so.
 
     A channel that is 6 dB too quiet cost real rock 0.7 dB, one that is 20 dB too quiet 2.2, and one that is upside down
     4.2. What was read so far counts, ``LOOK_AHEAD_S`` more than is given: one instrument on one side is no fault.

@@ -13,11 +13,11 @@ NARROW_BAND_DB = -80.0
 """A band is called empty where its level lies this far below that of the strongest bin."""
 VERY_SHORT_S = 5.0
 ALMOST_NOTHING = 1e-6
-"""Share of the energy."""
+"""A share of a song's energy: of what has less there is nothing to be heard."""
 TOO_LOUD_DB = 3.0
 """Above full scale: MP3s of loud songs pass it by less."""
 LEAST_HZ = 100.0
-"""Below this lies no sound that a band could be narrow around."""
+"""What has nothing above even this is a hum or a test tone, and no voice note."""
 
 
 class InputCheck:
@@ -58,10 +58,9 @@ class InputCheck:
         peak_db = 20 * np.log10(self._peak)
         if peak_db > TOO_LOUD_DB:
             found.append(f"the input passes full scale by {peak_db:.0f} dB; the stems are turned down where it does")
-        if LEAST_HZ < self._highest_hz() < NARROW_BAND_HZ:
-            found.append(
-                f"the input has nothing above {self._highest_hz() / 1000:.1f} kHz, like a voice note or a call"
-            )
+        highest_hz = self._highest_hz()
+        if LEAST_HZ < highest_hz < NARROW_BAND_HZ:
+            found.append(f"the input has nothing above {highest_hz / 1000:.1f} kHz, like a voice note or a call")
         return found
 
     def _highest_hz(self) -> float:

@@ -195,7 +195,8 @@ def load_mixer(path: Path, device: str = "cpu") -> Mixer:
 
 def _save(tensors: Mapping[str, Tensor], about: Mapping[str, Any], path: Path) -> None:
     # one key alone: safetensors writes several in random order, and equal mixers would be unequal files
-    path.write_bytes(save(dict(tensors), {"mixer": json.dumps(about)}))  # its own file makes no OSError of a full disk
+    data = save(dict(tensors), {"mixer": json.dumps(about)})
+    path.write_bytes(data)  # not by safetensors' save_file: a full disk would be no OSError
 
 
 def require_models(mixer: Mixer, names: Names, what: str) -> None:

@@ -42,13 +42,15 @@ TERMS = {
 }
 """What is weighted: the features, and all products of two of them; name → factors."""
 FITTED = {"intercept", "weights", "seen", "seen_db", "low_db", "high_db"}
+"""What must be stored of each stem, see ``Calibration``."""
 SILENT_DB = -50.0
-"""A stem this far below the mixture is called silent, and so is one ``QUIET_DB`` below it that is quiet as such."""
+"""A stem this far below the mixture is called silent; so is one ``QUIET_DB`` below it and below ``QUIET_DBFS``."""
 QUIET_DB = -30.0
 QUIET_DBFS = -60.0
 SILENCE_DBFS = -90.0
 """A song that is no louder than this has no stems: it is the noise of 16 bits."""
 GRADES = ((5.0, "good"), (2.0, "fair"), (-np.inf, "poor"))
+"""From how many dB of estimated SDR on a stem is called what."""
 WEAK_BELOW_DB = 4.0
 """A passage is weak where its agreement lies this far below that of the whole song."""
 WEAK_WINDOW_S = 8

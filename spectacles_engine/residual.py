@@ -1,8 +1,8 @@
 """What no stem took is handed back: bin by bin, to each stem in proportion to its magnitude there and its ``CLAIM``.
 
-Decided by measuring, on whole songs that no base model had seen: there, with the linear mixer of now, the mean uSDR
-rises by 0.33 dB for other and 0.01 for drums, and falls by 0.02 for bass; without claims, by energy, or half of it
-gives less. Of random mixtures, whose stems have nothing to do with each other, it takes 0.1 dB from bass and other.
+Decided by measuring, on whole songs that no base model had seen: with the mixer of ``lite`` the mean uSDR rises by
+0.33 dB for other and 0.01 for drums, and falls by 0.02 for bass. Equal claims, shares by energy, and handing back the
+half of it all gain less. Of random mixtures, whose stems do not belong together, it takes 0.1 dB from bass and other.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from spectacles_engine.spectrogram import Stft
 
 STFT = Stft(n_fft=4096, stft_hop=1024)
 SLICE_BINS = 64
+"""So many bins are blended at once, see ``StemMixer.blend``."""
 REACH = 2
 """How many frames and bins to each side a StemMixer with ``context`` looks."""
 UNHEARD = 1e-3
@@ -29,7 +30,7 @@ UNHEARD = 1e-3
 FAINT = 1e-3
 """Magnitude below which logarithms make no difference."""
 SCENE = 5
-"""With ``hears_all``: the mixture, what no estimate of it explains, and the three other stems."""
+"""How much else is heard with ``hears_all``: the mixture, what no estimate of it explains, the three other stems."""
 
 
 def magnitudes(spectrograms: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from spectacles_engine.errors import InputError, NotAudioError
 
 MOST_CHANNELS = 8
 
+# libsndfile says 2**63 - 1 where a header has no length.
 _UNKNOWN_FRAMES = 2**62
 _SOUNDFILE_MAGIC = (b"RIFF", b"RF64", b"riff", b"FORM", b"fLaC", b"OggS", b"caff", b".snd")
 

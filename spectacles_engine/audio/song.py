@@ -18,6 +18,7 @@ from spectacles_engine.messages import SAMPLE_RATE_HZ
 
 # Far above any scale in which samples are written (±1, or ±32768 by mistake), far below what overflows a network.
 _LOUDEST = 1e6
+# A song is called clipped where so many of its samples are above that level and equal to the one before.
 _CLIPPED, _CLIPPED_SHARE = 0.99, 1e-4
 _LONGEST_TAG = 200
 

@@ -251,8 +251,9 @@ def _seconds(recordings: Iterable[Recording]) -> int:
 
 
 def _odds(collections: Sequence[Sequence[int]], power: float) -> NDArray[np.float64]:
-    """Odds of all items in turn, given the seconds of those of each collection, to ``power`` within one collection.
+    """Odds of all items, one after the other. ``collections``: for each, the seconds of its items.
 
+    Within a collection an item counts by its seconds to the ``power``: 0, all alike; 0.5, by the root.
     A collection counts by the root of its seconds: hours of made-up songs must not drown a few real ones.
     """
     odds: NDArray[np.float64] = np.empty(0)

@@ -31,9 +31,11 @@ from spectacles_engine.training.estimates import Example, StoredEstimates
 from spectacles_engine.training.scoring import USDR, SongScores
 
 RIDGE = 3.0
+"""Strength of the regression's penalty, on standardised terms."""
 RANGE = (0.1, 0.9)
+"""Quantiles of the errors, between which the range of the note lies."""
 CLEARLY = 0.95
-"""An error that is less than this share of the constant guess's is less by more than luck."""
+"""An estimator is kept if its error is below this share of the constant guess's: a little less could be luck."""
 
 Floats = NDArray[np.float64]
 
@@ -146,7 +148,7 @@ def fit(observations: Observations, out: Path) -> dict[str, Fitted]:
 
 
 def _fit_stem(rows: list[Observation]) -> Fitted | None:
-    """None where all are of one song, or nearly: nobody knows then what is said of another one is worth."""
+    """None where all are of one song, or nearly: nothing shows then what the estimate is worth on another one."""
     guesses, constants, known = [], [], []
     for i, row in enumerate(rows):
         # each is guessed from the strangers to it; one that has too few tells nothing of the errors

@@ -15,7 +15,7 @@ from spectacles_engine.errors import ModelError
 
 def save_checkpoint(state: dict[str, Any], path: Path) -> None:
     """Writes it under its final name only when it is whole; raises OSError."""
-    whole = io.BytesIO()  # torch's own file calls a full disk something else
+    whole = io.BytesIO()  # torch.save to a path would raise no OSError where the disk is full
     torch.save(state, whole)
     partial = path.with_suffix(".partial")
     partial.write_bytes(whole.getbuffer())
