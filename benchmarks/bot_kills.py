@@ -62,12 +62,12 @@ async def _run(folder: Path, arguments: argparse.Namespace) -> None:
             await browser.send(_song(folder, number, arguments.seconds))
             await asyncio.sleep(chance.uniform(0, song_s))
             states = [job["state"] for job in await _jobs(browser)]
-            orphans += await bot.kill()
+            orphans += await bot.end(signal.SIGKILL)
             print(f"kill {number}: {states.count('done')} of {len(states)} songs were done", flush=True)
             await bot.start(browser)
         jobs = await _all_final(browser)
         whole = sum([await _is_whole(browser, job, arguments.seconds) for job in jobs])
-        orphans += await bot.stop()
+        orphans += await bot.end(signal.SIGTERM)
     files = [path for name in ("work", "songs", "web/uploads") for path in (folder / "data" / name).iterdir()]
     print(
         f"{len(jobs)} songs: {whole} with four whole stems; processes that outlived their bot: {orphans}; "
@@ -100,19 +100,11 @@ class _Bot:
             except ClientError:
                 await asyncio.sleep(0.05)
 
-    async def kill(self) -> int:
-        """``kill -9``; how many of its children live on."""
+    async def end(self, by: signal.Signals) -> int:
+        """Returns when it is gone: how many of its children live on."""
         assert self._process
         children = _descendants(self._process.pid)
-        self._process.kill()
-        self._process.wait()
-        return await _outlasting(children)
-
-    async def stop(self) -> int:
-        """A graceful end; how many of its children live on."""
-        assert self._process
-        children = _descendants(self._process.pid)
-        self._process.send_signal(signal.SIGTERM)
+        self._process.send_signal(by)
         await asyncio.to_thread(self._process.wait)
         return await _outlasting(children)
 

@@ -10,16 +10,13 @@ Each length is a run of its own; the figure is the peak resident memory of the w
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
-from benchmarks.speed import ROOT, made_up_song
+from benchmarks.speed import made_up_song, separate
 from spectacles_engine.messages import SAMPLE_RATE_HZ
 
 
@@ -32,7 +29,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             song = Path(folder) / "song.wav"
             write_song(song, minutes)
-            peak_mb = peak_of_separate(song)
+            peak_mb = separate(song)["peak_rss_mb"]
         first_mb = first_mb or peak_mb
         print(f"{minutes} min: {peak_mb} MiB, {peak_mb / first_mb:.2f} of the shortest", flush=True)
 
@@ -43,14 +40,6 @@ def write_song(path: Path, minutes: int) -> None:
     with soundfile.SoundFile(path, "w", SAMPLE_RATE_HZ, 2) as file:
         for _ in range(minutes):
             file.write(minute)
-
-
-def peak_of_separate(song: Path) -> int:
-    """Peak resident memory in MiB of one run of the command."""
-    command = [sys.executable, str(ROOT / "run_bot.py"), "separate", str(song), "--out", str(song.parent / "stems")]
-    run = subprocess.run([*command, "--preset", "lite", "--json"], check=True, stdout=subprocess.PIPE)
-    result: dict[str, int] = json.loads(run.stdout)
-    return result["peak_rss_mb"]
 
 
 if __name__ == "__main__":

@@ -11,11 +11,13 @@ Demucs' time is `apply_model` alone, on random weights of the released shape: sp
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -58,11 +60,18 @@ def made_up_song(seconds: int) -> np.ndarray[tuple[int, int], np.dtype[np.float3
     return song
 
 
+def separate(song: Path) -> dict[str, Any]:
+    """Runs the whole command; what it says of the song."""
+    command = [sys.executable, str(ROOT / "run_bot.py"), "separate", str(song), "--out", str(song.parent / "stems")]
+    run = subprocess.run([*command, "--preset", "lite", "--json"], check=True, stdout=subprocess.PIPE)
+    said: dict[str, Any] = json.loads(run.stdout)
+    return said
+
+
 def time_of_separate(song: Path) -> float:
     """Seconds of wall clock of the whole command."""
-    command = [sys.executable, str(ROOT / "run_bot.py"), "separate", str(song), "--out", str(song.parent / "stems")]
     started = time.monotonic()
-    subprocess.run([*command, "--preset", "lite", "--json"], check=True, stdout=subprocess.DEVNULL)
+    separate(song)
     return time.monotonic() - started
 
 
