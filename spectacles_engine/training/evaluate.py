@@ -20,10 +20,7 @@ from spectacles_engine.training.estimates import Example, each
 from spectacles_engine.training.floor import FLOOR_MARGIN_SAMPLES, floor
 from spectacles_engine.training.oracle import Oracle
 from spectacles_engine.training.scoring import MEASURES, SongScores
-from spectacles_engine.training.table import Report, Table
-
-ORACLE = "oracle α"
-WRITTEN = ", residual handed back"
+from spectacles_engine.training.table import ORACLE, WRITTEN, Report, Table
 
 Stems = dict[str, Array]
 
@@ -86,7 +83,7 @@ class Evaluation:
     def report(self, table: Table) -> Report:
         """What the table says of ours, of the base models and of all mixers."""
         bases = list(dict.fromkeys(model for _, model in self.ensemble.names()))
-        return Report(table, bases, list(self.mixers), self.ours, self.ours + WRITTEN, ORACLE)
+        return Report(table, bases, list(self.mixers), self.ours)
 
     def _oracle(self, heard: Iterable[Array], references: Array) -> Iterator[Array]:
         truth = rebatch([references], BLOCK_SAMPLES)

@@ -15,10 +15,10 @@ from spectacles_engine.mixers import StemMixers, load_mixer, require_models
 from spectacles_engine.models import ModelStore
 from spectacles_engine.presets import blends, load_blend, load_ensemble
 from spectacles_engine.training import estimates, linear, mixer
-from spectacles_engine.training.evaluate import ORACLE, Evaluation
+from spectacles_engine.training.evaluate import Evaluation
 from spectacles_engine.training.oracle import Oracle
 from spectacles_engine.training.plots import plot_table
-from spectacles_engine.training.table import Report, Table
+from spectacles_engine.training.table import ORACLE, Report, Table
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,9 @@ from spectacles_engine.training.scoring import MEASURES, USDR, Row
 RESAMPLINGS = 10_000
 LEAST_SONGS = 6
 """Of fewer songs no interval is given: even from the worst to the best of five, it would hold 94 % at most."""
+ORACLE = "oracle α"
+WRITTEN = ", residual handed back"
+"""What the row of ours is called, beside its name, where its stems are taken as they are written."""
 MIDDLES: dict[str, Any] = {"mean": np.mean, "median": np.median}
 
 
@@ -85,12 +88,10 @@ class Table:
                 gains[stem] = {"against": other, "songs": len(pairs), **_gain(np.array(pairs), MIDDLES[middle])}
         return gains
 
-    def shares(
-        self, rows: Sequence[str], bases: Sequence[str], oracle: str, measure: str, middle: str
-    ) -> dict[str, Row]:
+    def shares(self, rows: Sequence[str], bases: Sequence[str], measure: str, middle: str) -> dict[str, Row]:
         """Row → stem → share of the oracle's gain over the best base model that it captures, in percent."""
         summary, best = self.summary(measure, middle), self.best_of(bases, measure, middle)
-        room = {s: summary[oracle][s] - summary[best[s]][s] for s in best if s in summary.get(oracle, {})}
+        room = {s: summary[ORACLE][s] - summary[best[s]][s] for s in best if s in summary.get(ORACLE, {})}
         known = [(row, stem) for row in rows for stem in room if stem in summary[row] and room[stem] > 0]
         shares: dict[str, Row] = {row: {} for row in rows}
         for row, stem in known:
@@ -112,8 +113,11 @@ class Report:
     bases: Sequence[str]
     blends: Sequence[str]
     ours: str
-    written: str
-    oracle: str
+
+    @property
+    def written(self) -> str:
+        """The row of ours as it is written."""
+        return self.ours + WRITTEN
 
     def as_json(self) -> dict[str, Any]:
         """Summaries, gains with their intervals, and shares of the oracle, of both measures."""
@@ -146,7 +150,7 @@ class Report:
         }
 
     def _shares(self, measure: str, middle: str) -> dict[str, Row]:
-        return self.table.shares([*self.blends, self.written], self.bases, self.oracle, measure, middle)
+        return self.table.shares([*self.blends, self.written], self.bases, measure, middle)
 
     def _scores_text(self, measure: str, middle: str) -> list[str]:
         counts = [

@@ -16,9 +16,9 @@ from spectacles_engine.mixers import LinearMixer
 from spectacles_engine.models import ModelStore
 from spectacles_engine.training.data import find_songs
 from spectacles_engine.training.estimates import Songs
-from spectacles_engine.training.evaluate import WRITTEN
 from spectacles_engine.training.mixer import RECIPES
 from spectacles_engine.training.reproduce import Bench, _is_newer, halves, reproduce
+from spectacles_engine.training.table import WRITTEN
 from tests.engine.fakes import write_studio
 
 
