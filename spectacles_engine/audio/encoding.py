@@ -156,8 +156,8 @@ class FfmpegEncoder:
         self._layout = "mono" if channels == 1 else "stereo"
         self._rate = rate
         self._samples = 0
-        # The edit list counts in this timescale, a thousandth of a second unless told otherwise.
         self._output = _Output(handle)
+        # The edit list counts in this timescale, a thousandth of a second unless told otherwise.
         self._container = av.open(self._output, "w", format="ipod", options={"movie_timescale": str(rate)})
         self._stream = self._container.add_stream("aac", rate=rate, layout=self._layout, bit_rate=1000 * kbps)
         self._container.metadata.update(tags.named(title="title", performer="artist", album="album", track="track"))

@@ -49,7 +49,7 @@ def open_song(
 
 
 class Song:
-    """One song that is being read; made by ``open_song``, a context manager.
+    """One song that is being read, a context manager. Made by ``open_song``, which checks how long it is.
 
     ``sample_rate`` (Hz) and ``channels`` (1 or 2) are what the stems will have; ``duration_s`` is an estimate for
     progress only; ``samples`` counts what was decoded so far, at ``sample_rate``; ``title`` and ``performer`` are

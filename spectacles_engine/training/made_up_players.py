@@ -38,7 +38,10 @@ class Chord:
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar of a song: where it is, in beats, what is harmony there, and which chord comes after it."""
+    """A bar of a song: where it is, in beats, what is harmony there, and which chord comes after it.
+
+    ``scale``: pitches of any octave (0–11); ``kicks``: the sixteenths on which the kick drum is struck.
+    """
 
     start: float
     beats: int
@@ -117,7 +120,7 @@ def _strum(bar: Bar, pattern: str, low: int, random: Generator) -> list[Stroke]:
         chord = bar.chord(step)
         root = 40 + (chord.root - 40) % 12
         strings = [root + s for s in (0, 7, 12, 12 + chord.degree("3"), 19, 24)][: 6 if root < 46 else 5]
-        order = strings[: -4 if mark == "U" else None : -1] if mark == "U" else strings
+        order = strings[:-4:-1] if mark == "U" else strings  # up: the three highest strings, from the highest on
         for i, pitch in enumerate(order):
             length_beats, velocity = (0.1, 55) if mark == "m" else (length / STEPS, 95 if mark == "D" else 75)
             strokes.append(Stroke(bar.start + step / STEPS, length_beats, pitch, velocity, i * spread_s))
@@ -136,7 +139,7 @@ def _power(bar: Bar, pattern: str, low: int, random: Generator) -> list[Stroke]:
 def play_line(bar: Bar, pattern: str, low: int, random: Generator) -> list[Stroke]:
     """A single voice of the chords' degrees: riffs and basses."""
     if pattern == "kick":
-        steps = [int(step) for step in bar.kicks] or [0]
+        steps = bar.kicks or (0,)
         ends = [*steps[1:], bar.beats * STEPS]
         read = [(step, end - step, "R") for step, end in zip(steps, ends, strict=True)]
     else:

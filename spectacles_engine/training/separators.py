@@ -268,10 +268,9 @@ def separation_loss(estimates: Tensor, targets: Tensor) -> Tensor:
 
 def validation_excerpts(songs: Sequence[SongFiles]) -> list[Tensor]:
     """A few excerpts of each song, spread over it, in which all its stems sound; silence follows a shorter song."""
-    excerpts = []
+    excerpts, length = [], segment_samples()
     for song in songs:
         references, _ = read_song(song)
-        length = segment_samples()
         references = np.pad(references, [(0, 0), (0, 0), (0, max(0, length - references.shape[2]))])
         starts = np.unique(np.linspace(0, references.shape[2] - length, 24).astype(int))
         present = [i for i in range(len(STEMS)) if references[i].any()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -199,5 +199,5 @@ def _row(name: str, values: Row, form: str) -> str:
     return _line(name, [format(values[stem], form).replace("-", "−") if stem in values else "–" for stem in STEMS])
 
 
-def _line(name: str, cells: Any) -> str:
+def _line(name: str, cells: Iterable[str]) -> str:
     return f"| {name} | {' | '.join(cells)} |"
