@@ -32,7 +32,7 @@ LOW_HZ = 250.0
 TOLERATED_DB = 0.5
 """A song may be off balance by so much, and of more all but this is put right: so there is no jump."""
 LEAST_COMMON = 0.5
-"""Σ left · right against Σ |left · right|, which it reaches, or its negative (upside down), in one recording."""
+"""Share of Σ |left · right| that Σ left · right reaches where both are of one recording: negative, if upside down."""
 MOST_DB, STEP_DB = 60.0, 0.1
 """Of the histogram of how much louder the right channel is: how far it goes to either side, and its step."""
 

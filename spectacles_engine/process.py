@@ -165,8 +165,8 @@ class EngineProcess:
             await self._keeper.leave()
         finally:
             self._keeper.kill()
-            for job in [*self._waiting, *([self._running] if self._running else [])]:
-                if not job.answer.done():
+            for job in (*self._waiting, self._running):
+                if job and not job.answer.done():
                     job.answer.set_exception(CancelledError(CLOSED))
 
     async def _answer(self, job: _Job) -> None:
