@@ -67,16 +67,16 @@ class Chunk:
         """
         part = slice(self.start, self.start + self.samples)
         spectrograms = STFT.forward(torch.from_numpy(self.song.heard(part)).to(device))[None]
-        truth = STFT.forward(torch.from_numpy(self.song.references[..., part].astype(np.float32)).to(device))
+        references = STFT.forward(torch.from_numpy(self.song.references[..., part].astype(np.float32)).to(device))
         scene, loudness = Heard(spectrograms, self.song.names, design), spectrograms[:, 0].abs().square().mean()
         found = {}
         for i, stem in enumerate(STEMS):
             own, around = scene.of_stem(stem)
-            error = (own.mean(dim=1) - truth[i]).abs().square().mean() + FAINTEST * loudness + FAINTEST
+            error = (own.mean(dim=1) - references[i]).abs().square().mean() + FAINTEST * loudness + FAINTEST
             found[stem] = Bins(
                 design.clues(own[..., near], around[..., near], 0, STFT.bins)[..., frames],
                 LAWS[design.law](own[..., near])[..., frames],
-                truth[i : i + 1, ..., near][..., frames],
+                references[i : i + 1, ..., near][..., frames],
                 (1 / error).reshape(1, 1, 1, 1),
             )
         return found

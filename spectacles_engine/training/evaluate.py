@@ -86,8 +86,8 @@ class Evaluation:
         return Report(table, bases, list(self.mixers), self.ours)
 
     def _oracle(self, heard: Iterable[Array], references: Array) -> Iterator[Array]:
-        truth = rebatch([references], BLOCK_SAMPLES)
-        both = (np.concatenate([block, true]) for block, true in zip(heard, truth, strict=True))
+        seconds = zip(heard, rebatch([references], BLOCK_SAMPLES), strict=True)
+        both = (np.concatenate([block, reference]) for block, reference in seconds)
         return in_mixer_chunks(both, lambda chunks: self.oracle.blend(chunks, self.ensemble.names()))
 
 

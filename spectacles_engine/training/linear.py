@@ -43,20 +43,20 @@ def fit(songs: Sequence[StoredEstimates], recipe: str = "linear") -> LinearMixer
     edges_hz, middle = _average(songs[0]) if recipe == "bands" else ([], np.zeros(1))
     width, count = 2 * (1 + len(songs[0].names)), len(edges_hz) + 1
     heard_by_heard = np.zeros((count, len(STEMS), width, width))
-    heard_by_truth = np.zeros((count, len(STEMS), width, 2))
+    heard_by_references = np.zeros((count, len(STEMS), width, 2))
     for song in tqdm(songs, desc="linear", unit="song"):
-        heard_by_itself, heard_by_stems, energies = _products(song, width, edges_hz)
+        heard_by_itself, by_references, energies = _products(song, width, edges_hz)
         loudness = heard_by_itself.sum(axis=0)[:2, :2].trace() + 1e-3
         # where a stem is silent, what the mixer leaks into it counts against the mixture
         against = np.where(energies > 0, np.maximum(energies, LEAST_ENERGY * loudness), loudness)
         weights = song.worth / against[:, None, None]
         heard_by_heard += weights * heard_by_itself[:, None]
-        heard_by_truth += weights * heard_by_stems
+        heard_by_references += weights * by_references
     mirror = np.arange(width).reshape(-1, 2)[:, ::-1].reshape(-1)
     heard_by_heard += heard_by_heard[:, :, mirror][..., mirror]
-    heard_by_truth += heard_by_truth[:, :, mirror, ::-1]
+    heard_by_references += heard_by_references[:, :, mirror, ::-1]
     held = RIDGES[recipe] * np.trace(heard_by_heard, axis1=2, axis2=3)[..., None, None] / width + 1e-12
-    solved = np.linalg.solve(heard_by_heard + held * np.eye(width), heard_by_truth + held * middle)
+    solved = np.linalg.solve(heard_by_heard + held * np.eye(width), heard_by_references + held * middle)
     shaped = solved.swapaxes(2, 3).reshape(count, len(STEMS), 2, width // 2, 2).astype(np.float32)
     return LinearMixer(np.ascontiguousarray(shaped), songs[0].names, tuple(edges_hz))
 
@@ -70,22 +70,22 @@ def _average(song: StoredEstimates) -> tuple[list[float], Sums]:
 
 
 def _products(song: StoredEstimates, width: int, edges_hz: Sequence[float]) -> tuple[Sums, Sums, Sums]:
-    """In each band what is heard by itself (band, width, width) and by each stem (band, stem, width, 2).
+    """In each band what is heard by itself (band, width, width) and by each reference (band, stem, width, 2).
 
     And the energy of each stem, over all bands.
     """
     count = len(edges_hz) + 1
-    by_itself, by_stems = np.zeros((count, width, width)), np.zeros((count, len(STEMS), width, 2))
+    by_itself, by_references = np.zeros((count, width, width)), np.zeros((count, len(STEMS), width, 2))
     energies = np.zeros(len(STEMS))
     for start in range(0, song.mixture.shape[-1], BLOCK_SAMPLES):
         part = slice(start, start + BLOCK_SAMPLES)
         heard = song.heard(part)
-        truth = song.references[..., part].astype(np.float32)
+        references = song.references[..., part].astype(np.float32)
         # the products of spectra are those of the waveforms (Parseval), but for a factor that is the same for all
-        spectra = zip(bands(heard, edges_hz), bands(truth, edges_hz), strict=True)
-        for band, (heard_there, truth_there) in enumerate(spectra):
-            rows, stems = heard_there.reshape(width, -1), truth_there.reshape(len(STEMS), 2, -1)
+        spectra = zip(bands(heard, edges_hz), bands(references, edges_hz), strict=True)
+        for band, (heard_there, references_there) in enumerate(spectra):
+            rows, targets = heard_there.reshape(width, -1), references_there.reshape(len(STEMS), 2, -1)
             by_itself[band] += rows @ rows.T
-            by_stems[band] += rows @ stems.swapaxes(1, 2)
-            energies += np.square(stems).sum(axis=(1, 2))
-    return by_itself, by_stems, energies
+            by_references[band] += rows @ targets.swapaxes(1, 2)
+            energies += np.square(targets).sum(axis=(1, 2))
+    return by_itself, by_references, energies

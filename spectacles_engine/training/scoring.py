@@ -34,7 +34,7 @@ class SongScores:
     """Listens to a song and to what every way of separating makes of it, and keeps a few numbers of each second."""
 
     _mixture: list[float] = field(default_factory=list)
-    _truth: dict[str, list[float]] = field(default_factory=dict)
+    _references: dict[str, list[float]] = field(default_factory=dict)
     _mute: dict[str, list[bool]] = field(default_factory=dict)
     _errors: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     _mute_estimate: dict[tuple[str, str], list[bool]] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class SongScores:
         self._samples += mixture.shape[-1]
         self._mixture.append(energy(mixture))
         for stem, reference in zip(STEMS, references, strict=True):
-            self._truth.setdefault(stem, []).append(energy(reference))
+            self._references.setdefault(stem, []).append(energy(reference))
             self._mute.setdefault(stem, []).append(_is_mute(reference))
         for row, stems in ways.items():
             for stem, estimate in stems.items():
@@ -56,7 +56,7 @@ class SongScores:
     def rows(self, measure: str) -> dict[str, Row]:
         """Name of the row → stem → dB, for one of ``MEASURES`` and all stems that can be heard and were estimated."""
         mixture = sum(self._mixture)
-        audible = [s for s in STEMS if mixture and ratio_db(sum(self._truth[s]), mixture) > AUDIBLE_DB]
+        audible = [s for s in STEMS if mixture and ratio_db(sum(self._references[s]), mixture) > AUDIBLE_DB]
         rows: dict[str, Row] = {row: {} for row, _ in self._errors}
         for row, stem in self._errors:
             if stem in audible:
@@ -66,7 +66,7 @@ class SongScores:
         return rows
 
     def _usdr(self, row: str, stem: str) -> float:
-        return ratio_db(sum(self._truth[stem]), sum(self._errors[row, stem]))
+        return ratio_db(sum(self._references[stem]), sum(self._errors[row, stem]))
 
     def _bss_eval(self, row: str, stem: str, audible: list[str]) -> float | None:
         """As museval has it: whole seconds alone, and none in which any reference or estimate is digital silence.
@@ -79,8 +79,10 @@ class SongScores:
         kept = ~np.any(mute, axis=0)[:seconds]
         if not kept.any():
             return None
-        truth, errors = (np.array(values)[:seconds][kept] for values in (self._truth[stem], self._errors[row, stem]))
-        return float(np.median(10 * np.log10(np.maximum(truth, 1e-30) / np.maximum(errors, 1e-30))))
+        references, errors = (
+            np.array(values)[:seconds][kept] for values in (self._references[stem], self._errors[row, stem])
+        )
+        return float(np.median(10 * np.log10(np.maximum(references, 1e-30) / np.maximum(errors, 1e-30))))
 
 
 def _is_mute(samples: Array) -> bool:
