@@ -13,7 +13,7 @@ from spectacles_engine.messages import SAMPLE_RATE_HZ
 from spectacles_engine.spectrogram import Stft
 
 STFT = Stft(n_fft=4096, stft_hop=4096)
-"""To measure with; what lies between its frames is like them."""
+"""To measure with, never inverted: frames side by side are enough, what lies between them is alike."""
 OFFSET_BINS = 2
 """So many of the lowest bins are left out of all measurements: a DC offset lies there, which is no music."""
 LEAST_OFFSET = 0.03

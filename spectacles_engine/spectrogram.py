@@ -13,7 +13,7 @@ from torch.nn import functional
 class Stft:
     """Short-time Fourier transform with frames of ``n_fft`` samples, ``stft_hop`` samples apart, and its inverse.
 
-    ``stft_hop`` is at most ``n_fft // 2``: with a Hann window the inverse is then exact.
+    The inverse is exact where ``stft_hop`` is at most ``n_fft // 2``, as the window is Hann's.
     """
 
     n_fft: int

@@ -47,7 +47,7 @@ def training_precision(device: str) -> AbstractContextManager[None]:
 _OUT_OF_MEMORY = ("out of memory", "failed to allocate memory", "alloc_failed", "allocation_failed")
 """What their errors hold: those of torch and CUDA, of onnxruntime, of cuBLAS and cuDNN, of cuFFT."""
 GPU_BATCH = 4
-"""So many chunks at once keep a GPU busy; one does a CPU."""
+"""So many chunks at once keep a GPU busy; a CPU is kept busy by one."""
 
 
 @dataclass
