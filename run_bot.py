@@ -215,7 +215,7 @@ def _serve(settings: Settings) -> int:
     store = JobStore(settings.data_folder)
 
     async def run() -> None:
-        service = SeparationService(settings, store, [])
+        service = SeparationService(settings, store)
         apps = _chat_apps(settings, service)
         if not tokens:
             print(f"Neither {' nor '.join(TOKENS)} is set: only the web chat is served.", flush=True)

@@ -151,7 +151,7 @@ async def measure(load: Load, folder: Path, inspect: Inspect = audio_files.inspe
     engine = EngineProcess(options, target=fake_engine.main, patience=EnginePatience(stall_s=load.stall_s))
     settings = Settings(data_dir=folder / "data", limits=LimitSettings(), storage=StorageSettings(keep_free_mb=0))
     store = JobStore(settings.data_folder)
-    service = SeparationService(settings, store, [engine], inspect=inspect)
+    service = SeparationService(settings, store, inspect=inspect)
     service.attach("load", chats)
     for seed in {load.song(number) for number in range(load.jobs)}:
         await asyncio.to_thread(write_song, _path(songs, seed), seed=seed)
@@ -159,6 +159,7 @@ async def measure(load: Load, folder: Path, inspect: Inspect = audio_files.inspe
     children: set[int] = set()
     watching = asyncio.create_task(_count_children(engine, children))
     await service.start()
+    service.add_engine(engine)
     try:
         jobs = [await _accept(service, chats, number) for number in range(load.jobs)]
         while len(chats.ends) < len(jobs):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from bot.patience import without_end
 from spectacles_engine.errors import EngineError
@@ -19,10 +19,9 @@ _GIVEN_UP_AFTER = 2
 class Engines:
     """``restart_s``: pauses before the next start; ``when_given_up`` is called when people are to be told."""
 
-    def __init__(
-        self, engines: Iterable[Engine], restart_s: Sequence[float], when_given_up: Callable[[], None]
-    ) -> None:
-        self._engines, self._restart_s, self._when_given_up = list(engines), restart_s, when_given_up
+    def __init__(self, restart_s: Sequence[float], when_given_up: Callable[[], None]) -> None:
+        self._restart_s, self._when_given_up = restart_s, when_given_up
+        self._engines: list[Engine] = []
         self._dead: set[int] = set()
         self._is_closing = False
 

@@ -51,7 +51,6 @@ class Separating:
 
     def __init__(
         self,
-        engines: Sequence[Engine],
         ledger: Ledger,
         shelf: Shelf,
         request: SeparationRequest,
@@ -65,7 +64,7 @@ class Separating:
         self._ledger, self._shelf, self._request = ledger, shelf, request
         self._make_room = make_room
         self._on_progress, self._on_done, self._when_free = on_progress, on_done, when_free
-        self.engines = Engines(engines, patience.restart_s, self.look)
+        self.engines = Engines(patience.restart_s, self.look)
         self.runs: dict[str, Run] = {}
         self.served_at: dict[Chat, float] = {}
         self._lost_over: dict[str, int] = {}
@@ -80,10 +79,10 @@ class Separating:
         """Chats that are being served."""
         return {chat_of(run.turn) for run in self.runs.values()}
 
-    def start(self) -> None:
-        """Puts the engines to work that are not yet."""
-        for number in range(len(self._tasks), len(self.engines)):
-            self._tasks.append(asyncio.create_task(self._serve(number)))
+    def add_engine(self, engine: Engine) -> None:
+        """Puts one more to work."""
+        self.engines.add(engine)
+        self._tasks.append(asyncio.create_task(self._serve(len(self._tasks))))
 
     async def stop(self) -> None:
         """Ends the running chunks; their jobs wait for the next start."""

@@ -55,7 +55,6 @@ class SeparationService:
         self,
         settings: Settings,
         store: JobStore,
-        engines: Sequence[Engine],
         *,
         inspect: Inspect = audio_files.inspect,
         patience: Patience = PATIENCE,
@@ -70,7 +69,6 @@ class SeparationService:
         self._announcer = Announcer(self._couriers, self._latest, self._ledger.note_told, patience)
         request = SeparationRequest(format="flac", preset=preset, blend=blend)
         self._separating = Separating(
-            engines,
             self._ledger,
             self._shelf,
             request,
@@ -100,12 +98,10 @@ class SeparationService:
 
     def add_engine(self, engine: Engine) -> None:
         """Puts one more engine to work; until there is one, songs wait."""
-        self._separating.engines.add(engine)
-        if self._is_started and not self._is_stopping:
-            self._separating.start()
+        self._separating.add_engine(engine)
 
     async def start(self) -> None:
-        """Starts the engines and goes on with every job that the store holds; raises StartError."""
+        """Goes on with every job that the store holds; raises StartError."""
         try:
             self._shelf.open()
             self._board.elapsed_per_second = self._store.speed(self._setup)
@@ -116,7 +112,6 @@ class SeparationService:
             self._take_up(self._couriers)
         except StoreError as error:
             raise StartError(f"the list of songs in {self._store.folder} cannot be used ({error.__cause__})") from error
-        self._separating.start()
         self._tidying = asyncio.create_task(self._tidy_up())
         self._look_soon()
 

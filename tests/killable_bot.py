@@ -65,9 +65,10 @@ async def main(folder: Path) -> None:
     store = JobStore(folder / "data")
     engine = EngineProcess(FakeOptions(folder / "models"), target=fake_engine.main)
     settings = Settings(data_dir=folder / "data", storage=StorageSettings(keep_free_mb=0))
-    service = SeparationService(settings, store, [engine], inspect=inspect, patience=Patience(pace_s=0.02))
+    service = SeparationService(settings, store, inspect=inspect, patience=Patience(pace_s=0.02))
     service.attach("folder", chat)
     await service.start()
+    service.add_engine(engine)
     chat.see("up")
     acknowledged = folder / "acknowledged"
     inbox = json.loads((folder / "inbox.json").read_text(encoding="utf-8"))

@@ -279,11 +279,13 @@ async def house(
     store = JobStore(folder)
     engine, courier = engine or FakeEngine(), courier or FakeCourier()
     settings = Settings(data_dir=folder, engine=engine_settings, limits=limits, storage=storage, **more)  # type: ignore[arg-type]
-    service = SeparationService(settings, store, [engine] * engines, inspect=inspect, patience=patience)
+    service = SeparationService(settings, store, inspect=inspect, patience=patience)
     service.attach("fake", courier)
     try:
         if starts:
             await service.start()
+        for _ in range(engines):
+            service.add_engine(engine)
         yield House(service, store, engine, courier, folder)
     finally:
         await service.stop()

@@ -60,7 +60,7 @@ async def test_a_telegram_that_is_away_at_the_start_is_served_once_it_answers(
     store = JobStore(settings.data_folder)
     earlier = Order(Place("telegram", str(ANN), str(ANN)), Wish(), {"file": "gone"}, "a", answers={"message": 1})
     store.save([Job("j", earlier, State.QUEUED, 5.0)])
-    service = SeparationService(settings, store, [])
+    service = SeparationService(settings, store)
     apps = TelegramApp(settings, service), WebApp(settings, service)
     async with AsyncExitStack() as stack, served(service, apps, tmp_path) as lines:
         await eventually(lambda: lines == [f"web chat: http://127.0.0.1:{settings.web.port}"])
@@ -104,7 +104,7 @@ async def test_what_a_platform_says_when_it_comes_back(tmp_path: Path, caplog: p
     away = UnreachableError("X cannot be reached")
     stranger = Platform(away, away, StartError("X does not know the token"))
     clumsy = Platform(away, ValueError("shapes"), None)
-    async with served(SeparationService(settings, store, []), [stranger, clumsy, Platform(None)], tmp_path) as lines:
+    async with served(SeparationService(settings, store), [stranger, clumsy, Platform(None)], tmp_path) as lines:
         await eventually(lambda: lines == ["a chat", "a chat"])
         await eventually(lambda: "X does not know the token; it is not served" in caplog.text)
     store.close()
@@ -115,6 +115,6 @@ async def test_a_chat_that_can_never_start_ends_the_bot(tmp_path: Path) -> None:
     store = JobStore(tmp_path)
     apps = [Platform(UnreachableError("X cannot be reached")), Platform(StartError("the port is taken"))]
     with pytest.raises(StartError, match="the port is taken"):
-        await serve(SeparationService(Settings(data_dir=tmp_path), store, []), apps, no_engines, print)
+        await serve(SeparationService(Settings(data_dir=tmp_path), store), apps, no_engines, print)
     store.close()
     assert [app.stops for app in apps] == [1, 1]

@@ -36,7 +36,7 @@ async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[DiscordServer
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[SeparationService]:
     store = JobStore(tmp_path / "data")
-    yield SeparationService(Settings(data_dir=tmp_path / "data"), store, [])
+    yield SeparationService(Settings(data_dir=tmp_path / "data"), store)
     store.close()
 
 

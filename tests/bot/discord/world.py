@@ -208,7 +208,9 @@ async def discord_world(
 
     def make_service() -> SeparationService:
         engine = CountedEngine(engine_options, target, lambda: world.count())
-        return SeparationService(settings, JobStore(settings.data_folder), [engine])
+        service = SeparationService(settings, JobStore(settings.data_folder))
+        service.add_engine(engine)
+        return service
 
     service = make_service()
     client = DiscordBot(settings, cast(SeparationService, Outside(service)))

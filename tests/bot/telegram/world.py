@@ -40,10 +40,11 @@ class World:
     async def start(self) -> None:
         self.store = JobStore(self.settings.data_folder)
         engine = CountedEngine(self.options, self.target, self._count)
-        self.service = SeparationService(self.settings, self.store, [engine])
+        self.service = SeparationService(self.settings, self.store)
         self.app = TelegramApp(self.settings, self.service)
         await self.app.start()
         await self.service.start()
+        self.service.add_engine(engine)
 
     async def stop(self) -> None:
         """In the order of bot.serving."""

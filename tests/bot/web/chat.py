@@ -177,11 +177,12 @@ async def serving(
     settings = settings_for(folder / "data", **options)
     store = JobStore(settings.data_folder)
     engine = engine or EngineProcess(FakeOptions(settings.data_folder / "models"), target=fake_engine.main)
-    service = SeparationService(settings, store, [engine], inspect=inspect)
+    service = SeparationService(settings, store, inspect=inspect)
     app = WebApp(settings, service)
     try:
         await app.start()
         await service.start()
+        service.add_engine(engine)
         yield Chat(app, service, settings)
     finally:
         await app.stop()
