@@ -50,10 +50,9 @@ class Shelf:
         self.songs = {song.audio: song for song in self._store.songs()}
         for audio in [audio for audio in self.songs if not self.song_path(audio).is_file()]:
             self.drop_song(audio)
-        for kept in self._store.results():
-            if kept.setup != self._ensemble:
-                self.drop_result(kept.result.audio)
-        known = {kept.result.audio for kept in self._store.results() if self.result(kept.result.audio)}
+        for audio in self._store.results_of_others(self._ensemble):
+            self.drop_result(audio)
+        known = {result.audio for result in self._store.results() if self.result(result.audio)}
         _clear(self._work, ())
         _clear(self._songs, self.songs)
         _clear(self._results, known)
@@ -161,23 +160,23 @@ class Shelf:
     def tidy(self, spared: Collection[str]) -> None:
         """Deletes results whose time is over, and the least wanted ones of those beyond the budget."""
         oldest = time.time() - self._settings.keep_hours * 3600
-        for kept in self._store.results():
-            if kept.result.made_at < oldest and kept.result.audio not in spared:
-                self.drop_result(kept.result.audio)
+        for result in self._store.results():
+            if result.made_at < oldest and result.audio not in spared:
+                self.drop_result(result.audio)
         results = self._store.results()
-        excess = sum(_size_bytes(kept.result.folder) for kept in results) - self._settings.disk_budget_gb * 1e9
-        for kept in results:
-            if excess > 0 and kept.result.audio not in spared:
-                excess -= self.drop_result(kept.result.audio)
+        excess = sum(_size_bytes(result.folder) for result in results) - self._settings.disk_budget_gb * 1e9
+        for result in results:
+            if excess > 0 and result.audio not in spared:
+                excess -= self.drop_result(result.audio)
 
     def make_room(self, needed_bytes: float, spared: Collection[str]) -> None:
         """Sees that there is room, at the cost of results if need be; raises Unavailable if they are not enough."""
         needed_bytes += self._settings.keep_free_mb * 1e6
         if self._free_bytes() >= needed_bytes:
             return
-        for kept in self._store.results():
-            if kept.result.audio not in spared:
-                self.drop_result(kept.result.audio)
+        for result in self._store.results():
+            if result.audio not in spared:
+                self.drop_result(result.audio)
                 if self._free_bytes() >= needed_bytes:
                     return
         raise Unavailable(disk_full())

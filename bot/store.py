@@ -41,14 +41,6 @@ class Song:
 
 
 @dataclass(frozen=True)
-class KeptResult:
-    """A result, and the ensemble that made it."""
-
-    result: StoredResult
-    setup: str
-
-
-@dataclass(frozen=True)
 class Charge:
     """A separation that counts against a person's and a chat's minutes of a day."""
 
@@ -163,17 +155,20 @@ class JobStore:
 
     # Results.
 
-    def save_result(self, result: StoredResult, setup: str) -> None:
-        """``setup`` names the ensemble that made it."""
+    def save_result(self, result: StoredResult, ensemble: str) -> None:
+        """``ensemble``: the one that made it."""
         texts = (json.dumps(asdict(result.note)), json.dumps(result.warnings))
-        values = (result.audio, setup, result.seconds, result.sample_rate, result.channels, *texts, result.made_at)
+        values = (result.audio, ensemble, result.seconds, result.sample_rate, result.channels, *texts, result.made_at)
         # Not OR REPLACE, which deletes the row and with it the uploads.
         self._change("INSERT INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", *values, result.made_at)
 
-    def results(self) -> list[KeptResult]:
+    def results(self) -> list[StoredResult]:
         """All results, the one that nobody asked for the longest time first."""
-        rows = self._rows("SELECT * FROM results ORDER BY used_at")
-        return [KeptResult(self._result(row), row["setup"]) for row in rows]
+        return [self._result(row) for row in self._rows("SELECT * FROM results ORDER BY used_at")]
+
+    def results_of_others(self, ensemble: str) -> list[str]:
+        """The sounds of results that another ensemble made."""
+        return [row["audio"] for row in self._rows("SELECT audio FROM results WHERE setup != ?", ensemble)]
 
     def result(self, audio: str) -> StoredResult | None:
         rows = self._rows("SELECT * FROM results WHERE audio = ?", audio)

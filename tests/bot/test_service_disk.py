@@ -117,7 +117,7 @@ async def test_stems_of_a_time_that_is_yet_to_come_are_kept_no_longer(
         with monkeypatch.context() as clock:
             clock.setattr(time, "time", lambda: now + 1000 * DAY_S)
             await home.told(await home.service.accept(order("a")))
-        await eventually(lambda: all(kept.result.made_at < now + DAY_S for kept in home.store.results()))
+        await eventually(lambda: all(result.made_at < now + DAY_S for result in home.store.results()))
         assert home.store.results()
 
 

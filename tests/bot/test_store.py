@@ -108,7 +108,7 @@ def test_results_that_no_job_is_about_go_with_the_last_one(store: JobStore) -> N
         store.save_upload(audio, "vocals", "mp3", "fake", f"the upload of {audio}")
     assert store.delete(["j1"]) == []
     assert store.delete(["j2"]) == ["a"]
-    assert [kept.result.audio for kept in store.results()] == ["b"]
+    assert [result.audio for result in store.results()] == ["b"]
     assert not _is_in_a_file(store, "the upload of a")
 
 
@@ -171,7 +171,7 @@ def test_what_a_clock_dated_that_was_years_ahead_is_old_in_time(
     store.leave_the_future(now)
     assert [job.id for job in store.finished_before(now + 1)] == ["j1"]
     assert [charge.at for charge in store.charges(0)] == [now]
-    assert [kept.result.made_at for kept in store.results()] == [now]
+    assert [result.made_at for result in store.results()] == [now]
 
 
 def test_songs_and_results_come_back(store: JobStore) -> None:
@@ -184,12 +184,10 @@ def test_songs_and_results_come_back(store: JobStore) -> None:
     store.save_result(newer, "lite stemmixer")
     store.save_result(older, "lite average")
     assert store.result("a") == older
-    assert [(kept.result, kept.setup) for kept in store.results()] == [
-        (older, "lite average"),
-        (newer, "lite stemmixer"),
-    ]
+    assert store.results() == [older, newer]
+    assert store.results_of_others("lite stemmixer") == ["a"]
     store.note_use("a")
-    assert [kept.result.audio for kept in store.results()] == ["b", "a"]
+    assert [result.audio for result in store.results()] == ["b", "a"]
 
 
 def test_uploads_live_as_long_as_their_result(store: JobStore) -> None:
