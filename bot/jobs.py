@@ -16,14 +16,6 @@ Reference = Mapping[str, Any]
 """What a platform needs to find something of its own again (message ids, file ids): JSON, and opaque to the service."""
 
 
-def holds(reference: Reference, wanted: Reference) -> bool:
-    """Whether all of ``wanted`` is in ``reference``, each value itself or in a list."""
-    return bool(wanted) and all(
-        key in reference and (reference[key] == value or (isinstance(found := reference[key], list) and value in found))
-        for key, value in wanted.items()
-    )
-
-
 class State(StrEnum):
     """Where a job stands. The last three are final, and every accepted job reaches one of them."""
 

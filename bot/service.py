@@ -27,14 +27,13 @@ from bot.jobs import (
     State,
     StoredResult,
     Unavailable,
-    holds,
 )
 from bot.ledger import Ledger
 from bot.patience import PATIENCE, Patience
 from bot.queue import LEAST_S
 from bot.separating import Separating
 from bot.shelf import Shelf
-from bot.stations import Delivering, Inspect, Preparing, chat_of
+from bot.stations import Delivering, Inspect, Preparing
 from bot.store import JobStore, StoreError
 from spectacles_engine import audio_files
 from spectacles_engine.messages import SeparationRequest, SeparationResult
@@ -162,13 +161,13 @@ class SeparationService:
         """The standing now, and whenever it changes, until it is final (for server-sent events)."""
         return self._announcer.watch(job_id)
 
-    def jobs(self, place: Place, *, everyone: bool = False) -> list[Standing]:
-        """Unfinished jobs of a person in a chat, oldest first; ``everyone``: of all persons there."""
-        return [self._board.standing(job) for job in self._ledger.live() if _is_there(job, place, everyone=everyone)]
+    def jobs(self, place: Place) -> list[Standing]:
+        """Unfinished jobs of a person in a chat, oldest first."""
+        return [self._board.standing(job) for job in self._ledger.live() if job.place == place]
 
     def history(self, place: Place) -> list[Standing]:
         """All jobs of a person in a chat that are still known, newest first."""
-        jobs = [job for job in self._store.of_chat(place.platform, place.chat) if _is_there(job, place)]
+        jobs = [job for job in self._store.of_chat(place.platform, place.chat) if job.place == place]
         return [self._board.standing(self._ledger.latest(job.id) or job) for job in reversed(jobs)]
 
     def job(self, job_id: str) -> Job | None:
@@ -179,14 +178,11 @@ class SeparationService:
         """The stored stems of a job's song, while they are kept."""
         return self._shelf.result(job.audio) if job.audio else None
 
-    def find(self, platform: str, chat: str, status: Reference) -> Job | None:
-        """The job whose status message (or one of whose delivered messages) this is.
-
-        That is the newest whose status holds all of ``status``, each value itself or in a list: ``{"message": 7}``
-        is in ``{"message": 7, "at": 1}`` and in ``{"message": [6, 7]}``.
-        """
+    def find(self, platform: str, chat: str, key: str, message: int) -> Job | None:
+        """The newest job of a chat whose status holds this number of a message under ``key``, alone or in a list."""
         for job in reversed(self._store.of_chat(platform, chat)):
-            if job.status is not None and holds(job.status, status):
+            noted = (job.status or {}).get(key)
+            if noted == message or (isinstance(noted, list) and message in noted):
                 return self._ledger.latest(job.id) or job
         return None
 
@@ -212,8 +208,9 @@ class SeparationService:
 
     async def forget(self, place: Place, *, whole_chat: bool = False) -> Forgotten:
         """Deletes all of a person on this platform (or of the whole chat): jobs, files, results nobody else has."""
-        own = self._store.of_chat(place.platform, place.chat)
-        return await self._forget(own if whole_chat else self._store.of_person(place.platform, place.person))
+        if whole_chat:
+            return await self._forget(self._store.of_chat(place.platform, place.chat))
+        return await self._forget(self._store.of_person(place.platform, place.person))
 
     async def forget_job(self, job_id: str, place: Place) -> Forgotten:
         """Deletes one job of a person, as ``forget`` does all."""
@@ -325,7 +322,3 @@ class SeparationService:
 
     def _spared(self) -> set[str]:
         return {job.audio for job in self._ledger.live() if job.audio} | self._awaited
-
-
-def _is_there(job: Job, place: Place, *, everyone: bool = False) -> bool:
-    return chat_of(job) == (place.platform, place.chat) and (everyone or job.place.person == place.person)

@@ -148,8 +148,8 @@ class Desk:
         if not isinstance(quoted, Message):
             return None
         number = quoted.message_id
-        found = self._service.find(PLATFORM, place.chat, {"message": number})
-        return found or self._service.find(PLATFORM, place.chat, {"answers": number})
+        found = self._service.find(PLATFORM, place.chat, "message", number)
+        return found or self._service.find(PLATFORM, place.chat, "answers", number)
 
     # Taps.
 
