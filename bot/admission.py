@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from bot.config import Settings
@@ -40,13 +40,15 @@ class Admission:
         if allowed and place.chat not in map(str, allowed):
             raise Refused(chat_not_allowed())
 
-    def check_count(self, place: Place, in_progress: Iterable[Job]) -> None:
+    def check_count(self, place: Place, in_progress: Collection[Job]) -> None:
         """Raises Refused if there are as many jobs in progress as a person, or a chat, may have."""
-        persons, chats = _count(place, [job.place for job in in_progress])
-        if persons >= self.limits.songs_in_progress_per_person:
-            raise Refused(too_many_waiting(persons, whole_chat=False))
-        if chats >= self.limits.songs_in_progress_per_chat:
-            raise Refused(too_many_waiting(chats, whole_chat=True))
+        for whole_chat, most in (
+            (False, self.limits.songs_in_progress_per_person),
+            (True, self.limits.songs_in_progress_per_chat),
+        ):
+            songs = sum(_same(job.place, place, whole_chat=whole_chat) for job in in_progress)
+            if songs >= most:
+                raise Refused(too_many_waiting(songs, whole_chat=whole_chat))
 
     def check_song(self, order: Order) -> None:
         """Raises TooLarge for what the platform tells of a song, before it is fetched."""
@@ -81,9 +83,3 @@ def _same(one: Place, other: Place, *, whole_chat: bool) -> bool:
     if one.platform != other.platform:
         return False
     return one.chat == other.chat if whole_chat else one.person == other.person
-
-
-def _count(place: Place, others: Sequence[Place]) -> tuple[int, int]:
-    """How many of the others are the same person, and the same chat."""
-    persons = sum(_same(place, other, whole_chat=False) for other in others)
-    return persons, sum(_same(place, other, whole_chat=True) for other in others)
