@@ -94,20 +94,21 @@ class Announcer:
                 standing = self._latest(job_id)
                 if standing is None:
                     return
-                failures = 0 if await self._is_said(courier, standing) else failures + 1
-                if 0 < failures <= len(self._patience.again_s):
+                is_said = await self._is_said(courier, standing)
+                if not is_said and failures < len(self._patience.again_s):
+                    await asyncio.sleep(self._patience.again_s[failures])
+                    failures += 1
                     self._news.add(job_id)
-                    await asyncio.sleep(self._patience.again_s[failures - 1])
                     continue
+                failures = 0
                 if job_id in self._unheard:
                     self._unheard[job_id].set()
                 if standing.job.state.is_final:
                     self._unheard.pop(job_id, None)
                     self._mute.discard(job_id)
-                    if not failures:
+                    if is_said:
                         self._on_told(job_id)
                     return
-                failures = 0
                 await asyncio.sleep(0 if self._is_closed else self._patience.pace_s)
         finally:
             self._news.discard(job_id)
