@@ -2,7 +2,7 @@
 
 A job's status (see ``Job.status``) holds ``message``, the numbers of our messages; ``answers``, the one they answer;
 ``status``, the one that counts up, and ``shown``, what it says; ``sending``, while stems are on their way, the number
-after which they will be.
+after which theirs will come; ``sent``, once they are known to be there.
 """
 
 from __future__ import annotations
@@ -164,19 +164,23 @@ class TelegramCourier:
             if not await self._takes_files(job, items, made):
                 return False
             noted = _noted(self._latest(job))
+            is_sent = "sent" in noted
+            found: list[int] = []
             try:
                 number = await self._chats.say(chat, note, answers=job.order.answers, keyboard=result_keyboard(job))
             except TelegramError as error:
-                if "sent" not in noted:
+                if not is_sent:
                     raise
                 log.warning("job %s: its stems are there, but without the note (%s)", job.id, error)
                 return True
-            try:
-                found = [] if "sent" in noted else await self._chats.find(chat, noted["sending"], number, len(items))
-            except Unconfirmed:  # better asked for once more than sent twice
-                noted["sent"], found = True, []
-                await self._chats.edit(chat, number, f"{note}\n{replies.perhaps_sent()}", result_keyboard(job))
-            if found or "sent" in noted:
+            if not is_sent:
+                try:
+                    found = await self._chats.find(chat, noted["sending"], number, len(items))
+                    is_sent = bool(found)
+                except Unconfirmed:
+                    is_sent = True  # perhaps; better asked for once more than sent twice
+                    await self._chats.edit(chat, number, f"{note}\n{replies.perhaps_sent()}", result_keyboard(job))
+            if is_sent:
                 self._remember(job, [*found, number], sending=None, sent=True)
                 return True
             await self._chats.delete(chat, [number])

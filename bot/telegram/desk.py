@@ -76,7 +76,8 @@ class Desk:
             elif action in ("cancel", "delete") and not await self._speaks_for(query, place, job):
                 answer = replies.not_yours()
             else:
-                answer, is_done = await self._do(action, job, query, place), True
+                answer = await self._do(action, job, query, place)
+                is_done = True
         except Refused as refused:
             answer = str(refused)
         await _answer_tap(query, answer, is_alert=not is_done)
@@ -121,11 +122,12 @@ class Desk:
             wish = Wish()
             with suppress(Refused):  # words that are no wish are just words
                 wish = requests.parse_wish("stems", message.caption or "")
-        self._note_album(message, place, wish, is_sure=bool(message.caption))
+        if message.caption:
+            self._note_album(message, place, wish)
         await self._accept(self._order(place, wish, song, message))
 
-    def _note_album(self, message: Message, place: Place, wish: Wish, *, is_sure: bool = True) -> None:
-        if message.media_group_id and is_sure:
+    def _note_album(self, message: Message, place: Place, wish: Wish) -> None:
+        if message.media_group_id:
             self._albums[place.chat, message.media_group_id] = wish
             while len(self._albums) > _MOST_ALBUMS:
                 del self._albums[next(iter(self._albums))]
