@@ -10,13 +10,15 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, redirect_stdout
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bot.jobs import StartError
 from bot.names import song_folder
+from bot.signals import ended_as_by_ctrl_c
 from spectacles_engine.errors import MISTAKE_OF_OURS, InputError, SpecTaclesError
 from spectacles_engine.messages import (
     BLENDS,
@@ -24,6 +26,7 @@ from spectacles_engine.messages import (
     MIXES,
     PRESETS,
     STEMS,
+    EngineOptions,
     SeparationRequest,
     SeparationResult,
     failed_json,
@@ -35,8 +38,7 @@ if TYPE_CHECKING:
     from bot.config import Settings
     from bot.service import SeparationService
     from bot.serving import ChatApp
-    from spectacles_engine.messages import EngineOptions
-    from spectacles_engine.models import FileStatus, ModelStore
+    from spectacles_engine.models import ModelStore
 
 LoadEngine = Callable[["Settings"], SeparateSong]
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -56,8 +58,6 @@ def main(argv: Sequence[str] | None = None, load_engine: LoadEngine = engine) ->
     # Late, so that --help and a mistyped command answer at once.
     from bot.config import ConfigError, load
     from bot.console import complain, steady_output
-    from bot.jobs import StartError
-    from bot.signals import ended_as_by_ctrl_c
 
     steady_output()
     try:
@@ -75,6 +75,7 @@ def main(argv: Sequence[str] | None = None, load_engine: LoadEngine = engine) ->
         return status
     except (ConfigError, StartError) as error:
         complain(str(error))
+        return WRONG_USAGE
     except SpecTaclesError as error:
         complain(str(error))
         return FAILED
@@ -87,7 +88,6 @@ def main(argv: Sequence[str] | None = None, load_engine: LoadEngine = engine) ->
         # without this, Python complains once more at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    return WRONG_USAGE
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -121,20 +121,16 @@ def _stems(text: str) -> set[str]:
     return wanted
 
 
-def _request(arguments: argparse.Namespace, settings: Settings) -> SeparationRequest:
-    return SeparationRequest(
+def _separate(arguments: argparse.Namespace, settings: Settings, load_engine: LoadEngine) -> int:
+    from bot.console import complain, print_result, song_progress
+
+    request = SeparationRequest(
         stems=stems_meant(arguments.stems, arguments.mix),
         mix=arguments.mix,
         format=arguments.format,
         preset=arguments.preset or settings.engine.preset,
         blend=arguments.blend or settings.engine.blend,
     )
-
-
-def _separate(arguments: argparse.Namespace, settings: Settings, load_engine: LoadEngine) -> int:
-    from bot.console import complain, print_result, song_progress
-
-    request = _request(arguments, settings)
     separate = cache(lambda: load_engine(settings))
     taken: set[str] = set()
     status = DONE
@@ -199,7 +195,6 @@ def _demo(arguments: argparse.Namespace, settings: Settings, load_engine: LoadEn
 def _serve(settings: Settings) -> int:
     """Serves every chat that is set up, until it is told to end. Raises StartError."""
     from bot.config import TOKENS
-    from bot.jobs import StartError
     from bot.logs import set_up
     from bot.service import SeparationService
     from bot.serving import serve
@@ -237,7 +232,6 @@ def _serve(settings: Settings) -> int:
 def _chat_apps(settings: Settings, service: SeparationService) -> list[ChatApp]:
     """The chats that are set up; each is imported only if it is. Raises StartError if there is none."""
     from bot.config import TOKENS
-    from bot.jobs import StartError
 
     apps: list[ChatApp] = []
     if "telegram" in settings.platforms:
@@ -259,9 +253,6 @@ def _chat_apps(settings: Settings, service: SeparationService) -> list[ChatApp]:
 
 def _engine_options(settings: Settings) -> EngineOptions:
     """Raises StartError for a preset that is not here."""
-    from bot.jobs import StartError
-    from spectacles_engine.messages import EngineOptions
-
     store, preset = _store(settings), settings.engine.preset
     for file in store.status():
         if preset in file.presets and file.problem:
@@ -282,12 +273,11 @@ def _store(settings: Settings) -> ModelStore:
 
 
 def _models(arguments: argparse.Namespace, settings: Settings) -> int:
-    from bot.console import complain, download_progress, print_table
+    from bot.console import complain, download_progress, print_models, print_table
 
     store = _store(settings)
     if arguments.action == "list":
-        columns = ("preset", "file", "state", "MB", "licence", "source")
-        print_table(columns, [_row(status) for status in store.status()])
+        print_models(store.status())
         return DONE
     if arguments.action == "fetch":
         with download_progress() as on_bytes:
@@ -296,24 +286,13 @@ def _models(arguments: argparse.Namespace, settings: Settings) -> int:
         return DONE
     verified = store.verify()
     print_table(("file", "state", "SHA-256 from"), [(file.name, file.state, file.sha256_from) for file in verified])
-    problems = list(_problems(verified))
-    for problem in problems:
-        complain(problem)
-    return FAILED if problems else DONE
-
-
-def _row(file: FileStatus) -> tuple[str, ...]:
-    size = f"{file.size_bytes / 1e6:.1f}" if file.size_bytes else "?"
-    return ", ".join(file.presets), file.name, file.state, size, file.licence, file.source
-
-
-def _problems(files: Iterable[FileStatus]) -> Iterable[str]:
-    """A file that was never fetched is no problem; one that came with the package and is gone is."""
-    return (
-        file.problem
-        for file in files
-        if file.state == "damaged" or (file.state, file.source) == ("missing", "embedded")
-    )
+    status = DONE
+    for file in verified:
+        # one that was never fetched is no problem; one that came with the package and is gone is
+        if file.state == "damaged" or (file.state, file.source) == ("missing", "embedded"):
+            complain(file.problem)
+            status = FAILED
+    return status
 
 
 if __name__ == "__main__":

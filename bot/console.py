@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from bot.quality_note import clock, figures, quality_note
 from spectacles_engine.messages import SeparationResult
 
 if TYPE_CHECKING:
-    from spectacles_engine.models import OnBytes
+    from spectacles_engine.models import FileStatus, OnBytes
 
 OnShare = Callable[[float], None]
 """Called with the share that is done, 0–1."""
@@ -81,6 +81,15 @@ def print_demo(result: SeparationResult, true_db: Mapping[str, float], mixture_d
     ]
     print_table(("uSDR in dB", "estimated (80 % range)", "true", "mixture as the estimate"), rows)
     print(f"\n{quality_note(result.note.of(result.files))}")
+
+
+def print_models(files: Iterable[FileStatus]) -> None:
+    """Every model file: which presets need it, whether it is here, and where it comes from."""
+    rows = []
+    for file in files:
+        size = f"{file.size_bytes / 1e6:.1f}" if file.size_bytes else "?"
+        rows.append((", ".join(file.presets), file.name, file.state, size, file.licence, file.source))
+    print_table(("preset", "file", "state", "MB", "licence", "source"), rows)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
