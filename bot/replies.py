@@ -325,6 +325,11 @@ def fetch_failed() -> str:
     return "I could not download that song. Please send it again."
 
 
+def upload_gone() -> str:
+    """What was sent to the web chat is no longer on the disk."""
+    return "The uploaded file is gone."
+
+
 def delivery_failed() -> str:
     """The platform did not take the stems, and did not say why."""
     return "The stems are ready, but I could not send them. Send the song again: then they come at once."

@@ -183,7 +183,6 @@ _WORDS: dict[str, tuple[str, str]] = {
         "This file could not be written; the disk may be full.",
         "Diese Datei ließ sich nicht schreiben; vielleicht ist die Platte voll.",
     ),
-    "web.upload_gone": ("the uploaded file is gone", "die hochgeladene Datei ist weg"),
     "web.our_mistake": ("Something went wrong in SpecTacles itself.", "In SpecTacles selbst ging etwas schief."),
     "web.nothing_here": ("There is nothing here.", "Hier ist nichts."),
     "web.not_here": ("This cannot be done here.", "Das geht hier nicht."),

@@ -41,7 +41,6 @@ _TYPES = {
 }
 _STATUS_OF: dict[type[Refused], int] = {TooLarge: 413, Unavailable: 503}
 _SENTENCE_OF = {404: "web.nothing_here", 405: "web.not_here"}
-_MOST_UPLOADS_AT_ONCE = 64
 _MOST_CONNECTIONS = 400
 """Far below the 1024 files that a process may usually open: other chats need some, and a listener out of them spins."""
 
@@ -57,14 +56,8 @@ class WebApp:
 
     def __init__(self, settings: Settings, service: SeparationService) -> None:
         self._settings = settings
-        folder = settings.data_folder / "web"
-        self._uploads = Uploads(
-            folder / "uploads",
-            settings.limits.largest_file_bytes,
-            most_at_once=_MOST_UPLOADS_AT_ONCE,
-            make_room=service.make_room,
-        )
-        self._folder = folder
+        self._folder = settings.data_folder / "web"
+        self._uploads = Uploads(self._folder / "uploads", settings.limits.largest_file_bytes, service.make_room)
         self._service = service
         self._downloads, self._playbacks = Downloads(), Playbacks()
         self._runner: web.AppRunner | None = None

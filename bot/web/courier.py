@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 
 from bot.jobs import Job, Refused, Standing, StoredResult
+from bot.replies import upload_gone
 from bot.web.uploads import Uploads
-from bot.words import ENGLISH, sentence
 
 
 class WebCourier:
@@ -24,7 +24,7 @@ class WebCourier:
         try:
             await asyncio.to_thread(_link, song, to)
         except FileNotFoundError:
-            raise Refused(sentence("web.upload_gone", ENGLISH)) from None
+            raise Refused(upload_gone()) from None
 
     async def tell(self, standing: Standing) -> None:
         """Lets go of the upload in the end."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 import time
 import zipfile
@@ -23,8 +22,6 @@ from bot.web.jobs import ID
 from bot.web.playback import Playbacks
 from spectacles_engine.messages import FORMATS, MIXES, STEMS
 from spectacles_engine.playback import PEAKS_FILE, segment_file
-
-log = logging.getLogger(__name__)
 
 _TYPES = {
     "wav": "audio/wav",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import re
 import secrets
 from collections.abc import Callable, Collection
@@ -14,9 +13,11 @@ from typing import BinaryIO, cast
 from aiohttp import BodyPartReader, MultipartReader, web
 
 from bot.jobs import Job
+from bot.shelf import is_disk_full
 from bot.web.errors import WebError
 
 _BLOCK_BYTES = 1 << 16
+_MOST_AT_ONCE = 64
 _SILENCE_S, _LONGEST_S = 60.0, 3600.0
 _MOST_FIELD_BYTES = 1000
 _MOST_PARTS = 8
@@ -42,10 +43,10 @@ class Uploads:
     ``make_room`` is called with the bytes that are about to come, in all and block by block; raises Refused.
     """
 
-    def __init__(self, folder: Path, most_bytes: int, most_at_once: int, make_room: Callable[[int], None]) -> None:
+    def __init__(self, folder: Path, most_bytes: int, make_room: Callable[[int], None]) -> None:
         self._folder = folder
         self._most_bytes = most_bytes
-        self._free = most_at_once
+        self._free = _MOST_AT_ONCE
         self._make_room = make_room
 
     def open(self, unfinished_of: Callable[[str], Collection[str]]) -> None:
@@ -82,7 +83,7 @@ class Uploads:
             part.rename(upload.path)
             return upload
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if is_disk_full(error):
                 raise WebError(503, "web.disk_full") from error
             raise
         finally:

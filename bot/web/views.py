@@ -24,7 +24,7 @@ def job_view(standing: Standing, done: StoredResult | None, language: str) -> di
         "id": job.id,
         "state": _STATES.get(job.state, str(job.state)),
         "position": standing.position,
-        "progress": 1.0 if job.state in (State.DELIVERING, State.DONE) else round(standing.share, 3),
+        "progress": round(standing.share, 3),
         "note": quality_note(done.note.of(wish.names), language) if done else None,
         "stems": {name: f"{url}/stems/{name}" for name in wish.names} if done else {},
         "error": job.error and translated(as_sentence(job.error), language),

@@ -82,7 +82,7 @@ def test_warnings_are_told_in_german() -> None:
         replies.fetch_failed(),
         replies.delivery_failed(),
         replies.mistake_of_ours(),
-        replies.as_sentence(words.sentence("web.upload_gone", "en")),
+        replies.upload_gone(),
     ],
 )
 def test_what_the_service_says_is_told_in_german(english: str) -> None:

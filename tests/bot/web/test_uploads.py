@@ -200,7 +200,7 @@ async def test_a_compressed_body_is_not_blown_up(tmp_path: Path) -> None:
 async def test_who_stops_sending_keeps_nobody_else_out(
     tmp_path: Path, song: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.web.app._MOST_UPLOADS_AT_ONCE", 1)
+    monkeypatch.setattr("bot.web.uploads._MOST_AT_ONCE", 1)
     monkeypatch.setattr("bot.web.uploads._SILENCE_S", 2.0)
     async with serving(tmp_path, inspect=never) as chat, chat.browser() as client:
         reader, writer = await _half_sent(chat)
