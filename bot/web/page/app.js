@@ -219,11 +219,7 @@ async function forgetAll() {
   for (const card of uploads) card.abort.abort();
   try {
     const { songs, megabytes } = await api.forgetAll();
-    for (const card of cards.values()) {
-      card.close();
-      card.node.remove();
-    }
-    cards.clear();
+    for (const card of cards.values()) drop(card);
     // What was refused is known to nobody but the page.
     for (const node of feed.querySelectorAll("[data-state=failed]")) node.remove();
     follow();

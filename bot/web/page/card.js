@@ -1,6 +1,6 @@
 // One song in the feed: sent, waiting, separated, or gone wrong.
 
-import { agree, clock, el, icon, number, t } from "/dom.js";
+import { agree, clock, el, icon, number, relabel, t } from "/dom.js";
 import { Player } from "/player.js";
 
 /** About how long, in the reader's words. */
@@ -51,11 +51,7 @@ export class Card {
     if (job.state === "queued") this.bar.removeAttribute("value");
     else this.bar.value = job.progress ?? 0;
     const label = t(isFinal ? "page.forget_song" : "page.cancel_song", { song: job.title });
-    if (this.endButton.title !== label) {
-      this.endButton.replaceChildren(icon(isFinal ? "bin" : "close"));
-      this.endButton.title = label;
-      this.endButton.setAttribute("aria-label", label);
-    }
+    relabel(this.endButton, isFinal ? "bin" : "close", label);
     if (job.playback && !previous?.playback) this.#offer();
     else if (!job.playback) this.close();
     if (job.again) this.body.replaceChildren(el("button", { type: "button", class: "wide", onclick: job.again }, t("page.send_again")));
@@ -98,7 +94,7 @@ export class Card {
     const { weak_spots } = this.job.quality;
     const spots = weak_spots.map((spot) => {
       const words = { stem: t(`stem.${spot.stem}`), from: clock(spot.from_s), to: clock(spot.to_s) };
-      return el("button", { type: "button", class: `chip ${spot.stem}`, title: t("page.weak", words), "aria-label": t("page.weak", words), onclick: () => this.player.seek(spot.from_s) }, t("page.spot", words));
+      return el("button", { type: "button", class: `chip ${spot.stem}`, label: t("page.weak", words), onclick: () => this.player.seek(spot.from_s) }, t("page.spot", words));
     });
     this.body.replaceChildren(
       this.player.node,

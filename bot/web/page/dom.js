@@ -20,16 +20,22 @@ export function t(key, values = {}) {
 export const number = (value, digits = 0) =>
   value.toLocaleString(language, { minimumFractionDigits: digits, maximumFractionDigits: digits });
 
-/** el("button", {class: "x", onclick: f, "aria-label": "…"}, child, …): properties with on… are listeners. */
+/** el("button", {class: "x", onclick: f, label: "…"}, child, …): on… are listeners; a label is read out, and is the tooltip. */
 export function el(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (name === "label") setLabel(node, value);
     else if (value === true) node.setAttribute(name, "");
     else if (value !== false && value != null) node.setAttribute(name, value);
   }
   node.append(...children.filter((child) => child != null));
   return node;
+}
+
+function setLabel(node, words) {
+  node.title = words;
+  node.setAttribute("aria-label", words);
 }
 
 const PATHS = {
@@ -53,6 +59,13 @@ export function icon(name) {
   path.setAttribute("d", PATHS[name]);
   svg.append(path);
   return svg;
+}
+
+/** Gives a button a picture and its words; only if they are others, for a screen reader tells of each change. */
+export function relabel(button, picture, words) {
+  if (button.title === words) return;
+  button.replaceChildren(icon(picture));
+  setLabel(button, words);
 }
 
 /** 72 → 1:12, 3725 → 1:02:05 */

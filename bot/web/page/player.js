@@ -1,7 +1,7 @@
 // The stem player of one song: lanes, transport, downloads, keys.
 
 import * as api from "/api.js";
-import { clock, el, icon, number, t } from "/dom.js";
+import { clock, el, icon, number, relabel, t } from "/dom.js";
 import { decode, RATE, StemSound } from "/sound.js";
 import { Ruler, seekable, Wave } from "/timeline.js";
 
@@ -26,18 +26,18 @@ class Lane {
     this.gain = audio().createGain();
     this.gain.connect(audio().destination);
     const name = t(`stem.${stem}`);
-    const toggle = (what, letter, title) =>
-      el("button", { type: "button", class: `toggle ${what}`, "aria-pressed": "false", "aria-label": title, title, onclick: () => onChange(this, what) }, letter);
+    const toggle = (what, letter, label) =>
+      el("button", { type: "button", class: `toggle ${what}`, "aria-pressed": "false", label, onclick: () => onChange(this, what) }, letter);
     this.buttons = {
       muted: toggle("muted", t("page.mute_letter"), t("page.mute", { stem: name })),
       solo: toggle("solo", t("page.solo_letter"), t("page.solo", { stem: name })),
     };
-    const slider = el("input", { type: "range", min: 0, max: 100, value: 100, "aria-label": t("page.volume", { stem: name }), title: t("page.volume", { stem: name }) });
+    const slider = el("input", { type: "range", min: 0, max: 100, value: 100, label: t("page.volume", { stem: name }) });
     slider.addEventListener("input", () => {
       this.volume = (slider.value / 100) ** 2;
       onChange(this);
     });
-    this.link = el("a", { class: "button icon quiet", download: "", "aria-label": t("page.download_stem", { stem: name }), title: t("page.download_stem", { stem: name }) }, icon("down"));
+    this.link = el("a", { class: "button icon quiet", download: "", label: t("page.download_stem", { stem: name }) }, icon("down"));
     this.wave = new Wave(stem, job.quality.weak_spots.filter((spot) => spot.stem === stem), job.seconds);
     this.node = el(
       "div",
@@ -220,12 +220,7 @@ export class Player {
 
   #show() {
     const { playing, waiting, loop } = this.sound;
-    const label = t(playing ? "page.pause" : "page.play");
-    if (this.playButton.title !== label) {
-      this.playButton.replaceChildren(icon(playing ? "pause" : "play"));
-      this.playButton.title = label;
-      this.playButton.setAttribute("aria-label", label);
-    }
+    relabel(this.playButton, playing ? "pause" : "play", t(playing ? "page.pause" : "page.play"));
     this.node.classList.toggle("waiting", waiting);
     this.status.textContent = waiting ? t("page.loading") : "";
     const step = loop ? "page.loop_off" : this.#loopStart === null ? "page.loop" : "page.loop_to_here";

@@ -214,8 +214,7 @@ export class StemSound extends EventTarget {
     const last = Math.ceil(this.samples / this.segment) - 1;
     for (let n = first; n <= Math.min(first + LOADING, last); n++) this.#fetch(n);
     if (this.loop) this.#fetch(Math.floor(this.loop.from / this.segment));
-    const entry = this.#cache.get(first);
-    return entry?.buffers;
+    return this.#cache.get(first)?.buffers;
   }
 
   async #fetch(n) {

@@ -132,7 +132,7 @@ export class Ruler {
 
   #handle(end, onLoop) {
     const label = t(end === "from" ? "page.loop_start" : "page.loop_end");
-    const handle = el("button", { class: `handle ${end}`, type: "button", role: "slider", hidden: true, "aria-label": label, title: label, "aria-valuemin": 0, "aria-valuemax": Math.round(this.seconds) });
+    const handle = el("button", { class: `handle ${end}`, type: "button", role: "slider", hidden: true, label, "aria-valuemin": 0, "aria-valuemax": Math.round(this.seconds) });
     const set = (seconds) => this.loop && onLoop({ ...this.loop, [end]: this.#allowed(end, seconds) });
     handle.addEventListener("pointerdown", (event) => {
       event.stopPropagation();
