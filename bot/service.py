@@ -35,6 +35,7 @@ from bot.separating import Separating
 from bot.shelf import Shelf
 from bot.stations import Delivering, Inspect, Preparing
 from bot.store import JobStore, StoreError
+from bot.upkeep import Upkeep
 from spectacles_engine import audio_files
 from spectacles_engine.messages import SeparationRequest, SeparationResult
 from spectacles_engine.process import Engine
@@ -59,20 +60,23 @@ class SeparationService:
         patience: Patience = PATIENCE,
     ) -> None:
         preset, blend = settings.engine.preset, settings.engine.blend
-        self._settings, self._store, self._patience = settings, store, patience
+        self._store = store
         self._setup = f"{preset} {blend} {settings.engine.device}"
         self._couriers: dict[str, Courier] = {}
         self._admission = Admission(settings)
         self._ledger = Ledger(store, self._on_change)
         self._shelf = Shelf(store, settings.storage, f"{preset} {blend}")
         self._announcer = Announcer(self._couriers, self._latest, self._ledger.note_told, patience)
+        self._upkeep = Upkeep(
+            settings, store, self._ledger, self._shelf, self._couriers, patience.tidy_s, on_untold=self._announce
+        )
         request = SeparationRequest(format="flac", preset=preset, blend=blend)
         self._separating = Separating(
             self._ledger,
             self._shelf,
             request,
             patience,
-            make_room=self.make_room,
+            make_room=self._upkeep.make_room,
             on_progress=self._announce,
             on_done=self._on_separated,
             when_free=self._look_soon,
@@ -85,9 +89,6 @@ class SeparationService:
         )
         self._board = Board(self._ledger, self._separating)
         self._is_started = self._is_stopping = self._looks_soon = False
-        self._tidying: asyncio.Task[None] | None = None
-        # what is needed, once they can be reached, by jobs of chats that are away
-        self._awaited: set[str] = set()
 
     def attach(self, platform: str, courier: Courier) -> None:
         """Names the courier of a platform; jobs of platforms without one wait in the store."""
@@ -111,14 +112,13 @@ class SeparationService:
             self._take_up(self._couriers)
         except StoreError as error:
             raise StartError(f"the list of songs in {self._store.folder} cannot be used ({error.__cause__})") from error
-        self._tidying = asyncio.create_task(self._tidy_up())
+        self._upkeep.start()
         self._look_soon()
 
     async def stop(self) -> None:
         """Accepts nothing more, ends the running chunk; what is not final stays in the store for the next start."""
         self._is_stopping = True
-        if self._tidying:
-            self._tidying.cancel()
+        self._upkeep.stop()
         await asyncio.gather(self._preparing.stop(), self._separating.stop(), self._delivering.stop())
         self._board.refresh()
         await self._announcer.close()
@@ -150,7 +150,7 @@ class SeparationService:
 
     def make_room(self, needed_bytes: float) -> None:
         """Sees that so much may be written, at the cost of stems that no job waits for; raises Unavailable."""
-        self._shelf.make_room(needed_bytes, self._spared())
+        self._upkeep.make_room(needed_bytes)
 
     def standing(self, job_id: str) -> Standing | None:
         """Where a job stands now; None if there is no such job (or it was forgotten)."""
@@ -243,7 +243,7 @@ class SeparationService:
         return replace(job, state=State.PREPARING, audio=None)
 
     def _take_up(self, platforms: Iterable[str]) -> None:
-        """Goes on with what the store holds of these platforms; notes what those that are away will need."""
+        """Goes on with what the store holds of these platforms."""
         unfinished = self._store.unfinished()
         for job in unfinished:
             if job.place.platform in platforms:
@@ -251,8 +251,7 @@ class SeparationService:
         for job in self._store.untold():
             if job.place.platform in platforms:
                 self._ledger.take_up(job)
-        away = self._settings.platforms - self._couriers.keys()
-        self._awaited = {job.audio for job in unfinished if job.audio and job.place.platform in away}
+        self._upkeep.await_couriers(unfinished)
 
     def _on_change(self, job: Job) -> None:
         self._announcer.announce(job)
@@ -273,7 +272,7 @@ class SeparationService:
             self._store.charge(payer.id, made.seconds)
             self._store.note_speed(self._setup, made.elapsed_s, max(made.seconds, LEAST_S))
             self._board.elapsed_per_second = self._store.speed(self._setup)
-            self._shelf.tidy(self._spared())
+            self._upkeep.tidy()
         except StoreError:
             log.exception("job %s: what it took cannot be noted", payer.id)
 
@@ -287,38 +286,8 @@ class SeparationService:
         self._looks_soon = False
         if self._is_stopping:
             return
-        needed = {job.audio for job in self._ledger.live(State.QUEUED, State.RUNNING)} | self._awaited
-        for audio in set(self._shelf.songs) - needed - set(self._separating.runs):
-            self._shelf.drop_song(audio)
+        self._upkeep.drop_songs(self._separating.runs)
         self._preparing.look()
         self._separating.look()
         self._delivering.look()
         self._announce(self._board.refresh())
-
-    async def _tidy_up(self) -> None:
-        """From time to time deletes what is no longer kept; writes, and tells, what could not be before."""
-        while True:
-            try:
-                self._ledger.flush()
-                self._store.leave_the_future(time.time())
-                oldest = time.time() - self._settings.storage.keep_hours * 3600
-                outdated = self._store.finished_before(oldest) + self._stranded(oldest)
-                await self._shelf.clear(self._ledger.forget(job.id for job in outdated))
-                self._shelf.tidy(self._spared())
-                # last: what was too old already at the start is still told, and goes next time
-                self._announce(self._ledger.untold(oldest))
-            except Exception:
-                log.exception("what is no longer kept cannot be deleted yet")
-            await asyncio.sleep(self._patience.tidy_s)
-
-    def _stranded(self, oldest: float) -> list[Job]:
-        """Older jobs of platforms that are not set up any more: nobody can be told, and nothing is kept for ever."""
-        known = self._settings.platforms | self._couriers.keys()
-        waiting = self._store.unfinished() + self._store.untold()
-        stranded = [job for job in waiting if job.accepted_at < oldest and job.place.platform not in known]
-        for job in stranded:
-            log.warning("job %s is forgotten: it is of %s, which is not set up any more", job.id, job.place.platform)
-        return stranded
-
-    def _spared(self) -> set[str]:
-        return {job.audio for job in self._ledger.live() if job.audio} | self._awaited

@@ -146,7 +146,7 @@ async def test_what_a_job_still_needs_is_kept_beyond_time_and_budget(tmp_path: P
     async with house(tmp_path, courier=courier, storage=storage) as home:
         job = await home.service.accept(order("a"))
         await home.until(job, State.DELIVERING)
-        home.service._shelf.tidy(home.service._spared())
+        home.service._upkeep.tidy()
         await asyncio.sleep(4 * QUICK.tidy_s)
         assert _stored(tmp_path) == 1
         courier.may_deliver.set()
