@@ -14,7 +14,7 @@ The way of a song::
     courier                 stems and note back to the chat
 
 Beside it: board reckons places and times left, announcer has couriers tell them; upkeep deletes what is no longer kept;
-replies, quality_note and words hold every sentence, translation those that the service says; patience is how long it
-waits, and for what, pace how often a chat may see an edit; serving starts it all, and ends it when signals say so;
-console is the command line's side.
+replies, refusals, quality_note and words hold every sentence, translation those about a song in other languages;
+patience is how long the service waits, and for what, pace how often a chat may see an edit; serving starts it all, and
+ends it when signals say so; console is the command line's side.
 """

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from bot.config import Settings
 from bot.jobs import Job, Order, Place, Refused, TooLarge
-from bot.replies import chat_not_allowed, file_too_large, minutes_used_up, song_too_long, too_many_waiting
+from bot.refusals import chat_not_allowed, file_too_large, minutes_used_up, song_too_long, too_many_waiting
 from bot.store import Charge
 
 DAY_S = 24 * 3600.0

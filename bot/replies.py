@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from bot.jobs import Forgotten, Job, Standing, State
 from bot.names import one_line
 from bot.quality_note import clock, quality_note
+from bot.refusals import as_sentence, duration, mistake_of_ours
 from spectacles_engine.messages import FORMATS, MIXES, STEMS, QualityNote
 
 _MOST_OF_A_LIST = 1200
@@ -45,16 +46,6 @@ def song_title(title: str) -> str:
 def stem_title(title: str, name: str) -> str:
     """``Song – vocals``."""
     return f"{one_line(title)} – {name}"
-
-
-def duration(seconds: float) -> str:
-    """``40`` → ``less than a minute``, ``150`` → ``3 minutes``, ``5400`` → ``1.5 hours``."""
-    if seconds < 60:
-        return "less than a minute"
-    if seconds < 5400:
-        minutes = -(-seconds // 60)
-        return "1 minute" if minutes == 1 else f"{minutes:.0f} minutes"
-    return f"{seconds / 3600:.1f}".removesuffix(".0") + " hours"
 
 
 def _about(eta_s: float | None) -> str:
@@ -251,90 +242,3 @@ def too_large_to_download(most_mb: float) -> str:
         f"Telegram lets bots download files up to {most_mb:g} MB, and this one is larger. Send it as MP3 or M4A, or a "
         "shorter part. (Whoever runs this bot can lift the limit with a local Bot API server.)"
     )
-
-
-# Refused, or failed: what the service says. Whole sentences, and the way out where there is one.
-
-
-def as_sentence(text: str) -> str:
-    """``not an audio file`` → ``Not an audio file.``"""
-    return text if text.endswith((".", "!", "?")) else f"{text[:1].upper()}{text[1:]}."
-
-
-def chat_not_allowed() -> str:
-    """To a chat that is not on the allow-list."""
-    return "This chat is not on the list of chats that I work for."
-
-
-def bot_is_stopping() -> str:
-    """To an order that comes while the bot ends."""
-    return "I am being shut down just now. Please send the song again in a few minutes."
-
-
-def file_too_large(most_mb: float) -> str:
-    """A file beyond ``limits.largest_file_mb``."""
-    return f"That file is too large: I take files up to {most_mb:g} MB. As MP3 or M4A it may fit."
-
-
-def song_too_long(most_minutes: float) -> str:
-    """A song beyond ``limits.longest_song_minutes``."""
-    return f"That song is too long: I take up to {most_minutes:g} minutes. Please send a shorter part."
-
-
-def too_many_waiting(most: int, *, whole_chat: bool) -> str:
-    """``most``: how many unfinished jobs a person or a chat may have."""
-    whose = "This chat has" if whole_chat else "You have"
-    if most == 1:
-        return f"{whose} a song in progress already. Please wait until it is done, or cancel it."
-    return f"{whose} {most} songs in progress already. Please wait until one of them is done, or cancel one."
-
-
-def minutes_used_up(most_minutes: float, free_in_s: float | None, *, whole_chat: bool) -> str:
-    """``free_in_s``: seconds until the first of the minutes count no more; None if that would not help."""
-    whose = "this chat's" if whole_chat else "your"
-    if free_in_s is None:
-        return f"That song alone is more than {whose} {most_minutes:g} minutes of audio within 24 hours."
-    return (
-        f"That would be more than {whose} {most_minutes:g} minutes of audio within 24 hours. "
-        f"The first of them are free again in {duration(free_in_s)}."
-    )
-
-
-def disk_full() -> str:
-    """No room, after all results that could go have gone."""
-    return "There is no room left on my disk. Please try again later, or tell whoever runs me."
-
-
-def disk_in_trouble() -> str:
-    """A folder that cannot be written."""
-    return "I cannot write to my disk. Please tell whoever runs me."
-
-
-def store_in_trouble() -> str:
-    """The database is locked, damaged or full."""
-    return "I cannot reach my list of songs just now. Please try again in a minute."
-
-
-def engine_in_trouble() -> str:
-    """No engine can be started."""
-    return "The part of me that separates songs does not start. Please try again later, or tell whoever runs me."
-
-
-def fetch_failed() -> str:
-    """The platform gave the song in no way that we know of."""
-    return "I could not download that song. Please send it again."
-
-
-def upload_gone() -> str:
-    """What was sent to the web chat is no longer on the disk."""
-    return "The uploaded file is gone."
-
-
-def delivery_failed() -> str:
-    """The platform did not take the stems, and did not say why."""
-    return "The stems are ready, but I could not send them. Send the song again: then they come at once."
-
-
-def mistake_of_ours() -> str:
-    """An error that nobody expected; a log has the rest."""
-    return "Something went wrong in SpecTacles itself. Please send the song again."

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bot import replies
+from bot import refusals
 from bot.engines import Engines
 from bot.jobs import Job, State
 from bot.ledger import Ledger
@@ -103,7 +103,7 @@ class Separating:
                 self._all_of(audio, State.QUEUED, state=State.RUNNING)
         if self.engines.are_dead:
             for job in self._ledger.live(State.QUEUED):
-                self._ledger.change(job.id, state=State.FAILED, error=replies.engine_in_trouble())
+                self._ledger.change(job.id, state=State.FAILED, error=refusals.engine_in_trouble())
         forget_idle(self.served_at, self._ledger)
         self._news.set()
 
@@ -185,7 +185,7 @@ class Separating:
 
     def _fail(self, audio: str, error: Exception) -> None:
         self._lost_over.pop(audio, None)
-        sentence = sentence_of(error, replies.mistake_of_ours())
+        sentence = sentence_of(error, refusals.mistake_of_ours())
         self._all_of(audio, State.RUNNING, state=State.FAILED, error=sentence)
 
     def _all_of(self, audio: str, *states: State, **changes: object) -> None:

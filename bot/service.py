@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from bot import replies
+from bot import refusals
 from bot.admission import DAY_S, Admission
 from bot.announcer import Announcer
 from bot.board import Board
@@ -134,7 +134,7 @@ class SeparationService:
         cannot be started, or the service is stopping.
         """
         if self._is_stopping:
-            raise Unavailable(replies.bot_is_stopping())
+            raise Unavailable(refusals.bot_is_stopping())
         in_progress = self._ledger.live()
         if same := next((job for job in in_progress if order.is_same(job.order)), None):
             return same
@@ -227,7 +227,7 @@ class SeparationService:
     def _check_new_song(self, job: Job) -> None:
         """Raises Refused for a song that would have to be fetched or separated."""
         if self._separating.engines.are_dead:
-            raise Unavailable(replies.engine_in_trouble())
+            raise Unavailable(refusals.engine_in_trouble())
         self._admission.check_song(job.order)
         if job.state is State.PREPARING:
             self.make_room(job.order.size_bytes or 0)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bot.config import StorageSettings
 from bot.jobs import StartError, StoredResult, Unavailable
-from bot.replies import disk_full
+from bot.refusals import disk_full
 from bot.store import JobStore, Song, StoreError
 from spectacles_engine.messages import STEMS, SeparationResult
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 from weakref import WeakValueDictionary
 
-from bot import replies
+from bot import refusals
 from bot.admission import Admission
 from bot.announcer import Announcer
 from bot.jobs import Courier, DeliveryError, Job, Order, Refused, State
@@ -46,11 +46,11 @@ class Inspect(Protocol):
 def sentence_of(error: Exception, otherwise: str) -> str:
     """What a person reads of an error; one that nobody expected is ``otherwise``, and in the log."""
     if isinstance(error, Refused | DeliveryError | SpecTaclesError):
-        return replies.as_sentence(str(error))
+        return refusals.as_sentence(str(error))
     log.error("this should not have happened", exc_info=error)
     if is_disk_full(error):
-        return replies.disk_full()
-    return replies.disk_in_trouble() if is_disk_trouble(error) else otherwise
+        return refusals.disk_full()
+    return refusals.disk_in_trouble() if is_disk_trouble(error) else otherwise
 
 
 def ticket(job: Job) -> Ticket:
@@ -101,7 +101,7 @@ class Crew:
             try:
                 await self._work(job)
             except Exception as error:  # noqa: BLE001  no mistake of ours in one job may keep the others
-                self._ledger.change(job.id, state=State.FAILED, error=sentence_of(error, replies.mistake_of_ours()))
+                self._ledger.change(job.id, state=State.FAILED, error=sentence_of(error, refusals.mistake_of_ours()))
 
         def forget(task: asyncio.Task[None]) -> None:
             del self._tasks[job.id]
@@ -171,9 +171,9 @@ class Preparing:
             async with asyncio.timeout(self._patience.fetch_s):
                 await self._couriers[job.place.platform].fetch(job, song)
         except Exception as error:
-            raise Refused(sentence_of(error, replies.fetch_failed())) from error
+            raise Refused(sentence_of(error, refusals.fetch_failed())) from error
         if not song.is_file():
-            raise Refused(replies.fetch_failed())
+            raise Refused(refusals.fetch_failed())
         self._admission.check_size(song.stat().st_size)
 
     def _take_in(self, job: Job, song: Path, found: Inspected) -> None:
@@ -224,7 +224,7 @@ class Delivering:
             except Exception as error:  # noqa: BLE001  whatever a chat does, it is told of
                 if pause_s is None or not isinstance(error, ConnectionError):
                     log.info("job %s: its chat takes no stems (%s)", job.id, error.__cause__ or error)
-                    sentence = sentence_of(error, replies.delivery_failed())
+                    sentence = sentence_of(error, refusals.delivery_failed())
                     self._ledger.change(job.id, state=State.FAILED, error=sentence)
                     return
                 log.warning("job %s: its chat cannot be reached (%s), next try in %g s", job.id, error, pause_s)

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from bot.database import SAVE_JOB, job_of, job_row, note_of, open_database, place_of
 from bot.jobs import Job, Place, StartError, State, StoredResult, Unavailable
-from bot.replies import store_in_trouble
+from bot.refusals import store_in_trouble
 
 _FINAL = tuple(state.value for state in State if state.is_final)
 _TIMES = (("jobs", "finished_at"), ("jobs", "charged_at"), ("results", "made_at"), ("results", "used_at"))

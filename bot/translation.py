@@ -1,4 +1,4 @@
-"""What the service says of a song, in the language of its reader. Pure.
+"""What the service (``refusals``) and the engine say of a song, in the language of its reader. Pure.
 
 It is raised, and stored with the job, in English: so the English sentence is the key. The gaps are ``{named}``.
 """

@@ -11,7 +11,7 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot import replies
+from bot import refusals
 from bot.config import Settings
 from bot.discord.buttons import Interaction, JobButton
 from bot.discord.commands import Commands
@@ -80,7 +80,7 @@ class DiscordBot(commands.Bot):
                 await self._desk.private_message(message)
             except Exception:
                 log.exception("a private message was not understood")
-                await message.reply(replies.mistake_of_ours())
+                await message.reply(refusals.mistake_of_ours())
 
     async def _teach_commands(self) -> None:
         try:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import discord
 
-from bot import replies, requests
+from bot import refusals, replies, requests
 from bot.config import Settings
 from bot.discord.buttons import Interaction
 from bot.discord.http import DROPPED, insist
@@ -56,14 +56,14 @@ class Desk:
         """A song is separated, and the words beside it say how; words alone are answered with help."""
         place = Place(PLATFORM, str(message.channel.id), str(message.author.id))
         if not is_served(self._settings.discord, None, [message.channel.id]):
-            await _reply(message, replies.chat_not_allowed())
+            await _reply(message, refusals.chat_not_allowed())
         elif songs := songs_in(message):
             wish = Wish()
             with suppress(Refused):  # words that are no wish are just words
                 wish = requests.parse_wish("stems", message.content)
-            refusals = await self._accept([order(place, wish, song, guild=None, message=message) for song in songs])
-            if refusals:
-                await _reply(message, refusals)
+            refused = await self._accept([order(place, wish, song, guild=None, message=message) for song in songs])
+            if refused:
+                await _reply(message, refused)
         else:
             await _reply(message, replies.nothing_to_hear() if message.attachments else replies.help_on_discord())
 
@@ -95,7 +95,7 @@ class Desk:
         channel = interaction.channel
         parents = [channel.parent_id] if isinstance(channel, discord.Thread) else []
         if not is_served(self._settings.discord, interaction.guild_id, [interaction.channel_id or 0, *parents]):
-            return replies.chat_not_allowed()
+            return refusals.chat_not_allowed()
         if interaction.guild_id and (_lacks_permission(interaction) or not await _is_let_in(interaction)):
             return replies.cannot_write_here()
         return await self._accept(orders) or replies.accepted()
@@ -146,7 +146,7 @@ class Desk:
         """After an error: the sentence of a refusal, or that the mistake is ours; then the log has the rest."""
         if not isinstance(error, Refused):
             log.error("an interaction failed", exc_info=error)
-        sentence = str(error) if isinstance(error, Refused) else replies.mistake_of_ours()
+        sentence = str(error) if isinstance(error, Refused) else refusals.mistake_of_ours()
         with suppress(discord.HTTPException):
             if interaction.response.is_done():
                 await _answer(interaction, sentence)

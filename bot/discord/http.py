@@ -13,7 +13,7 @@ import aiohttp
 import discord
 
 from bot.jobs import TooLarge
-from bot.replies import file_too_large
+from bot.refusals import file_too_large
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from telegram import CallbackQuery, Message, Update
 from telegram.error import TelegramError
 from telegram.ext import CallbackContext
 
-from bot import replies, requests
+from bot import refusals, replies, requests
 from bot.config import Settings
 from bot.jobs import Job, Order, Place, Refused, TooLarge, Wish
 from bot.service import SeparationService
@@ -87,9 +87,9 @@ class Desk:
         log.error("an update failed", exc_info=context.error)
         if isinstance(update, Update):
             if update.callback_query:
-                await _answer_tap(update.callback_query, replies.mistake_of_ours(), is_alert=True)
+                await _answer_tap(update.callback_query, refusals.mistake_of_ours(), is_alert=True)
             elif update.message:
-                await self._say(update.message, replies.mistake_of_ours())
+                await self._say(update.message, refusals.mistake_of_ours())
 
     # Songs.
 

@@ -12,7 +12,7 @@ import httpx
 from telegram.error import BadRequest, NetworkError, RetryAfter
 
 from bot.jobs import TooLarge
-from bot.replies import file_too_large
+from bot.refusals import file_too_large
 from bot.telegram.orders import seconds_of
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from bot.jobs import Job, Refused, Standing, StoredResult
-from bot.replies import upload_gone
+from bot.refusals import upload_gone
 from bot.web.uploads import Uploads
 
 

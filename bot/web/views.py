@@ -7,7 +7,7 @@ from typing import Any
 
 from bot.jobs import Standing, State, StoredResult
 from bot.quality_note import quality_note
-from bot.replies import as_sentence
+from bot.refusals import as_sentence
 from bot.translation import translated
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.playback import SEGMENT_SAMPLES

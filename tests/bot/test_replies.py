@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bot import replies
+from bot import refusals, replies
 from bot.jobs import Forgotten, Job, Order, Place, Standing, State, Wish
 from spectacles_engine.messages import QualityNote, StemQuality
 
@@ -39,7 +39,7 @@ def test_a_status_is_one_line(standing: Standing, text: str) -> None:
     [(5, "less than a minute"), (60, "1 minute"), (61, "2 minutes"), (5400, "1.5 hours"), (86400, "24 hours")],
 )
 def test_durations(seconds: float, text: str) -> None:
-    assert replies.duration(seconds) == text
+    assert refusals.duration(seconds) == text
 
 
 def test_a_note_keeps_within_its_limit_by_whole_sentences() -> None:
@@ -83,12 +83,12 @@ def test_a_title_cannot_turn_what_follows() -> None:
 
 @pytest.mark.parametrize(("free_in_s", "time"), [(20, "less than a minute"), (60, "1 minute"), (7200, "2 hours")])
 def test_when_minutes_are_free_again(free_in_s: float, time: str) -> None:
-    assert replies.minutes_used_up(300, free_in_s, whole_chat=False).endswith(f"free again in {time}.")
+    assert refusals.minutes_used_up(300, free_in_s, whole_chat=False).endswith(f"free again in {time}.")
 
 
 def test_one_song_is_no_songs() -> None:
-    assert replies.too_many_waiting(1, whole_chat=False).startswith("You have a song in progress already.")
-    assert replies.too_many_waiting(2, whole_chat=True).startswith("This chat has 2 songs in progress already.")
+    assert refusals.too_many_waiting(1, whole_chat=False).startswith("You have a song in progress already.")
+    assert refusals.too_many_waiting(2, whole_chat=True).startswith("This chat has 2 songs in progress already.")
 
 
 def test_help_has_five_lines() -> None:

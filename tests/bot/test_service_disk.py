@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bot import replies
+from bot import refusals
 from bot.admission import DAY_S, Admission
 from bot.config import LimitSettings, Settings, StorageSettings
 from bot.jobs import Job, Place, Refused, State
@@ -67,7 +67,7 @@ async def test_room_for_the_next_stems_is_not_made_at_the_cost_of_those_being_se
         await home.until(jobs[1], State.QUEUED)
         monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(1, 1, 0 if _stored(tmp_path) else 10**9))
         engine.may_go.set()
-        assert (await home.told(jobs[1])).error == replies.disk_full()
+        assert (await home.told(jobs[1])).error == refusals.disk_full()
         home.courier.may_deliver.set()
         assert (await home.told(jobs[0])).state is State.DONE
         assert engine.done == ["a"]

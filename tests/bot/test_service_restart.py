@@ -15,7 +15,7 @@ import pytest
 
 from bot.config import EngineSettings, StorageSettings
 from bot.jobs import Job, Standing, State
-from bot.replies import disk_full
+from bot.refusals import disk_full
 from bot.store import JobStore
 from spectacles_engine.errors import CancelledError, EngineError
 from spectacles_engine.messages import STEMS, SeparationResult

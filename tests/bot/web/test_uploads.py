@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from aiohttp import FormData
 
-from bot.replies import disk_full
+from bot.refusals import disk_full
 from bot.words import sentence
 from tests.bot.web.chat import Chat, form_of, never, serving, with_file
 from tests.service_fakes import Usage
