@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bot.jobs import Job, Order, Place, Reference, StartError, State, Wish
+from bot.jobs import Job, Order, Place, StartError, State, Wish
 from spectacles_engine.messages import QualityNote, StemQuality, WeakSpot
 
 SCHEMA_VERSION = 1
@@ -118,13 +118,9 @@ def job_of(row: sqlite3.Row) -> Job:
         accepted_at=row["accepted_at"],
         audio=row["audio"],
         seconds=row["seconds"],
-        status=_reference(row["status"]),
+        status=None if row["status"] is None else json.loads(row["status"]),
         error=row["error"],
     )
-
-
-def _reference(text: str | None) -> Reference | None:
-    return None if text is None else json.loads(text)
 
 
 def place_of(row: sqlite3.Row) -> Place:

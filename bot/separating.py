@@ -173,7 +173,8 @@ class Separating:
             return
         self._shelf.keep(song, made)
         self._lost_over.pop(song.audio, None)
-        self._on_done(next((job for job in waiting if job.id == run.turn.id), waiting[0]), made)
+        has_stayed = any(job.id == run.turn.id for job in waiting)
+        self._on_done(run.turn if has_stayed else waiting[0], made)
         self._all_of(song.audio, State.QUEUED, State.RUNNING, state=State.DELIVERING)
 
     def _note_progress(self, run: Run, share: float) -> None:

@@ -140,11 +140,14 @@ class JobRoutes:
         await response.prepare(request)
         async with aclosing(_latest([self._service.watch(job.id) for job in jobs])) as standings:
             async for standing in standings:
-                if standing is None or (event_id := _event_id(view := self._view(request, standing))) == known:
-                    await response.write(b": alive\n\n")  # else a proxy ends a stream on which nothing changes
-                    continue
-                known = event_id
-                await response.write(f"id: {event_id}\nevent: job\ndata: {json.dumps(view)}\n\n".encode())
+                event = ": alive\n\n"  # else a proxy ends a stream on which nothing changes
+                if standing is not None:
+                    view = self._view(request, standing)
+                    event_id = _event_id(view)
+                    if event_id != known:
+                        known = event_id
+                        event = f"id: {event_id}\nevent: job\ndata: {json.dumps(view)}\n\n"
+                await response.write(event.encode())
         await response.write(b"event: end\ndata: {}\n\n")
         await response.write_eof()
         return response
