@@ -41,5 +41,5 @@ def set_up(secrets: Iterable[str]) -> None:
     logging.captureWarnings(True)
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
-    # It warns that it cannot talk, which nobody asked it to.
+    # It warns that it lacks what voice calls need, and makes none.
     logging.getLogger("discord.client").setLevel(logging.ERROR)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 MOST_WAIT_S = 60.0
-"""Who would have to wait longer for a turn waits for the next news."""
+"""An edit that would have to wait longer is left out: the next one says something newer."""
 
 
 class Pace:

@@ -40,13 +40,14 @@ def turns(waiting: Iterable[Ticket], served_at_s: Mapping[Chat, float], busy: Co
     later. A chat that is ``busy`` being served, or has just had its turn, comes after all others.
     """
     lines = _lines(waiting)
-    # Round 0: chats that wait. Later ones: chats that had a turn meanwhile, in the order of these.
-    rounds = [(_waits_since(line, served_at_s, busy), 0, line[0].since_s, chat) for chat, line in lines.items()]
-    heapify(rounds)
+    # Smallest first: since when a chat waits, then the number of its last turn here. Who has had one is put back with
+    # inf, and so comes after all who wait, and among its like in the order of those turns.
+    next_up = [(_waits_since(line, served_at_s, busy), 0, line[0].since_s, chat) for chat, line in lines.items()]
+    heapify(next_up)
     order: list[Ticket] = []
     songs: set[str] = set()
-    while rounds:
-        *_, chat = heappop(rounds)
+    while next_up:
+        *_, chat = heappop(next_up)
         line = lines[chat]
         while line and line[0].song in songs:
             line.popleft()
@@ -54,7 +55,7 @@ def turns(waiting: Iterable[Ticket], served_at_s: Mapping[Chat, float], busy: Co
             ticket = line.popleft()
             order.append(ticket)
             songs.add(ticket.song)
-            heappush(rounds, (inf, len(order), ticket.since_s, chat))
+            heappush(next_up, (inf, len(order), ticket.since_s, chat))
     return order
 
 

@@ -25,7 +25,7 @@ _BYTES_PER_SAMPLE = 3
 """Of a stem as FLAC, at most."""
 
 _OURS = re.compile(r"\.?[0-9a-f]{24}([0-9a-f]{40})?(\.making|-[0-9a-f]{8})?")
-"""Names of jobs and sounds, and of what is made of them. In a folder that was not empty, others are somebody's own."""
+"""What the shelf writes is called so, after a job or a sound. What has another name is somebody's own, and stays."""
 
 
 class Shelf:

@@ -33,10 +33,11 @@ _FORMAT = "mp3"
 BETWEEN_EDITS_S = 3.0
 """In a channel."""
 _MOST_CHANNELS = 10_000
-"""So many are remembered, those that were edited in last."""
+"""Of so many the pace is kept; what is forgotten was edited in longest ago."""
 
 _MOST_CHARACTERS, _MOST_ALT_CHARACTERS = 1700, 1024
-"""Of 2000 in a message, where escaped markup and a sentence about the size need the rest; of a file's description."""
+"""Of a note: a message takes 2000, the rest is for backslashes before markup, and for why the format is another one.
+Of a file's description."""
 
 
 class DiscordCourier:
@@ -54,6 +55,7 @@ class DiscordCourier:
     ) -> None:
         self._client, self._settings, self._service, self._when_ready = client, settings, service, when_ready
         self._pace_of = lru_cache(_MOST_CHANNELS)(_new_pace)
+        """By channel; the cache makes what it lacks."""
         self._shown: dict[str, str] = {}
         """By job: what its status message says."""
 

@@ -33,10 +33,10 @@ BETWEEN_EDITS_IN_GROUPS_S = 6.0
 """A group takes 20 messages and edits a minute; half of them are left for answers."""
 
 _MOST_CHATS = 10_000
-"""So many are remembered, those where something was said last."""
+"""So many rooms are kept; what is forgotten was asked for longest ago."""
 _MOST_CHARACTERS = 4096
 _MOST_ASKED, _MOST_ASKED_IN_GROUPS = 300, 40
-"""Private chats share their numbers with all others of the bot, so that a message may be far off."""
+"""Messages, in one search for strays. In private chats numbers go on over all chats of the bot: it may be far off."""
 _SHOWS_S = 4.0
 """“Sending a file …” is shown for five seconds each time."""
 STILL_AT_WORK_S = 3.0
@@ -62,8 +62,9 @@ class Chats:
     def __init__(self, bot: Bot) -> None:
         self._bot = bot
         self._room = lru_cache(_MOST_CHATS)(_new_room)
+        """By chat; the cache makes what it lacks."""
         self._moved: dict[str, str] = {}
-        """Groups that became supergroups: their number, as jobs know it, and that of now."""
+        """Groups that became supergroups: the id that jobs know → the one that Telegram knows now."""
 
     def saw(self, chat: str, message: int) -> None:
         """A person's message came in."""

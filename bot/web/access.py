@@ -44,7 +44,8 @@ _OWN, _OPEN = "own-", "open-"
 """How ids begin: of a browser that has the page; of a program that came without a cookie (see ``may_see``)."""
 
 _ADDRESS_LENGTH, _SALT = 8, secrets.token_bytes(16)
-"""The latter go on with so much of a hash of the program's address, which tells nobody the address."""
+"""After ``_OPEN``, an id has so many characters of a hash of the program's address: programs with the same ones are one
+chat (see ``place``). The salt, another one at each start, keeps others from trying out which address it is."""
 
 _BROWSER_ID = re.compile(rf"(?:{_OWN}|{_OPEN})[A-Za-z0-9_-]{{32}}")
 
@@ -73,7 +74,7 @@ class Access:
         """Raises WebError for what another web page or a stranger asks."""
         _refuse_other_pages(request)
         if self.code is None and not is_loopback(_name(request.host)):
-            # A name that a stranger's DNS points at this machine.
+            # DNS rebinding: a name that a stranger's DNS points at this machine.
             raise WebError(403, "web.wrong_host")
         is_api = request.path.startswith("/api/") and request.path not in ("/api/page", "/api/access")
         if is_api and not self.is_admitted(request):
@@ -129,7 +130,7 @@ def remember(request: web.Request, response: web.StreamResponse, browser_id: str
 def place(browser_id: str) -> Place:
     """A browser is a chat of its own, with one person in it; programs without a cookie share that of their address.
 
-    Else every song of theirs was a chat that never had its turn, and none met a limit.
+    Were each song of theirs a chat of its own, it would come before all who were served, and meet no limit.
     """
     chat = browser_id[: len(_OPEN) + _ADDRESS_LENGTH] if browser_id.startswith(_OPEN) else browser_id
     return Place(PLATFORM, chat=chat, person=browser_id)

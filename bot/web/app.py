@@ -42,7 +42,8 @@ _TYPES = {
 _STATUS_OF: dict[type[Refused], int] = {TooLarge: 413, Unavailable: 503}
 _SENTENCE_OF = {404: "web.nothing_here", 405: "web.not_here"}
 _MOST_CONNECTIONS = 400
-"""Far below the 1024 files that a process may usually open: other chats need some, and a listener out of them spins."""
+"""Far below the 1024 files that a process may usually open: other chats need some; where none is left, asyncio tries
+again and again to accept the next connection."""
 
 _IDLE_S = 300.0
 """Longer than reverse proxies keep a connection."""

@@ -139,7 +139,7 @@ class Uploads:
                     raise self._too_large()
                 # A disk may take its time: that is no time of the other chats.
                 if held and (not chunk or len(held) >= _BLOCK_BYTES):
-                    self._make_room(len(held))  # again: others come meanwhile, and not all said how large they are
+                    self._make_room(len(held))  # again: others arrive too, and some did not say how large they are
                     await asyncio.to_thread(_write, file, bytes(held))
                     held.clear()
                 if not chunk:
