@@ -25,7 +25,7 @@ class Rung:
     bitrate_kbps: int | None = None
 
     def upload_key(self, job: Job) -> str:
-        """Names the upload of a job's files on this rung."""
+        """What tells an uploaded file from others of the same stem: its format, its bitrate, and its tags."""
         return f"{self.format}-{self.bitrate_kbps or ''}-{job.order.name_key}"
 
 

@@ -41,12 +41,12 @@ def song_too_long(most_minutes: float) -> str:
     return f"That song is too long: I take up to {most_minutes:g} minutes. Please send a shorter part."
 
 
-def too_many_waiting(most: int, *, whole_chat: bool) -> str:
-    """``most``: how many unfinished jobs a person or a chat may have."""
+def too_many_waiting(songs: int, *, whole_chat: bool) -> str:
+    """``songs``: how many unfinished jobs a person or a chat has, which are as many as they may have."""
     whose = "This chat has" if whole_chat else "You have"
-    if most == 1:
+    if songs == 1:
         return f"{whose} a song in progress already. Please wait until it is done, or cancel it."
-    return f"{whose} {most} songs in progress already. Please wait until one of them is done, or cancel one."
+    return f"{whose} {songs} songs in progress already. Please wait until one of them is done, or cancel one."
 
 
 def minutes_used_up(most_minutes: float, free_in_s: float | None, *, whole_chat: bool) -> str:

@@ -190,14 +190,17 @@ class SeparationService:
         """The courier sent the job's status message: it will be edited from now on, also after a restart."""
         self._ledger.note_status(job_id, status)
 
-    def upload(self, audio: str, name: str, format: str, platform: str) -> str | None:
-        """The platform's id of a file that was uploaded before (Telegram's ``file_id``), while the result is kept."""
-        return self._store.upload(audio, name, format, platform)
+    def upload(self, audio: str, name: str, key: str, platform: str) -> str | None:
+        """The platform's id of a file that was uploaded before (Telegram's ``file_id``), while the result is kept.
 
-    def note_upload(self, audio: str, name: str, format: str, platform: str, file_id: str) -> None:
+        ``key``: as ``Rung.upload_key``.
+        """
+        return self._store.upload(audio, name, key, platform)
+
+    def note_upload(self, audio: str, name: str, key: str, platform: str, file_id: str) -> None:
         """Remembers one, if it can be."""
         try:
-            self._store.save_upload(audio, name, format, platform, file_id)
+            self._store.save_upload(audio, name, key, platform, file_id)
         except StoreError:
             log.exception("a file that was uploaded is uploaded again the next time")
 
@@ -221,7 +224,7 @@ class SeparationService:
         for job in jobs:
             self._ledger.change(job.id, state=State.CANCELLED)
         audios = self._ledger.forget(job.id for job in jobs)
-        freed_bytes = await self._shelf.clear(audios)
+        freed_bytes = await self._shelf.clear_results(audios)
         return Forgotten(len({job.audio or job.id for job in jobs}), len(audios), freed_bytes / 1e6)
 
     def _check_new_song(self, job: Job) -> None:

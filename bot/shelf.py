@@ -140,7 +140,7 @@ class Shelf:
         _remove(folder)
         return size_bytes
 
-    async def clear(self, audios: Iterable[str]) -> int:
+    async def clear_results(self, audios: Iterable[str]) -> int:
         """Deletes the files of results whose rows are gone; returns how many bytes that freed.
 
         In a thread: those of a hundred songs take seconds. What is left when the bot is killed goes at the next start.

@@ -181,17 +181,18 @@ class JobStore:
         """Deletes a result and what is known of its uploads."""
         self._change("DELETE FROM results WHERE audio = ?", audio)
 
-    def upload(self, audio: str, name: str, format: str, platform: str) -> str | None:
+    def upload(self, audio: str, name: str, key: str, platform: str) -> str | None:
+        """``key``, kept as the format: in which format a file was sent, and with which tags."""
         where = "audio = ? AND name = ? AND format = ? AND platform = ?"
-        rows = self._rows(f"SELECT file_id FROM uploads WHERE {where}", audio, name, format, platform)
+        rows = self._rows(f"SELECT file_id FROM uploads WHERE {where}", audio, name, key, platform)
         return rows[0]["file_id"] if rows else None
 
-    def save_upload(self, audio: str, name: str, format: str, platform: str, file_id: str) -> None:
+    def save_upload(self, audio: str, name: str, key: str, platform: str, file_id: str) -> None:
         """Nothing happens if the result is gone."""
         insert = (
             "INSERT OR REPLACE INTO uploads SELECT ?, ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM results WHERE audio = ?)"
         )
-        self._change(insert, audio, name, format, platform, file_id, audio)
+        self._change(insert, audio, name, key, platform, file_id, audio)
 
     # Time.
 

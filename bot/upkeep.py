@@ -73,7 +73,7 @@ class Upkeep:
                 self._store.leave_the_future(time.time())
                 oldest = time.time() - self._settings.storage.keep_hours * 3600
                 outdated = self._store.finished_before(oldest) + self._stranded(oldest)
-                await self._shelf.clear(self._ledger.forget(job.id for job in outdated))
+                await self._shelf.clear_results(self._ledger.forget(job.id for job in outdated))
                 self.tidy()
                 # last: what was too old already at the start is still told, and goes next time
                 self._on_untold(self._ledger.untold(oldest))
