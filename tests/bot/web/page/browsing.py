@@ -28,6 +28,8 @@ Write = Callable[..., Path]
 IN_CHROMIUM = [
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here to show the page in"),
+    # aiohttp opens files in a thread; a browser that hangs up just then leaves one to the garbage collector
+    pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
 ]
 
 
