@@ -262,18 +262,23 @@ def _engine_options(settings: Settings) -> EngineOptions:
         preset=preset,
         blend=settings.engine.blend,
         device=settings.engine.device,
+        mixer=settings.engine.mixer,
+        quality=settings.engine.quality,
         limits=settings.limits.of_a_song,
     )
 
 
 def _store(settings: Settings) -> ModelStore:
+    from spectacles_engine.manifest import Manifest
     from spectacles_engine.models import ModelStore
 
-    return ModelStore(settings.data_folder / "models")
+    own = settings.engine
+    return ModelStore(settings.data_folder / "models", Manifest.load().with_own(own.preset, own.mixer, own.quality))
 
 
 def _models(arguments: argparse.Namespace, settings: Settings) -> int:
     from bot.console import complain, download_progress, print_models, print_table
+    from spectacles_engine.manifest import EMBEDDED, OWN
 
     store = _store(settings)
     if arguments.action == "list":
@@ -288,8 +293,8 @@ def _models(arguments: argparse.Namespace, settings: Settings) -> int:
     print_table(("file", "state", "SHA-256 from"), [(file.name, file.state, file.sha256_from) for file in verified])
     status = DONE
     for file in verified:
-        # one that was never fetched is no problem; one that came with the package and is gone is
-        if file.state == "damaged" or (file.state, file.source) == ("missing", "embedded"):
+        # one that was never fetched is no problem; one that came with the package, or is your own, and is gone is
+        if file.state == "damaged" or (file.state == "missing" and file.source in (EMBEDDED, OWN)):
             complain(file.problem)
             status = FAILED
     return status

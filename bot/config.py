@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from spectacles_engine.manifest import describe
 from spectacles_engine.messages import Limits
 
 PREFIX = "SPECTACLES_"
@@ -37,6 +38,14 @@ class EngineSettings(_Section):
     preset: Literal["lite", "studio"] = "lite"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     blend: Literal["stemmixer", "stemmixer-paper", "average", "demucs", "mdx"] = "stemmixer"
+    mixer: Path | None = None
+    quality: Path | None = None
+
+    @property
+    def ensemble(self) -> str:
+        """What tells its stems from those of another: files of one's own by what they hold. Raises OSError."""
+        own = [describe(file.expanduser())[1] for file in (self.mixer, self.quality) if file]
+        return " ".join([self.preset, self.blend, *own])
 
 
 class LimitSettings(_Section):

@@ -59,18 +59,18 @@ class SeparationService:
         inspect: Inspect = audio_files.inspect,
         patience: Patience = PATIENCE,
     ) -> None:
-        preset, blend = settings.engine.preset, settings.engine.blend
+        engine = settings.engine
         self._store = store
-        self._setup = f"{preset} {blend} {settings.engine.device}"
+        self._setup = f"{engine.preset} {engine.blend} {engine.device}"
         self._couriers: dict[str, Courier] = {}
         self._admission = Admission(settings)
         self._ledger = Ledger(store, self._on_change)
-        self._shelf = Shelf(store, settings.storage, f"{preset} {blend}")
+        self._shelf = Shelf(store, settings.storage, engine.ensemble)
         self._announcer = Announcer(self._couriers, self._latest, self._ledger.note_told, patience)
         self._upkeep = Upkeep(
             settings, store, self._ledger, self._shelf, self._couriers, patience.tidy_s, on_untold=self._announce
         )
-        request = SeparationRequest(format="flac", preset=preset, blend=blend)
+        request = SeparationRequest(format="flac", preset=engine.preset, blend=engine.blend)
         self._separating = Separating(
             self._ledger,
             self._shelf,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files as package_files
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
@@ -18,7 +18,7 @@ import yaml
 from spectacles_engine.errors import ModelError
 from spectacles_engine.messages import STEMS
 
-EMBEDDED = "embedded"
+EMBEDDED, OWN = "embedded", "your own"
 FAMILIES = ("spleeter", "demucs", "mdx")
 WEIGHTS = Path(str(package_files("spectacles_engine") / "weights"))
 """Folder of the embedded files and of the manifest that comes with the package."""
@@ -50,8 +50,13 @@ class ModelFile:
 
     @property
     def embedded(self) -> bool:
-        """True if the file comes with the package and is never fetched."""
+        """True if the file comes with the package."""
         return self.source == EMBEDDED
+
+    @property
+    def fetched(self) -> bool:
+        """True if ``source`` is an address."""
+        return self.source not in (EMBEDDED, OWN)
 
 
 @dataclass(frozen=True)
@@ -118,9 +123,36 @@ class Manifest:
         _require(used == set(files), "files", f"and presets differ in {', '.join(sorted(used ^ set(files)))}")
         return cls(files, presets, path.parent)
 
+    def with_own(self, preset: str, mixer: Path | None, quality: Path | None) -> Manifest:
+        """The same with files that somebody trained for a preset: its mixer for the blend ``stemmixer``, and the note's
+        estimator. That of the preset goes where there is another mixer, of which it says nothing.
+        """
+        if preset not in self.presets or not (mixer or quality):
+            return self
+        own = {file: _own(file) for file in (mixer, quality) if file}
+        spec = self.presets[preset]
+        if mixer:
+            spec = replace(spec, mixers={**spec.mixers, "stemmixer": own[mixer].name}, quality=None)
+        if quality:
+            spec = replace(spec, quality=own[quality].name)
+        presets = {**self.presets, preset: spec}
+        used = {name for known in presets.values() for name in known.file_names}
+        files = {**self.files, **{file.name: file for file in own.values()}}
+        return Manifest({name: file for name, file in files.items() if name in used}, presets, self.folder)
+
     def presets_of(self, file_name: str) -> tuple[str, ...]:
         """Names of the presets that need a file."""
         return tuple(name for name, preset in self.presets.items() if file_name in preset.file_names)
+
+
+def _own(file: Path) -> ModelFile:
+    """Its whole path is its name; it is what it is, so its own sum is the right one."""
+    path = file.expanduser().absolute()
+    try:
+        size_bytes, sha256 = describe(path)
+    except OSError:  # said where the file is asked for
+        size_bytes, sha256 = None, ""
+    return ModelFile(str(path), size_bytes, sha256, licence="your own", source=OWN, sha256_from="itself")
 
 
 def _file(name: str, entry: Any) -> ModelFile:

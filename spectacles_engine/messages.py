@@ -164,6 +164,7 @@ class EngineOptions:
     """What a child process needs to become an engine.
 
     ``models``: folder of the fetched models. ``device``: ``auto``, ``cpu`` or ``cuda``; ``gpu``: which of them.
+    ``mixer`` and ``quality``: files of somebody's own for the preset, see ``Manifest.with_own``.
     """
 
     models: Path
@@ -171,6 +172,8 @@ class EngineOptions:
     blend: str = "stemmixer"
     device: str = "auto"
     gpu: int = 0
+    mixer: Path | None = None
+    quality: Path | None = None
     limits: Limits = Limits()
 
 

@@ -21,7 +21,7 @@ from filelock import FileLock
 
 from spectacles_engine.download import Download, download
 from spectacles_engine.errors import ChecksumError, ModelError, ModelMissingError, OutputError
-from spectacles_engine.manifest import WEIGHTS, Manifest, ModelFile, PresetSpec, describe
+from spectacles_engine.manifest import OWN, WEIGHTS, Manifest, ModelFile, PresetSpec, describe
 
 OnBytes = Callable[[str, int, int], None]
 """Called with the file's name, bytes done, bytes in all (0: unknown)."""
@@ -144,12 +144,14 @@ class ModelStore:
         return f"{self._location(file)} is not the file that it should be ({how}): {self._remedy(file)}"
 
     def _remedy(self, file: ModelFile) -> str:
+        if file.source == OWN:
+            return "engine.mixer or engine.quality names it"
         if file.embedded:
             return "install SpecTacles again"
         return f"run `python run_bot.py models fetch {self.manifest.presets_of(file.name)[0]}`"
 
     def _obtain(self, file: ModelFile, on_progress: OnBytes | None) -> Path:
-        if file.embedded:
+        if not file.fetched:
             return self.path(file.name)
         if not self._is_intact(file):
             with self._locked(file):

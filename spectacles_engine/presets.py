@@ -8,7 +8,7 @@ from spectacles_engine.ensemble import Ensemble
 from spectacles_engine.errors import ModelError
 from spectacles_engine.manifest import BaseModelSpec, PresetSpec
 from spectacles_engine.messages import STEMS
-from spectacles_engine.mixers import FixedShares, Mixer, load_mixer
+from spectacles_engine.mixers import FixedShares, Mixer, load_mixer, require_models
 from spectacles_engine.models import ModelStore
 from spectacles_engine.quality import Calibration
 from spectacles_engine.separators import Separator
@@ -65,7 +65,10 @@ def load_blend(spec: PresetSpec, store: ModelStore, blend: str, device: str) -> 
     if blend == "average":
         return FixedShares(average_shares(spec), spec.up_to_hz)
     if blend in spec.mixers:
-        return load_mixer(store.path(spec.mixers[blend]), device)
+        mixer = load_mixer(store.path(spec.mixers[blend]), device)
+        said = tuple((stem, model) for stem, shares in average_shares(spec).items() for model in shares)
+        require_models(mixer, said, spec.mixers[blend])
+        return mixer
     if blend != "stemmixer":
         raise ModelError(f"the preset {spec.name} has no blend {blend!r}, only {', '.join(blends(spec))}")
     return FixedShares({stem: _published(spec, stem) for stem in STEMS})

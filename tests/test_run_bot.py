@@ -358,17 +358,26 @@ def test_what_keeps_a_bot_from_starting_is_one_sentence(monkeypatch: pytest.Monk
     done = _script()
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
     assert "there is no chat to serve: set TELEGRAM_BOT_TOKEN" in done.stderr
-    monkeypatch.setenv("SPECTACLES_ENGINE__PRESET", "studio")
+    with monkeypatch.context() as patch:
+        patch.setenv("SPECTACLES_ENGINE__PRESET", "studio")
+        done = _script()
+        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+        assert "python run_bot.py models fetch studio" in done.stderr
+    monkeypatch.setenv("SPECTACLES_ENGINE__MIXER", "own.safetensors")
     done = _script()
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert "python run_bot.py models fetch studio" in done.stderr
+    assert f"{Path.cwd() / 'own.safetensors'}, which lite needs, is not on this machine: engine.mixer" in done.stderr
 
 
-def test_the_engine_of_the_chats_is_the_one_that_is_set() -> None:
-    engine = EngineSettings(device="cpu", blend="average")
+def test_the_engine_of_the_chats_is_the_one_that_is_set(tmp_path: Path) -> None:
+    mixer, quality = tmp_path / "mixer.safetensors", tmp_path / "quality.json"
+    for file in (mixer, quality):
+        file.touch()
+    engine = EngineSettings(device="cpu", blend="average", mixer=mixer, quality=quality)
     limits = LimitSettings(longest_song_minutes=2, decode_deadline_s=9)
     options = run_bot._engine_options(Settings(engine=engine, limits=limits))
     assert (options.preset, options.blend, options.device) == ("lite", "average", "cpu")
+    assert (options.mixer, options.quality) == (mixer, quality)
     assert options.limits == Limits(120, 9)
 
 

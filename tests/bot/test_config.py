@@ -34,6 +34,15 @@ def _complaint(tmp_path: Path, text: str = "") -> str:
     return sentence.removeprefix(f"{tmp_path}/")
 
 
+def test_stems_of_another_mixer_of_ones_own_are_those_of_another_ensemble(tmp_path: Path) -> None:
+    mixer = tmp_path / "mixer.safetensors"
+    engine = EngineSettings(mixer=mixer)
+    mixer.write_bytes(b"one")
+    before = engine.ensemble
+    mixer.write_bytes(b"two")
+    assert len({EngineSettings().ensemble, before, engine.ensemble}) == 3
+
+
 def test_the_shipped_file_names_every_setting_with_its_default(tmp_path: Path) -> None:
     assert load(SHIPPED) == load(tmp_path / "missing.yaml") == Settings()
     text = SHIPPED.read_text(encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import numpy as np
 import pytest
 
 from spectacles_engine.errors import ModelError, ModelMissingError
+from spectacles_engine.manifest import Manifest
 from spectacles_engine.messages import BLENDS, STEMS
 from spectacles_engine.mixers import FixedShares
 from spectacles_engine.models import ModelStore
-from spectacles_engine.presets import load_blend, load_ensemble
-from tests.engine.fakes import served, write_studio
+from spectacles_engine.presets import load_blend, load_calibration, load_ensemble
+from spectacles_engine.quality import Calibration
+from tests.engine.fakes import served, write_mixer, write_studio
 
 
 @pytest.fixture
@@ -80,6 +83,35 @@ def test_a_model_of_lite_answers_up_to_where_the_manifest_says(tmp_path: Path) -
         edge = round(up_to_hz / 44_100 * separator.chunk_samples)
         below, above = power[int(0.9 * edge) : edge], power[int(1.15 * edge) :]
         assert below.mean() > 1000 * above.mean()
+
+
+def test_a_mixer_of_ones_own_takes_the_place_of_the_presets(tmp_path: Path) -> None:
+    own = write_mixer(tmp_path / "own.safetensors", mixture=0.25, demucs=0)
+    store = ModelStore(tmp_path, Manifest.load().with_own("lite", own, None))
+    lite = store.preset("lite")
+    ensemble = load_ensemble(lite, store, blend="stemmixer", device="cpu")
+    song = np.random.default_rng(0).standard_normal((2, 20_000)).astype(np.float32) * np.float32(0.1)
+    (block,) = ensemble.separate([song])
+    np.testing.assert_allclose(block.stems, np.stack([song / 4] * len(STEMS)), atol=1e-6)
+    # what the preset's estimator was fitted to is another mixer
+    assert load_calibration(lite, store) is None
+    assert {status.state for status in store.verify() if "lite" in status.presets} == {"intact"}
+
+
+def test_an_estimator_of_ones_own_is_for_the_mixer_that_is_used(tmp_path: Path) -> None:
+    quality = tmp_path / "quality.json"
+    quality.write_text(json.dumps({"stems": {}}))
+    for mixer in (None, write_mixer(tmp_path / "own.safetensors", mixture=0.25, demucs=0)):
+        store = ModelStore(tmp_path, Manifest.load().with_own("lite", mixer, quality))
+        assert load_calibration(store.preset("lite"), store) == Calibration({})
+    assert ModelStore(tmp_path).preset("lite").quality != store.preset("lite").quality
+
+
+def test_a_mixer_for_other_models_is_a_sentence(tmp_path: Path) -> None:
+    own = write_mixer(tmp_path / "own.safetensors", mixture=0, unmix=1)
+    store = ModelStore(tmp_path, Manifest.load().with_own("lite", own, None))
+    with pytest.raises(ModelError, match=r"own\.safetensors is for estimates of other models: unmix$"):
+        load_ensemble(store.preset("lite"), store, blend="stemmixer", device="cpu")
 
 
 def test_a_blend_that_a_preset_does_not_have_is_a_sentence(store: ModelStore) -> None:

@@ -10,14 +10,16 @@ import soundfile
 
 from spectacles_engine import demo
 from spectacles_engine.errors import NotAudioError
+from spectacles_engine.manifest import WEIGHTS, Manifest
 from spectacles_engine.messages import STEMS, EngineOptions, Limits, SeparationRequest
 from spectacles_engine.models import ModelStore
 from spectacles_engine.process import EngineProcess
 from spectacles_engine.separation import SongSeparator
 from spectacles_engine.worker import nth_gpu
+from tests.engine.fakes import write_mixer
 
 
-async def test_lite_in_its_own_process_writes_what_it_writes_in_this_one(
+async def test_lite_with_a_mixer_of_ones_own_writes_in_its_process_what_it_writes_in_this_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -26,7 +28,9 @@ async def test_lite_in_its_own_process_writes_what_it_writes_in_this_one(
     soundfile.write(song, np.asarray(mixture)[:, : 3 * 44_100].T, 44_100)
     request = SeparationRequest(format="flac")
     shares: list[float] = []
-    engine = EngineProcess(EngineOptions(tmp_path / "models", device="cpu"))
+    mixer = write_mixer(tmp_path / "own.safetensors", mixture=0, demucs=0.5, mdx=0.5)
+    quality = WEIGHTS / "lite-quality.json"
+    engine = EngineProcess(EngineOptions(tmp_path / "models", device="cpu", mixer=mixer, quality=quality))
     try:
         await engine.start()
         (tmp_path / "text.mp3").write_text("la la la")
@@ -39,7 +43,9 @@ async def test_lite_in_its_own_process_writes_what_it_writes_in_this_one(
     assert shares == sorted(shares)
     assert not (tmp_path / "0").exists()
 
-    here = SongSeparator(ModelStore(tmp_path / "models"), "cpu", Limits()).separate(song, tmp_path / "here", request)
+    store = ModelStore(tmp_path / "models", Manifest.load().with_own("lite", mixer, quality))
+    here = SongSeparator(store, "cpu", Limits()).separate(song, tmp_path / "here", request)
+    assert here.note.stems["drums"].estimated_sdr_db is not None
     assert result.note == here.note
     for stem in STEMS:
         theirs, ours = (soundfile.read(found.files[stem])[0] for found in (result, here))
