@@ -3,6 +3,8 @@
 Decided by measuring, on whole songs that no base model had seen: with the mixer of ``lite`` the mean uSDR rises by
 0.33 dB for other and 0.01 for drums, and falls by 0.02 for bass. Equal claims, shares by energy, and handing back the
 half of it all gain less. Of random mixtures, whose stems do not belong together, it takes 0.1 dB from bass and other.
+
+Where the mixture is digital silence its stems are, too: networks ring into it, and tick in it.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import torch
+from torch import Tensor
+from torch.nn.functional import max_pool1d
 
 from spectacles_engine.chunking import Array, in_chunks
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
@@ -19,6 +23,8 @@ STFT = Stft(n_fft=4096, stft_hop=1024)
 CLAIM = {"drums": 0.3, "bass": 1.0, "other": 1.0}
 """What is left over is hardly ever sung, and drums are the stem that takes too much rather than too little."""
 CLAIMANTS = [STEMS.index(stem) for stem in CLAIM]
+SHORT_GAP_SAMPLES = SAMPLE_RATE_HZ // 50
+"""Zeros in a row, so few that they may be a waveform's own, or the grain of a fade in 16 bits."""
 
 
 def hand_back(blocks: Iterable[Array]) -> Iterator[Array]:
@@ -35,5 +41,13 @@ def _shared_out(chunks: Array) -> Array:
     claims *= torch.tensor(list(CLAIM.values()))[:, None, None, None]
     shares = claims / claims.sum(dim=1, keepdim=True)
     stems[:, CLAIMANTS] += STFT.inverse(shares * left_over[:, None], chunks.shape[-1])
+    stems *= _sounds(mixture)[:, None, None]
     whole: Array = stems.numpy()
     return whole
+
+
+def _sounds(mixture: Tensor) -> Tensor:
+    """(b, 2, n) → (b, n), 1 where there is sound, 0 in gaps of digital silence that are not short."""
+    window, half = SHORT_GAP_SAMPLES + 1, SHORT_GAP_SAMPLES // 2
+    reached = max_pool1d((mixture != 0).any(dim=1).float(), window, stride=1, padding=half)
+    return -max_pool1d(-reached, window, stride=1, padding=half)

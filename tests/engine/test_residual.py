@@ -33,3 +33,14 @@ def test_what_is_missing_at_a_frequency_goes_to_the_stems_that_are_heard_there_u
 
 def test_silence_stays_silence() -> None:
     assert not _handed_back(np.zeros((2, 100_000), np.float32), np.zeros((4, 2, 100_000), np.float32)).any()
+
+
+def test_stems_are_silent_exactly_where_the_mixture_is_but_not_between_two_of_its_waves() -> None:
+    random = np.random.default_rng(0)
+    mixture, *stems = (random.standard_normal((5, 2, 300_000)) * 0.1).astype(np.float32)
+    # a gap over where two chunks meet, one of 10 ms, and one in which a channel sounds
+    mixture[:, 120_000:130_000] = mixture[:, 50_000:50_440] = mixture[0, 200_000:210_000] = 0
+    whole = _handed_back(mixture, np.array(stems))
+    silent = ~whole.any(axis=(0, 1))
+    assert np.flatnonzero(silent).tolist() == list(range(120_000, 130_000))
+    np.testing.assert_allclose(whole.sum(axis=0), mixture, atol=1e-5)
