@@ -55,7 +55,8 @@ WEAK_BELOW_DB = 4.0
 """A passage is weak where its agreement lies this far below that of the whole song."""
 WEAK_WINDOW_S = 8
 WEAK_LEAST_SHARE = 0.05
-"""Of a stem's mean energy: a passage with less of it is hardly heard, and so not weak."""
+"""Of a stem's mean energy: a passage with less of it is hardly heard, and so not weak. Nor is one ``QUIET_DB``
+below the song: in an instrumental, what there is of vocals would be called its weakest passage."""
 
 Floats = NDArray[np.float64]
 T = TypeVar("T", float, Floats)
@@ -185,7 +186,8 @@ class Meter:
             return []
         window = np.ones(WEAK_WINDOW_S)
         smooth = np.apply_along_axis(lambda x: np.convolve(x, window, "same"), 0, products)
-        heard = smooth[:, -1, -1] > products[:, -1, -1].mean() * WEAK_WINDOW_S * WEAK_LEAST_SHARE
+        own, mixture = products[:, -1, -1].mean(), self._by_block[:, 0, 0].mean()
+        heard = smooth[:, -1, -1] > WEAK_WINDOW_S * max(own * WEAK_LEAST_SHARE, mixture * 10 ** (QUIET_DB / 10))
         local = np.array([_agreement_db(p) for p in smooth])
         weak = heard & (local < _agreement_db(products.sum(axis=0)) - WEAK_BELOW_DB)
         edges = np.flatnonzero(np.diff(np.concatenate([[0], weak.astype(int), [0]])))

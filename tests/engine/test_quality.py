@@ -167,6 +167,14 @@ def test_the_longest_weak_spot_comes_first_and_none_is_in_silence_or_behind_the_
     assert first.to_s == 59.5
 
 
+@pytest.mark.parametrize(("level", "weak"), [(0.01, ["other"]), (0.003, [])])
+def test_a_stem_that_is_hardly_heard_has_no_weak_spot(level: float, weak: list[str]) -> None:
+    stems = [*(_noise(i, 60) for i in range(3)), _noise(3, 60, level)]
+    errors = [_errors(level / 10, 60, 10 + 2 * i) for i in range(4)]
+    errors[3][0][:, 8 * SAMPLE_RATE_HZ : 16 * SAMPLE_RATE_HZ] *= 15
+    assert [spot.stem for spot in note(_meter(stems, errors), None).weak_spots] == weak
+
+
 def test_a_song_that_is_equally_good_everywhere_has_no_weak_spot() -> None:
     stems = [_noise(i, 60) for i in range(4)]
     assert note(_meter(stems, [_errors(0.03, 60, 10 + 2 * i) for i in range(4)]), None).weak_spots == ()
