@@ -163,16 +163,16 @@ def help_on_discord() -> str:
         (
             "/separate takes a song, voice note or video, and I send its vocals, drums, bass and the rest as files.",
             "A song that is here already: right-click or hold it, Apps › Separate stems. Or send me one privately.",
-            "Only some, or another format: /separate has stems (vocals, karaoke, …) and format (mp3, flac, wav, …).",
+            "Only some: /vocals, /drums, /bass, /other, /karaoke, /stems, also of your last song. All take a format.",
             "/queue shows where your songs stand, and /cancel stops them.",
             "/privacy says what is kept, and /forget deletes what is yours.",
         )
     )
 
 
-def welcome(*, in_group: bool = False) -> str:
+def welcome(help: str) -> str:
     """``/start``."""
-    return f"Hello! I take songs apart.\n{help_text(in_group=in_group)}"
+    return f"Hello! I take songs apart.\n{help}"
 
 
 def privacy(keep_hours: float) -> str:
@@ -190,6 +190,11 @@ def privacy(keep_hours: float) -> str:
 def no_song() -> str:
     """A command that is a reply to nothing that can be separated."""
     return "Which song? Reply to it with this command, or send it with the command as its caption."
+
+
+def no_song_on_discord() -> str:
+    """A command without a song, by somebody who handed none in there."""
+    return "Which song? Add it to the command as its attachment, or tap a button under its stems."
 
 
 def nothing_to_hear() -> str:

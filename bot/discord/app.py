@@ -58,7 +58,8 @@ class DiscordBot(commands.Bot):
         self._service.attach(PLATFORM, self.courier)
         self.add_dynamic_items(JobButton)
         await self.add_cog(self._commands)
-        self.tree.add_command(self._commands.menu)
+        for command in self._commands.by_hand:
+            self.tree.add_command(command)
         # after many starts Discord may make this wait for hours, and nobody else is to wait along
         self._teaching = asyncio.create_task(self._teach_commands())
         self._is_set_up.set()

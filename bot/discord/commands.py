@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import discord
 from discord import app_commands
@@ -11,11 +12,14 @@ from discord.ext import commands
 from bot.discord.buttons import Interaction
 from bot.discord.desk import Desk
 from bot.discord.orders import songs_in
-from bot.requests import COMMANDS
+from bot.requests import COMMANDS, WISHES
 from spectacles_engine.messages import FORMATS, MIXES, STEMS
 
 MENU = "Separate stems"
 _FORMATS = [app_commands.Choice(name=name, value=name) for name in FORMATS]
+_SONG = "Audio or video; your last song here if left out"
+_STEMS = "Some of the stems, or karaoke; all four if left out"
+_FORMAT = "MP3 if left out"
 
 
 class Commands(commands.Cog):
@@ -23,19 +27,18 @@ class Commands(commands.Cog):
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self.menu = app_commands.ContextMenu(name=MENU, callback=self.separate_message)
-        """Cogs hold no menus: it is added to the tree by hand."""
+        self.by_hand: list[app_commands.ContextMenu | app_commands.Command[Any, ..., None]] = [
+            app_commands.ContextMenu(name=MENU, callback=self.separate_message),
+            *(self._for_one_part(wish) for wish in WISHES if wish != "stems"),
+        ]
+        """What cogs do not find themselves, to be added to the tree."""
 
     async def separate_message(self, interaction: Interaction, message: discord.Message) -> None:
         """All songs of a message."""
         await self._desk.separate(interaction, songs_in(message), message=message)
 
     @app_commands.command(name="separate", description="Separates a song into vocals, drums, bass and other")
-    @app_commands.describe(
-        attachment="The song: audio or video",
-        stems="Some of the stems, or karaoke; all four if left out",
-        format="MP3 if left out",
-    )
+    @app_commands.describe(attachment="The song: audio or video", stems=_STEMS, format=_FORMAT)
     @app_commands.choices(format=_FORMATS)
     async def separate(
         self, interaction: Interaction, attachment: discord.Attachment, stems: str = "", format: str = ""
@@ -43,7 +46,34 @@ class Commands(commands.Cog):
         """A song that comes with the command."""
         await self._desk.separate(interaction, [attachment], f"{stems} {format}")
 
+    @app_commands.command(name="stems", description="All four stems of a song, or some of them")
+    @app_commands.describe(stems=_STEMS, attachment=_SONG, format=_FORMAT)
+    @app_commands.choices(format=_FORMATS)
+    async def stems(
+        self,
+        interaction: Interaction,
+        stems: str = "",
+        attachment: discord.Attachment | None = None,
+        format: str = "",
+    ) -> None:
+        """A song that comes with the command, or the last one."""
+        await self._desk.separate(interaction, [attachment] if attachment else [], f"{stems} {format}")
+
+    def _for_one_part(self, wish: str) -> app_commands.Command[Any, ..., None]:
+        """``/vocals`` and the like."""
+
+        @app_commands.command(name=wish, description=COMMANDS[wish])
+        @app_commands.describe(attachment=_SONG, format=_FORMAT)
+        @app_commands.choices(format=_FORMATS)
+        async def command(
+            interaction: Interaction, attachment: discord.Attachment | None = None, format: str = ""
+        ) -> None:
+            await self._desk.separate(interaction, [attachment] if attachment else [], format, command=wish)
+
+        return command
+
     @separate.autocomplete("stems")
+    @stems.autocomplete("stems")
     async def _suggest_stems(self, interaction: Interaction, typed: str) -> list[app_commands.Choice[str]]:
         *chosen, last = re.split(r"[\s,]+", typed.lower())
         names = [name for name in (*STEMS, *MIXES) if name.startswith(last) and name not in chosen]
@@ -69,3 +99,7 @@ class Commands(commands.Cog):
     @app_commands.command(name="help", description=COMMANDS["help"])
     async def help(self, interaction: Interaction) -> None:
         await self._desk.help(interaction)
+
+    @app_commands.command(name="start", description=COMMANDS["help"])
+    async def start(self, interaction: Interaction) -> None:
+        await self._desk.start(interaction)

@@ -37,20 +37,27 @@ class Desk:
         songs: Sequence[discord.Attachment],
         text: str = "",
         message: discord.Message | None = None,
+        command: str = "stems",
     ) -> None:
-        """Orders the stems of ``songs``, which are a ``message``'s unless they came with the command."""
+        """Orders the stems of ``songs``, which are a ``message``'s, or came with the command.
+
+        Without either it is the song that this person handed in last in this channel.
+        """
         await _take_time(interaction)
         if message and message.attachments and message.author == interaction.client.user:
             await _answer(interaction, replies.stems_already())
             return
         place, guild = _place(interaction), interaction.guild_id
         try:
-            wish = requests.parse_wish("stems", text)
+            wish = requests.parse_wish(command, text)
         except Refused as refused:
             await _answer(interaction, str(refused))
             return
         orders = [order(place, wish, song, guild=guild, message=message) for song in songs]
-        await _answer(interaction, await self._ordered(interaction, orders) if orders else replies.nothing_to_hear())
+        if not orders and not message:
+            orders = [replace(known.job.order, wish=wish) for known in self._service.history(place)[:1]]
+        nothing = replies.nothing_to_hear() if message else replies.no_song_on_discord()
+        await _answer(interaction, await self._ordered(interaction, orders) if orders else nothing)
 
     async def private_message(self, message: discord.Message) -> None:
         """A song is separated, and the words beside it say how; words alone are answered with help."""
@@ -141,6 +148,10 @@ class Desk:
     async def help(self, interaction: Interaction) -> None:
         """How it is used."""
         await interaction.response.send_message(replies.help_on_discord(), ephemeral=True)
+
+    async def start(self, interaction: Interaction) -> None:
+        """The same, with a greeting."""
+        await interaction.response.send_message(replies.welcome(replies.help_on_discord()), ephemeral=True)
 
     async def apologise(self, interaction: Interaction, error: BaseException) -> None:
         """After an error: the sentence of a refusal, or that the mistake is ours; then the log has the rest."""

@@ -181,7 +181,7 @@ class Desk:
         """What is said to a command; None if there is no such command."""
         match command:
             case "start":
-                return replies.welcome(in_group=_in_group(message))
+                return replies.welcome(replies.help_text(in_group=_in_group(message)))
             case "help":
                 return replies.help_text(in_group=_in_group(message))
             case "privacy":

@@ -17,8 +17,10 @@ from bot.config import Settings
 from bot.discord import app as discord_app
 from bot.discord import http as discord_http
 from bot.discord.app import DiscordApp
+from bot.discord.commands import MENU
 from bot.discord.http import Gone, download, insist
 from bot.jobs import StartError, TooLarge, UnreachableError
+from bot.requests import COMMANDS
 from bot.service import SeparationService
 from bot.store import JobStore
 from tests.bot.discord.server import TOKEN, DiscordServer, discord_server
@@ -59,7 +61,7 @@ async def test_it_logs_in_and_says_where_it_is(
     assert "a-secret" not in repr(app) + repr(app.client)
     assert server.identified["intents"] & PRIVILEGED == 0
     names = [command["name"] for command in server.commands]
-    assert sorted(names) == ["Separate stems", "cancel", "forget", "help", "privacy", "queue", "separate"]
+    assert sorted(names) == sorted([MENU, "separate", "start", *COMMANDS])
     # in servers and in private messages, brought by a server or by a person
     assert all(command["contexts"] == [0, 1] for command in server.commands)
     assert all(command["integration_types"] == [0, 1] for command in server.commands)

@@ -108,6 +108,28 @@ async def test_a_song_with_the_command_then_a_button_is_answered_from_the_store(
     assert world.separations == 1
 
 
+async def test_other_stems_of_the_last_song_come_from_the_store(world: World, tmp_path: Path) -> None:
+    guild = world.env.create_guild()
+    channel, other_channel = guild.create_text_channel("class"), guild.create_text_channel("other")
+    alice, bob = (guild.add_member(world.env.create_user(name)) for name in ("alice", "bob"))
+    assert "Which song?" in said(await alice.slash(channel, "vocals"))
+    await alice.slash(channel, "vocals", attachment=("a.wav", wav(tmp_path)))
+    await world.result(channel)
+    wishes: list[tuple[str, dict[str, str], list[str]]] = [
+        ("karaoke", {"format": "flac"}, ["a – karaoke.flac"]),
+        ("stems", {"stems": "drums and bass", "format": "wav"}, ["a – drums.wav", "a – bass.wav"]),
+        ("stems", {}, [f"a – {stem}.mp3" for stem in STEMS]),
+        ("other", {}, ["a – other.mp3"]),
+    ]
+    for number, (command, options, files) in enumerate(wishes, 2):
+        await alice.slash(channel, command, **options)
+        assert names(await world.result(channel, number)) == files
+    # somebody else's song, or one of elsewhere, is not guessed at
+    assert "Which song?" in said(await bob.slash(channel, "drums"))
+    assert "Which song?" in said(await alice.slash(other_channel, "drums"))
+    assert world.separations == 1
+
+
 async def test_stems_are_not_separated_once_more(world: World, tmp_path: Path) -> None:
     channel = world.env.create_guild().create_text_channel("class")
     alice = world.env.guild.add_member(world.env.create_user("alice"))
@@ -186,7 +208,7 @@ async def test_an_admin_may_have_a_channel_forgotten(world: World, tmp_path: Pat
 async def test_help_and_privacy_are_for_one_pair_of_eyes(world: World) -> None:
     channel = world.env.create_guild().create_text_channel("class")
     alice = world.env.guild.add_member(world.env.create_user("alice"))
-    for command, word in (("help", "/separate"), ("privacy", "24 hours")):
+    for command, word in (("start", "Hello!"), ("help", "/separate"), ("privacy", "24 hours")):
         answer = await alice.slash(channel, command)
         assert answer.ephemeral
         assert word in said(answer)
