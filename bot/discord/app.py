@@ -76,7 +76,8 @@ class DiscordBot(commands.Bot):
         await self.wait_until_ready()
 
     async def on_message(self, message: discord.Message, /) -> None:
-        if message.guild is None and not message.author.bot:
+        # that somebody pinned one, say, is a message of theirs as well, which cannot be answered
+        if message.guild is None and not message.author.bot and not message.is_system():
             try:
                 await self._desk.private_message(message)
             except Exception:

@@ -78,7 +78,10 @@ class Desk:
         """A tap on a button under a message about a job."""
         await _take_time(interaction)
         job = self._service.job(job_id)
-        if job is None:
+        if job is None and action == "delete" and not interaction.guild_id:
+            # nobody but the bot can delete its messages there, and nobody but that person sees them
+            answer = await _delete_tapped(interaction)
+        elif job is None:
             answer = replies.no_longer_stored()
         elif action in ("cancel", "delete") and job.place != _place(interaction):
             answer = replies.not_yours()
@@ -86,17 +89,11 @@ class Desk:
             ended = await self._service.cancel(job.id, job.place)
             answer = replies.cancelled([ended]) if ended else replies.too_late(job)
         elif action == "delete":
-            answer = await self._delete(interaction, job)
+            await self._service.forget_job(job.id, job.place)
+            answer = await _delete_tapped(interaction)
         else:
             answer = await self._ordered(interaction, [_again(interaction, job, action)])
         await _answer(interaction, answer)
-
-    async def _delete(self, interaction: Interaction, job: Job) -> str:
-        await self._service.forget_job(job.id, job.place)
-        if message := interaction.message:
-            with suppress(discord.HTTPException, *DROPPED):  # it stays where we are no longer let in
-                await insist(message.delete)
-        return replies.deleted()
 
     async def _ordered(self, interaction: Interaction, orders: Sequence[Order]) -> str:
         channel = interaction.channel
@@ -180,6 +177,13 @@ async def _reply(message: discord.Message, text: str) -> None:
 
 async def _answer(interaction: Interaction, text: str) -> None:
     await insist(lambda: interaction.edit_original_response(content=plain(text)))
+
+
+async def _delete_tapped(interaction: Interaction) -> str:
+    if message := interaction.message:
+        with suppress(discord.HTTPException, *DROPPED):  # it stays where we are no longer let in
+            await insist(message.delete)
+    return replies.deleted()
 
 
 def _place(interaction: Interaction) -> Place:

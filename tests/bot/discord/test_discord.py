@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 import soundfile
+from simcord.enums import MessageType
 
 from bot.config import DiscordSettings, LimitSettings
 from bot.discord.commands import MENU
@@ -64,6 +65,14 @@ async def test_words_beside_a_song_are_a_wish_and_words_alone_are_answered_with_
     assert "/separate" in world.messages(alice.dm_channel)[-1].content
     await world.post(alice, alice.dm_channel, ("cat.png", b"meow"))
     assert "no audio" in world.messages(alice.dm_channel)[-1].content
+
+
+async def test_what_discord_says_in_a_private_message_is_not_answered(world: World) -> None:
+    alice = world.env.create_user("alice")
+    backend = world.env.backend
+    backend.create_message(alice.dm_channel.id, alice.id, message_type=MessageType.PINS_ADD)
+    await world.env.settle()
+    assert world.messages(alice.dm_channel) == []
 
 
 async def test_a_voice_message_by_the_menu_and_nothing_unasked(world: World, tmp_path: Path) -> None:
@@ -189,6 +198,9 @@ async def test_forget_deletes_all_of_a_person(world: World, tmp_path: Path) -> N
     assert not list(world.settings.data_folder.rglob("*.flac"))
     result = world.results(alice.dm_channel)[0]
     assert "no longer stored" in said(await alice.click(result, label="Drums"))
+    # what is left of it is a message that she cannot delete herself
+    assert said(await alice.click(result, label="Delete")) == "Deleted."
+    assert not world.results(alice.dm_channel)
 
 
 async def test_an_admin_may_have_a_channel_forgotten(world: World, tmp_path: Path) -> None:
