@@ -124,12 +124,15 @@ def _stems(text: str) -> set[str]:
 def _separate(arguments: argparse.Namespace, settings: Settings, load_engine: LoadEngine) -> int:
     from bot.console import complain, print_result, song_progress
 
+    given = {key: value for key in ("preset", "blend") if (value := getattr(arguments, key))}
+    # a mixer of one's own is for the preset that is meant now
+    settings = settings.model_copy(update={"engine": settings.engine.model_copy(update=given)})
     request = SeparationRequest(
         stems=stems_meant(arguments.stems, arguments.mix),
         mix=arguments.mix,
         format=arguments.format,
-        preset=arguments.preset or settings.engine.preset,
-        blend=arguments.blend or settings.engine.blend,
+        preset=settings.engine.preset,
+        blend=settings.engine.blend,
     )
     separate = cache(lambda: load_engine(settings))
     taken: set[str] = set()

@@ -95,6 +95,11 @@ class PresetSpec:
         return {model.name: float(model.up_to_hz) for model in self.models if model.up_to_hz}
 
     @property
+    def answers_together(self) -> bool:
+        """Whether a model of it answers all stems at once: one alone then costs what all do."""
+        return any("all" in model.files for model in self.models)
+
+    @property
     def file_names(self) -> tuple[str, ...]:
         """Every file that the preset needs, once, in the order of the manifest."""
         named = [name for model in self.models for name in model.files.values()]

@@ -200,10 +200,14 @@ def _save(tensors: Mapping[str, Tensor], about: Mapping[str, Any], path: Path) -
 
 
 def require_models(mixer: Mixer, names: Names, what: str) -> None:
-    """Raises ModelError where a mixer listens to other estimates than these; ``what`` is how a person knows it."""
-    if not set(mixer.names(STEMS)) <= set(names):
-        heard = ", ".join(dict.fromkeys(model for _, model in mixer.names(STEMS)))
-        raise ModelError(f"{what} is for estimates of other models: {heard}")
+    """Raises ModelError where a mixer listens to other estimates than these; ``what`` is how a person knows it.
+
+    One that was trained listened to all that there were: fewer are those of another preset, with models of the same names.
+    """
+    heard, said = set(mixer.names(STEMS)), set(names)
+    if not (heard <= said if isinstance(mixer, FixedShares) else heard == said):
+        theirs, ours = (", ".join(sorted({model for _, model in each})) for each in (heard, said))
+        raise ModelError(f"{what} is for estimates of other models: {theirs} in place of {ours}")
 
 
 def _linear(about: Mapping[str, Any], tensors: Mapping[str, Tensor], device: str) -> Mixer:

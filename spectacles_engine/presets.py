@@ -66,8 +66,7 @@ def load_blend(spec: PresetSpec, store: ModelStore, blend: str, device: str) -> 
         return FixedShares(average_shares(spec), spec.up_to_hz)
     if blend in spec.mixers:
         mixer = load_mixer(store.path(spec.mixers[blend]), device)
-        said = tuple((stem, model) for stem, shares in average_shares(spec).items() for model in shares)
-        require_models(mixer, said, spec.mixers[blend])
+        require_models(mixer, FixedShares(average_shares(spec)).names(STEMS), spec.mixers[blend])
         return mixer
     if blend != "stemmixer":
         raise ModelError(f"the preset {spec.name} has no blend {blend!r}, only {', '.join(blends(spec))}")

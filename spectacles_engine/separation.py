@@ -88,8 +88,8 @@ class SongSeparator:
             placements = ensemble.placements
             for placement in placements:
                 placement.renew()
-            is_noted = self._store.preset(request.preset).quality is not None
-            job = _Job(opened, ensemble, calibration, request, on_progress, separates_all=is_noted)
+            separates_all = calibration is not None or self._store.preset(request.preset).answers_together
+            job = _Job(opened, ensemble, calibration, request, on_progress, separates_all=separates_all)
             paths = _paths(song, out, request)
             job.run(out, paths)
             return SeparationResult(
@@ -124,8 +124,8 @@ class _Job:
         self._song, self._ensemble, self._calibration, self._request = song, ensemble, calibration, request
         self._on_progress = on_progress
         self._left_out = MIXES.get(request.mix or "")
-        # The note needs all four, and its presets' models answer them together anyway. It is so for every blend: a stem
-        # that is asked for alone gets its part of what none took, as one of four does.
+        # A note with figures needs all four. So they are where they come together anyway, with every blend: a stem that
+        # is asked for alone gets its part of what none took, as one of four does.
         asked = STEMS if separates_all else (*request.stems, self._left_out)
         self._separated = [stem for stem in STEMS if stem in asked]
         self._meter = Meter(ensemble.names(self._separated), self._separated)

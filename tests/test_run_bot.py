@@ -198,6 +198,17 @@ def test_flags_win_over_the_configuration(
     assert (objects[0]["preset"], objects[0]["blend"]) == ("studio", "average")
 
 
+def test_a_mixer_of_ones_own_is_for_the_preset_that_is_asked_for(tmp_path: Path) -> None:
+    loaded: list[Settings] = []
+
+    def load_engine(settings: Settings) -> SeparateSong:
+        loaded.append(settings)
+        return _separate
+
+    assert run_bot.main(["separate", str(_song(tmp_path / "x.wav")), "--preset", "studio"], load_engine) == 0
+    assert [settings.engine.preset for settings in loaded] == ["studio"]
+
+
 def test_a_name_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert _run("separate", "a\x1b[2J\nb.mp3") == 1
     assert capsys.readouterr().err.splitlines()[-1] == "a\ufffd[2J b.mp3: no such file"
@@ -363,10 +374,18 @@ def test_what_keeps_a_bot_from_starting_is_one_sentence(monkeypatch: pytest.Monk
         done = _script()
         assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
         assert "python run_bot.py models fetch studio" in done.stderr
-    monkeypatch.setenv("SPECTACLES_ENGINE__MIXER", "own.safetensors")
-    done = _script()
-    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert f"{Path.cwd() / 'own.safetensors'}, which lite needs, is not on this machine: engine.mixer" in done.stderr
+    unreadable = "/proc/self/mem"  # by anybody, also by root
+    for file, sentence in (
+        (
+            "own.safetensors",
+            f"{Path.cwd() / 'own.safetensors'}, which lite needs, is not on this machine: engine.mixer",
+        ),
+        (unreadable, f"{unreadable} cannot be read: Input/output error"),
+    ):
+        monkeypatch.setenv("SPECTACLES_ENGINE__MIXER", file)
+        done = _script()
+        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+        assert sentence in done.stderr
 
 
 def test_the_engine_of_the_chats_is_the_one_that_is_set(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ from onnx import TensorProto, helper
 from spectacles_engine.chunking import Array
 from spectacles_engine.manifest import WEIGHTS, Manifest, describe
 from spectacles_engine.messages import STEMS
-from spectacles_engine.mixers import LinearMixer
+from spectacles_engine.mixers import FixedShares, LinearMixer
+from spectacles_engine.presets import average_shares
 from spectacles_engine.separators.demucs import save_demucs
 from spectacles_engine.separators.devices import Placement
 
@@ -116,13 +117,13 @@ def served(folder: Path) -> Iterator[str]:
         server.shutdown()
 
 
-def write_mixer(path: Path, *, mixture: float, **shares: float) -> Path:
+def write_mixer(path: Path, *, preset: str = "lite", mixture: float, **shares: float) -> Path:
     """A linear mixer that makes every stem of these shares of the mixture and of what models (by name) say of it."""
-    names = tuple((stem, model) for stem in STEMS for model in shares)
+    names = FixedShares(average_shares(Manifest.load().presets[preset])).names(STEMS)
     weights = np.zeros((1, len(STEMS), 2, 1 + len(names), 2), np.float32)
     for channel in range(2):
         weights[0, :, channel, 0, channel] = mixture
         for n, (stem, model) in enumerate(names):
-            weights[0, STEMS.index(stem), channel, 1 + n, channel] = shares[model]
+            weights[0, STEMS.index(stem), channel, 1 + n, channel] = shares.get(model, 0)
     LinearMixer(weights, names, ()).save(path)
     return path

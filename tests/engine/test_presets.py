@@ -86,7 +86,7 @@ def test_a_model_of_lite_answers_up_to_where_the_manifest_says(tmp_path: Path) -
 
 
 def test_a_mixer_of_ones_own_takes_the_place_of_the_presets(tmp_path: Path) -> None:
-    own = write_mixer(tmp_path / "own.safetensors", mixture=0.25, demucs=0)
+    own = write_mixer(tmp_path / "own.safetensors", mixture=0.25)
     store = ModelStore(tmp_path, Manifest.load().with_own("lite", own, None))
     lite = store.preset("lite")
     ensemble = load_ensemble(lite, store, blend="stemmixer", device="cpu")
@@ -101,17 +101,18 @@ def test_a_mixer_of_ones_own_takes_the_place_of_the_presets(tmp_path: Path) -> N
 def test_an_estimator_of_ones_own_is_for_the_mixer_that_is_used(tmp_path: Path) -> None:
     quality = tmp_path / "quality.json"
     quality.write_text(json.dumps({"stems": {}}))
-    for mixer in (None, write_mixer(tmp_path / "own.safetensors", mixture=0.25, demucs=0)):
+    for mixer in (None, write_mixer(tmp_path / "own.safetensors", mixture=0.25)):
         store = ModelStore(tmp_path, Manifest.load().with_own("lite", mixer, quality))
         assert load_calibration(store.preset("lite"), store) == Calibration({})
     assert ModelStore(tmp_path).preset("lite").quality != store.preset("lite").quality
 
 
-def test_a_mixer_for_other_models_is_a_sentence(tmp_path: Path) -> None:
-    own = write_mixer(tmp_path / "own.safetensors", mixture=0, unmix=1)
-    store = ModelStore(tmp_path, Manifest.load().with_own("lite", own, None))
-    with pytest.raises(ModelError, match=r"own\.safetensors is for estimates of other models: unmix$"):
-        load_ensemble(store.preset("lite"), store, blend="stemmixer", device="cpu")
+@pytest.mark.parametrize(("made_for", "other"), [("lite", "studio"), ("studio", "lite")])
+def test_a_mixer_for_another_preset_is_a_sentence(tmp_path: Path, made_for: str, other: str) -> None:
+    own = write_mixer(tmp_path / "own.safetensors", preset=made_for, mixture=0, demucs=0.5, mdx=0.5)
+    store = ModelStore(tmp_path, Manifest.load().with_own(other, own, None))
+    with pytest.raises(ModelError, match=r"own\.safetensors is for estimates of other models: demucs, mdx"):
+        load_blend(store.preset(other), store, "stemmixer", "cpu")
 
 
 def test_a_blend_that_a_preset_does_not_have_is_a_sentence(store: ModelStore) -> None:

@@ -11,10 +11,12 @@ import soundfile
 from spectacles_engine import demo
 from spectacles_engine.chunking import Array
 from spectacles_engine.errors import CancelledError, NotAudioError, OutputError, TooLongError
+from spectacles_engine.manifest import Manifest
 from spectacles_engine.messages import MIXES, STEMS, Limits, SeparationRequest, SeparationResult
 from spectacles_engine.mixers import StemMixers
 from spectacles_engine.models import ModelStore
 from spectacles_engine.separation import SongSeparator
+from tests.engine.fakes import write_mixer
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +81,16 @@ def test_a_stem_that_is_asked_for_alone_is_the_same_as_among_four(
     demo.write_mixture({stem: part[:, :80_000] for stem, part in demo.references().items()}, song)
     four = separator.separate(song, tmp_path / "four", SeparationRequest(blend=blend))
     alone = separator.separate(song, tmp_path / "alone", SeparationRequest(stems=("bass",), blend=blend))
+    np.testing.assert_allclose(_read(alone.files["bass"]), _read(four.files["bass"]), atol=1e-6)
+
+
+def test_so_it_is_with_a_mixer_of_ones_own_that_has_no_estimator(tmp_path: Path) -> None:
+    song, mixer = tmp_path / "song.wav", write_mixer(tmp_path / "own.safetensors", mixture=0, demucs=0.3)
+    demo.write_mixture({stem: part[:, :80_000] for stem, part in demo.references().items()}, song)
+    store = ModelStore(tmp_path, Manifest.load().with_own("lite", mixer, None))
+    separator = SongSeparator(store, "cpu", Limits())
+    four = separator.separate(song, tmp_path / "four", SeparationRequest())
+    alone = separator.separate(song, tmp_path / "alone", SeparationRequest(stems=("bass",)))
     np.testing.assert_allclose(_read(alone.files["bass"]), _read(four.files["bass"]), atol=1e-6)
 
 
