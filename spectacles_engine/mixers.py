@@ -202,7 +202,7 @@ def _save(tensors: Mapping[str, Tensor], about: Mapping[str, Any], path: Path) -
 def require_models(mixer: Mixer, names: Names, what: str) -> None:
     """Raises ModelError where a mixer listens to other estimates than these; ``what`` is how a person knows it.
 
-    One that was trained listened to all that there were: fewer are those of another preset, with models of the same names.
+    One that was trained listened to all that there were: fewer are those of another preset, with models of that name.
     """
     heard, said = set(mixer.names(STEMS)), set(names)
     if not (heard <= said if isinstance(mixer, FixedShares) else heard == said):
