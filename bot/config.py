@@ -5,6 +5,7 @@ An environment variable ``SPECTACLES_<SECTION>__<KEY>`` wins over the file. What
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Hashable
 from pathlib import Path
@@ -17,7 +18,6 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from spectacles_engine.manifest import describe
 from spectacles_engine.messages import Limits
 
 PREFIX = "SPECTACLES_"
@@ -44,7 +44,8 @@ class EngineSettings(_Section):
     @property
     def ensemble(self) -> str:
         """What tells its stems from those of another: files of one's own by what they hold. Raises OSError."""
-        own = [describe(file.expanduser())[1] for file in (self.mixer, self.quality) if file]
+        files = [file.expanduser() for file in (self.mixer, self.quality) if file]
+        own = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
         return " ".join([self.preset, self.blend, *own])
 
 

@@ -70,7 +70,7 @@ async def test_words_beside_a_song_are_a_wish_and_words_alone_are_answered_with_
 async def test_what_discord_says_in_a_private_message_is_not_answered(world: World) -> None:
     alice = world.env.create_user("alice")
     backend = world.env.backend
-    backend.create_message(alice.dm_channel.id, alice.id, message_type=MessageType.PINS_ADD)
+    backend.create_message(alice.dm_channel.id, alice.id, "alice pinned a message", message_type=MessageType.PINS_ADD)
     await world.env.settle()
     assert world.messages(alice.dm_channel) == []
 
