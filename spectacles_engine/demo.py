@@ -6,6 +6,7 @@ an ffmpeg binary.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,11 +39,12 @@ def write_mixture(stems: Mapping[str, Array], file: Path) -> None:
     """The sum of the stems as a float WAV; raises :class:`OutputError`."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        # by descriptor: soundfile takes no name that the locale cannot spell
-        with file.open("wb") as out:
-            soundfile.write(out.fileno(), _sum(stems).T, SAMPLE_RATE_HZ, "FLOAT", format="WAV", closefd=False)
-    except (OSError, soundfile.LibsndfileError) as error:
-        raise OutputError(f"{file} cannot be written: {getattr(error, 'strerror', None) or error}") from error
+        # soundfile takes no name that the locale cannot spell, and does not say that a disk is full
+        data = io.BytesIO()
+        soundfile.write(data, _sum(stems).T, SAMPLE_RATE_HZ, "FLOAT", format="WAV")
+        file.write_bytes(data.getvalue())
+    except OSError as error:
+        raise OutputError(f"{file} cannot be written: {error.strerror}") from error
 
 
 def true_sdr_db(stems: Mapping[str, Array], estimates: Mapping[str, Path]) -> dict[str, float]:

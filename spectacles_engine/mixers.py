@@ -221,7 +221,7 @@ def _linear(about: Mapping[str, Any], tensors: Mapping[str, Tensor], device: str
 
 def _stem_mixers(about: Mapping[str, Any], tensors: Mapping[str, Tensor], device: str) -> Mixer:
     design = Design(**{**about["design"], "hidden": tuple(about["design"]["hidden"])})
-    models = {stem: tuple(names) for stem, names in about["models"].items()}
+    models = {stem: tuple(about["models"][stem]) for stem in STEMS}
     networks = {stem: StemMixer(len(names), design) for stem, names in models.items()}
     for stem, network in networks.items():
         own = {key.removeprefix(f"{stem}."): value for key, value in tensors.items() if key.startswith(f"{stem}.")}

@@ -174,6 +174,8 @@ def test_a_file_that_holds_no_mixer_is_refused_in_a_sentence(tmp_path: Path) -> 
     mixers = _mixers(Design())
     object.__setattr__(mixers.design, "law", "of a later version")
     mixers.save(tmp_path / "law.safetensors")
-    for name in ("mixers", "shape", "law"):
+    all_stems = _mixers(PAPER)
+    StemMixers(all_stems.networks, {"vocals": TWO}).save(tmp_path / "stems.safetensors")
+    for name in ("mixers", "shape", "law", "stems"):
         with pytest.raises(ModelError, match=rf"{name}\.safetensors could not be read as a mixer"):
             load_mixer(tmp_path / f"{name}.safetensors")
