@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from spectacles_engine.messages import Limits
+from spectacles_engine.messages import Blend, Limits, Preset
 
 PREFIX = "SPECTACLES_"
 TOKENS = ("TELEGRAM_BOT_TOKEN", "DISCORD_BOT_TOKEN")
@@ -35,9 +35,9 @@ class _Section(BaseModel):
 class EngineSettings(_Section):
     """Which ensemble runs, and where."""
 
-    preset: Literal["lite", "studio"] = "lite"
+    preset: Preset = "lite"
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    blend: Literal["stemmixer", "stemmixer-paper", "average", "demucs", "mdx"] = "stemmixer"
+    blend: Blend = "stemmixer"
     mixer: Path | None = None
     quality: Path | None = None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from spectacles_engine.errors import SpecTaclesError
 
@@ -25,8 +25,11 @@ def stems_meant(named: Collection[str], mix: str | None) -> tuple[str, ...]:
 
 
 FORMATS = ("wav", "flac", "mp3", "ogg", "opus", "m4a")
-BLENDS = ("stemmixer", "stemmixer-paper", "average", "demucs", "mdx")
-PRESETS = ("lite", "studio")
+Preset = Literal["lite", "studio"]
+PRESETS: tuple[str, ...] = get_args(Preset)
+Blend = Literal["stemmixer", "stemmixer-paper", "average", "demucs", "mdx"]
+BLENDS: tuple[str, ...] = get_args(Blend)
+"""The last two are base models, which every preset has."""
 
 WEAK_SPOTS = 3
 """Passages that one note points at."""
