@@ -30,7 +30,8 @@ class Rung:
 
 
 LADDER = (Rung("flac"), Rung("mp3", 320), Rung("mp3", 192), Rung("mp3", 128), Rung("opus", 96))
-_FIRST = {"ogg": Rung("ogg", 256), "m4a": Rung("m4a", 256), "opus": Rung("opus", 192), "wav": Rung("wav")}
+_AFTER = {"wav": LADDER, "flac": LADDER[1:], "opus": LADDER[-1:]}
+"""What is tried after a format; after the others MP3 from 192 kbit/s on."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,8 @@ class Parcel:
 
 def rungs(format: str) -> tuple[Rung, ...]:
     """The wished format, and what is tried after it where it is too large."""
-    if format in ("flac", "mp3"):
-        return tuple(rung for rung in LADDER if rung.format != "flac" or format == "flac")
-    after = {"wav": LADDER, "opus": LADDER[-1:]}.get(format, LADDER[2:])
-    return (_FIRST[format], *after)
+    first = LADDER[1] if format == "mp3" else Rung(format)  # the others have the bitrate that is the encoder's own
+    return (first, *_AFTER.get(format, LADDER[2:]))
 
 
 def could_fit(result: StoredResult, rung: Rung, name: str, most_bytes: int) -> bool:

@@ -25,10 +25,10 @@ from bot.web.downloads import Downloads
 from bot.web.errors import WebError
 from bot.web.jobs import JobRoutes
 from bot.web.playback import Playbacks
-from bot.web.stems import StemRoutes
+from bot.web.stems import OFFERED, StemRoutes
 from bot.web.uploads import Uploads
 from bot.words import page_sentences, sentence
-from spectacles_engine.messages import FORMATS, STEMS
+from spectacles_engine.messages import STEMS
 
 log = logging.getLogger(__name__)
 
@@ -167,7 +167,7 @@ class WebApp:
                 "language": known,
                 "sentences": page_sentences(known),
                 "stems": STEMS,
-                "formats": sorted(FORMATS, key=["flac", "wav", "mp3", "m4a", "ogg", "opus"].index),
+                "formats": list(OFFERED),
                 "limits": {
                     "upload_bytes": self._settings.limits.largest_file_bytes,
                     "kept_hours": self._settings.storage.keep_hours,

@@ -23,14 +23,15 @@ from bot.web.playback import Playbacks
 from spectacles_engine.messages import FORMATS, MIXES, STEMS
 from spectacles_engine.playback import PEAKS_FILE, segment_file
 
-_TYPES = {
-    "wav": "audio/wav",
+OFFERED = {
     "flac": "audio/flac",
+    "wav": "audio/wav",
     "mp3": "audio/mpeg",
+    "m4a": "audio/mp4",
     "ogg": "audio/ogg",
     "opus": "audio/ogg",
-    "m4a": "audio/mp4",
 }
+"""Format of a download → its content type, in the order in which the page has them."""
 _KEPT = {"Cache-Control": "private, max-age=86400, immutable"}
 """A separation never changes; only its own browser may keep it."""
 
@@ -67,7 +68,7 @@ class StemRoutes:
         if name not in (*STEMS, *MIXES):
             raise WebError(404, "web.no_stem", stems=", ".join((*STEMS, *MIXES)))
         file = await self._downloads.file(job, result, name, format)
-        return await sent(request, file, {**_KEPT, **_named(_TYPES[format], file_name(job.order.title, name, format))})
+        return await sent(request, file, {**_KEPT, **_named(OFFERED[format], file_name(job.order.title, name, format))})
 
     async def zip(self, request: web.Request) -> web.StreamResponse:
         """Four stems and the karaoke mix in one file, which is never written to disk."""
