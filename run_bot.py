@@ -205,10 +205,10 @@ def _serve(settings: Settings) -> int:
     from spectacles_engine.process import start_engines
 
     os.umask(0o077)  # what people send is for nobody else on this machine, whoever may look into the data folder
-    tokens = [token.get_secret_value() for token in (settings.telegram_bot_token, settings.discord_bot_token) if token]
+    # taken away: what decodes a stranger's file, or dumps its core, is not to know them
+    taken = [os.environ.pop(name).strip() for name in list(os.environ) if name.upper() in TOKENS]
+    tokens = [token for token in taken if token]
     set_up(tokens)
-    for name in [name for name in os.environ if name.upper() in TOKENS]:
-        del os.environ[name]  # what decodes a stranger's file, or dumps its core, is not to know them
     options = _engine_options(settings)
     store = JobStore(settings.data_folder)
 
