@@ -10,7 +10,6 @@ from pathlib import Path
 import platformdirs
 
 from spectacles_engine.messages import BLENDS, PRESETS
-from spectacles_engine.stem_mixer import LAWS
 from spectacles_engine.training import linear, mixer
 from spectacles_engine.training.networks import NETWORKS
 
@@ -50,7 +49,6 @@ def _mixer(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--out", type=_mixer_file, required=True)
     command.add_argument("--recipe", choices=(*mixer.RECIPES, *linear.RIDGES), default="paper")
-    command.add_argument("--law", choices=tuple(LAWS), help="what is blended, other than in the recipe")
     command.add_argument("--epochs", type=_count, help="other than in the recipe")
     command.add_argument(
         "--every-frame", type=_count, default=1, help="learn from one frame in so many (a CPU is slow)"

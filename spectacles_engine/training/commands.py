@@ -126,8 +126,6 @@ def _mixer(arguments: argparse.Namespace) -> None:
         recipe = mixer.RECIPES[arguments.recipe]
         given = {key: getattr(arguments, key) for key in ("epochs", "every_frame", "bins", "seed")}
         recipe = replace(recipe, **{key: value for key, value in given.items() if value is not None})
-        if arguments.law:
-            recipe = replace(recipe, design=replace(recipe.design, law=arguments.law))
         mixer.train(songs, recipe, arguments.out, pick_device("auto"))
     print(arguments.out)
 
