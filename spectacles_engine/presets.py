@@ -35,6 +35,9 @@ def load_ensemble(
         if (spec.name, model.name) not in loaded:
             loaded[spec.name, model.name] = _load(model, store, device)
     models = {model.name: loaded[spec.name, model.name] for model in needed}
+    for stem, name in mixer.names(STEMS):
+        if stem not in models[name].stems:
+            raise ModelError(f"{name} of the preset {spec.name} does not answer {stem}, which {blend} listens to")
     return Ensemble(models, mixer, tuple(model.name for model in needed if model.front))
 
 

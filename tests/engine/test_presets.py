@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +121,15 @@ def test_a_blend_that_a_preset_does_not_have_is_a_sentence(store: ModelStore) ->
         ModelError, match="the preset studio has no blend 'spleeter-vocals', only stemmixer, average, demucs, mdx"
     ):
         load_ensemble(store.preset("studio"), store, blend="spleeter-vocals", device="cpu")
+
+
+def test_a_model_that_lacks_a_stem_is_a_sentence(store: ModelStore) -> None:
+    store.fetch("studio")
+    spec = store.preset("studio")
+    demucs, mdx = spec.models
+    three = replace(spec, models=(demucs, replace(mdx, files={stem: mdx.files[stem] for stem in STEMS[:3]})))
+    with pytest.raises(ModelError, match="mdx of the preset studio does not answer other, which average listens to"):
+        load_ensemble(three, store, blend="average", device="cpu")
 
 
 @pytest.mark.parametrize("blend", BLENDS)
