@@ -1,4 +1,7 @@
-"""The side that talks with people: settings, sentences, chats. Never imports torch; of the engine only its messages.
+"""The side that talks with people: settings, sentences, chats. Never imports torch.
+
+Of the engine it knows its messages, its errors, its process, and what answers from short-lived children (audio_files,
+playback).
 
 The way of a song::
 
@@ -16,5 +19,6 @@ The way of a song::
 Beside it: board reckons places and times left, announcer has couriers tell them; upkeep deletes what is no longer kept;
 replies, refusals, quality_note and words hold every sentence, translation those about a song in other languages;
 patience is how long the service waits, and for what, pace how often a chat may see an edit; serving starts it all, and
-ends it when signals say so; console is the command line's side.
+ends it when signals say so; console is the command line's side. config holds the settings; names makes what strangers
+chose safe to write, logs keep secrets.
 """

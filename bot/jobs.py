@@ -1,4 +1,4 @@
-"""What the service and the three chats say to each other: plain values, and what the service needs of a chat."""
+"""What the service and the chats say to each other: plain values, and what the service needs of a chat."""
 
 from __future__ import annotations
 

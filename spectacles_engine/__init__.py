@@ -8,7 +8,7 @@ The way of a song::
       audio        any file → blocks → any file
       input_check  what may disappoint, heard in the song itself
       ensemble     blocks → base models → mixer → residual handed back, as streams (chunking: there and back)
-        separators   the base models: demucs, mdx, spleeter (spectrogram: their STFT)
+        separators   the base models: demucs, mdx, spleeter (spectrogram: their STFT; devices: where they run)
         conditioning songs unlike those of training (off balance, hard-panned), made like them
         mixers       fixed shares, linear, or StemMixers (stem_mixer: the network)
         residual     what no stem took

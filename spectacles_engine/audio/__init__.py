@@ -1,7 +1,8 @@
 """Any file → a stream of float32 stereo blocks at 44.1 kHz → any file.
 
-``decoding`` reads a file at its own rate, ``song`` turns that into what the engine works on;
-``writing`` goes back, through ``encoding``.
+``decoding`` reads a file at its own rate, by ``soundfile_decoder`` or ``ffmpeg_decoder`` (``decoder``: what both are);
+``song`` turns that into what the engine works on; ``writing`` goes back, through ``encoding``. Two programs answer the
+engine's ``audio_files`` and ``playback``: the package itself, and ``playback``, which writes what a stem player needs.
 """
 
 from spectacles_engine.audio.encoding import written_rate
