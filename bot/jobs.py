@@ -31,6 +31,11 @@ class State(StrEnum):
     def is_final(self) -> bool:
         return self in (State.DONE, State.FAILED, State.CANCELLED)
 
+    @property
+    def is_before_delivery(self) -> bool:
+        """Whether chats offer to cancel it: what is being sent is past that."""
+        return self in (State.PREPARING, State.QUEUED, State.RUNNING)
+
 
 @dataclass(frozen=True)
 class Place:

@@ -221,5 +221,4 @@ def _status(standing: Standing) -> str:
 
 
 def _status_view(job: Job) -> discord.ui.View | None:
-    """A job that is being sent is past cancelling."""
-    return cancel_view(job.id) if job.state in (State.PREPARING, State.QUEUED, State.RUNNING) else None
+    return cancel_view(job.id) if job.state.is_before_delivery else None

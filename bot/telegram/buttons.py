@@ -7,17 +7,16 @@ import re
 from telegram import InlineKeyboardButton, InlineKeyboardMarkup
 
 from bot import replies
-from bot.jobs import Job, State
+from bot.jobs import Job
 
 _DATA = re.compile(r"([\w-]+):([\w-]+)")
 _ACTIONS = {"cancel", "delete", *(action for action, _ in replies.BUTTONS)}
 
 
 def status_keyboard(job: Job) -> InlineKeyboardMarkup | None:
-    """The button under a job that waits or runs; one that is being sent is past cancelling."""
-    if job.state not in (State.PREPARING, State.QUEUED, State.RUNNING):
-        return None
-    return InlineKeyboardMarkup([[_button(replies.CANCEL_BUTTON, "cancel", job)]])
+    """The button under a job that waits or runs."""
+    button = _button(replies.CANCEL_BUTTON, "cancel", job)
+    return InlineKeyboardMarkup([[button]]) if job.state.is_before_delivery else None
 
 
 def result_keyboard(job: Job) -> InlineKeyboardMarkup:
