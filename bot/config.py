@@ -21,7 +21,6 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from spectacles_engine.messages import Blend, Limits, Preset
 
 PREFIX = "SPECTACLES_"
-TOKENS = ("TELEGRAM_BOT_TOKEN", "DISCORD_BOT_TOKEN")
 
 
 class ConfigError(Exception):
@@ -160,7 +159,9 @@ class Settings(BaseSettings):
         return _Environment(settings_cls), init_settings
 
 
-_FILE_KEYS = tuple(name for name in Settings.model_fields if not name.endswith("_token"))
+TOKENS = tuple(name.upper() for name in Settings.model_fields if name.endswith("_token"))
+"""The variables of these fields, which no file may have."""
+_FILE_KEYS = tuple(name for name in Settings.model_fields if name.upper() not in TOKENS)
 _SECTIONS = tuple(name for name in _FILE_KEYS if name != "data_dir")
 _KEYS = {section: type(Settings.model_fields[section].default).model_fields for section in _SECTIONS}
 _ONE_UNDERSCORE = {f"{section}_{key}": f"{section}__{key}" for section, keys in _KEYS.items() for key in keys}

@@ -12,7 +12,7 @@ import pytest
 
 import spectacles_engine
 from bot import refusals, words
-from bot.translation import _GERMAN, translated
+from bot.translation import _GERMAN, _IN, translated
 
 ENGINE = Path(spectacles_engine.__file__).parent
 ERRORS = {"InputError", "NotAudioError", "TooLongError", "PoisonousError"}
@@ -115,9 +115,11 @@ def _gaps(text: str) -> set[str | None]:
     return {gap for _, gap, _, _ in string.Formatter().parse(text) if gap is not None}
 
 
-def test_both_languages_have_the_same_gaps() -> None:
-    for english, german in _GERMAN.items():
-        assert _gaps(english) == _gaps(german), english
+def test_all_languages_have_the_same_sentences_with_the_same_gaps() -> None:
+    assert {words.ENGLISH, *_IN} == set(words.LANGUAGES)
+    for known in _IN.values():
+        assert known.keys() == _GERMAN.keys()
+        assert all(_gaps(english) == _gaps(other) for english, other in known.items())
     for key, sentences in words._WORDS.items():
         assert len(sentences) == len(words.LANGUAGES)
         assert all(sentences), key
