@@ -190,10 +190,9 @@ def _preset(name: str, entry: Any) -> PresetSpec:
 
 def _model(preset: str, name: str, entry: Any) -> BaseModelSpec:
     where = f"{preset}.models.{name}"
-    known = _fields(entry, where, ("family", "files"), ("role", "n_fft", "up_to_hz"))
+    known = _fields(entry, where, ("family", "files"), ("front", "n_fft", "up_to_hz"))
     family = _typed(known["family"], str, f"{where}.family")
     _require(family in FAMILIES, f"{where}.family", f"must be one of {', '.join(FAMILIES)}")
-    _require(known.get("role") in (None, "front"), f"{where}.role", "can only be `front`")
     files = _mapping(known["files"], f"{where}.files")
     alone = files.keys() in ({"all"}, {"accompaniment"})
     _require(alone or _are_stems(files), f"{where}.files", "must name stems, or `all` or `accompaniment` alone")
@@ -203,7 +202,7 @@ def _model(preset: str, name: str, entry: Any) -> BaseModelSpec:
         name,
         family,
         {key: _typed(value, str, f"{where}.files.{key}") for key, value in files.items()},
-        known.get("role") == "front",
+        _typed(known.get("front", False), bool, f"{where}.front"),
         {key: _typed(value, int, f"{where}.n_fft.{key}") for key, value in n_fft.items()},
         None if known.get("up_to_hz") is None else _typed(known["up_to_hz"], int, f"{where}.up_to_hz"),
     )
