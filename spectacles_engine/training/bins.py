@@ -60,11 +60,8 @@ class Chunk:
         length: int = self.song.estimates.shape[-1]
         return 1 + min(self.samples, length - self.start) // STFT.stft_hop
 
-    def batch(self, design: Design, device: str, *, near: slice = slice(None), frames: slice = slice(None)) -> Batch:
-        """All bins of some frames, of every stem.
-
-        ``near``: the frames that clues are made of, as neighbours too; ``frames``: which of them to give.
-        """
+    def batch(self, design: Design, device: str, frames: slice = slice(None)) -> Batch:
+        """All bins of some frames, of every stem."""
         part = slice(self.start, self.start + self.samples)
         spectrograms = STFT.forward(torch.from_numpy(self.song.heard(part)).to(device))[None]
         references = STFT.forward(torch.from_numpy(self.song.references[..., part].astype(np.float32)).to(device))
@@ -74,9 +71,9 @@ class Chunk:
             own, around = scene.of_stem(stem)
             error = (own.mean(dim=1) - references[i]).abs().square().mean() + FAINTEST * loudness + FAINTEST
             found[stem] = Bins(
-                design.clues(own[..., near], around[..., near], 0, STFT.bins)[..., frames],
-                LAWS[design.law](own[..., near])[..., frames],
-                references[i : i + 1, ..., near][..., frames],
+                design.clues(own[..., frames], around[..., frames], 0, STFT.bins),
+                LAWS[design.law](own[..., frames]),
+                references[i : i + 1, ..., frames],
                 (1 / error).reshape(1, 1, 1, 1),
             )
         return found
@@ -94,19 +91,16 @@ def chunks_of(songs: Sequence[StoredEstimates], chunk_s: float) -> list[Chunk]:
 
 @dataclass(frozen=True)
 class WholeChunks:
-    """One chunk after the other, in random order, ``every_frame``-th frames of it."""
+    """One chunk after the other, in random order."""
 
     chunks: Sequence[Chunk]
     design: Design
     device: str
-    every_frame: int
 
     def __call__(self, random: np.random.Generator) -> Iterator[Batch]:
         """One epoch."""
         for i in random.permutation(len(self.chunks)):
-            chunk = self.chunks[int(i)]
-            first = int(random.integers(min(self.every_frame, chunk.frames)))  # a short song has one frame at least
-            yield chunk.batch(self.design, self.device, frames=slice(first, None, self.every_frame))
+            yield self.chunks[int(i)].batch(self.design, self.device)
 
 
 @dataclass(frozen=True)
@@ -134,7 +128,7 @@ class DrawnBins:
         each = max(1, self.bins // len(self.chunks))
         for chunk in tqdm(self.chunks, desc="bins", unit="chunk"):
             first = int(random.integers(max(1, chunk.frames - STRETCH_FRAMES)))
-            batch = chunk.batch(self.design, self.device, near=slice(first, first + STRETCH_FRAMES))
+            batch = chunk.batch(self.design, self.device, slice(first, first + STRETCH_FRAMES))
             places = STFT.bins * batch[STEMS[0]].clues.shape[-1]
             index = torch.from_numpy(random.integers(places, size=each)).to(self.device)
             parts.append({stem: _picked(bins, index) for stem, bins in batch.items()})

@@ -50,9 +50,6 @@ def _mixer(command: argparse.ArgumentParser) -> None:
     command.add_argument("--out", type=_mixer_file, required=True)
     command.add_argument("--recipe", choices=(*mixer.RECIPES, *linear.RIDGES), default="paper")
     command.add_argument("--epochs", type=_count, help="other than in the recipe")
-    command.add_argument(
-        "--every-frame", type=_count, default=1, help="learn from one frame in so many (a CPU is slow)"
-    )
     command.add_argument("--bins", type=_count, help="learn from so many bins of each stem, drawn once (a CPU is slow)")
     command.add_argument("--seed", type=_whole, default=0)
 

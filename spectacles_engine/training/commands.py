@@ -124,7 +124,7 @@ def _mixer(arguments: argparse.Namespace) -> None:
         linear.fit(songs, arguments.recipe).save(arguments.out)
     else:
         recipe = mixer.RECIPES[arguments.recipe]
-        given = {key: getattr(arguments, key) for key in ("epochs", "every_frame", "bins", "seed")}
+        given = {key: getattr(arguments, key) for key in ("epochs", "bins", "seed")}
         recipe = replace(recipe, **{key: value for key, value in given.items() if value is not None})
         mixer.train(songs, recipe, arguments.out, pick_device("auto"))
     print(arguments.out)

@@ -48,8 +48,8 @@ LOSSES = {"l1": l1, "level": level}
 class Recipe:
     """How to train; by default the paper's. ``loss``: one of ``LOSSES``; ``chunk_s``: length of a chunk.
 
-    ``every_frame``: learn from one frame in so many. ``bins``: learn from so many bins of each stem, drawn once, in
-    place of whole chunks; then the learning rate falls along a cosine.
+    ``bins``: learn from so many bins of each stem, drawn once, in place of whole chunks; then the learning rate falls
+    along a cosine.
     """
 
     design: Design = PAPER
@@ -58,7 +58,6 @@ class Recipe:
     weight_decay: float = 0.0
     loss: str = "l1"
     chunk_s: float = 7.0
-    every_frame: int = 1
     bins: int = 0
     seed: int = 0
 
@@ -179,4 +178,4 @@ def _batches(chunks: Sequence[Chunk], all_chunks: int, recipe: Recipe, device: s
     if recipe.bins:
         bins = recipe.bins * len(chunks) // all_chunks
         return DrawnBins(chunks, recipe.design, device, bins, recipe.seed)
-    return WholeChunks(chunks, recipe.design, device, recipe.every_frame)
+    return WholeChunks(chunks, recipe.design, device)

@@ -119,12 +119,6 @@ def test_a_mixer_that_the_disk_does_not_take_is_told(run: Run, tmp_path: Path) -
         run("mixer", "--estimates", "est", "--epochs", "1", "--out", "m.safetensors")
 
 
-def test_songs_with_fewer_frames_than_are_passed_over_are_learned_from(run: Run, tmp_path: Path) -> None:
-    _write_estimates(tmp_path / "est", 20)
-    run("mixer", "--estimates", "est", "--every-frame", "50", "--epochs", "1", "--out", "m.safetensors")
-    assert (tmp_path / "m.safetensors").exists()
-
-
 def test_ctrl_c_ends_it_while_it_imports(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     waits = f"import pathlib, time; pathlib.Path({str(ready)!r}).touch(); time.sleep(60)"

@@ -26,7 +26,7 @@ from spectacles_engine.training.scoring import Row
 from tests.engine.fakes import FakeSeparator, share
 
 SAMPLES = 32_768
-QUICK = Recipe(epochs=2, chunk_s=0.4, every_frame=4)
+QUICK = Recipe(epochs=2, chunk_s=0.4)
 
 
 def _noise(random: np.random.Generator, level: float) -> Array:
@@ -75,8 +75,8 @@ OURS = replace(RECIPES["spectacles"], epochs=10, chunk_s=0.5, bins=60_000)
 @pytest.mark.parametrize(
     "recipe",
     [
-        replace(QUICK, epochs=15, learning_rate=2e-2, every_frame=2),
-        replace(QUICK, epochs=15, learning_rate=2e-2, every_frame=2, design=Design("spectrograms")),
+        replace(QUICK, epochs=15, learning_rate=2e-2),
+        replace(QUICK, epochs=15, learning_rate=2e-2, design=Design("spectrograms")),
         OURS,
         replace(OURS, design=RECIPES["wide"].design),
     ],
