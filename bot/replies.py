@@ -109,6 +109,11 @@ def accepted() -> str:
     return "I have it. The stems come here as soon as they are ready."
 
 
+def some_refused(titles: Sequence[str], sentence: str) -> str:
+    """Those songs of a message to which ``sentence`` applies."""
+    return f"{_listed([song_title(title) for title in titles], ', ')}: {sentence}"
+
+
 def queue(standings: Sequence[Standing]) -> str:
     """``/queue``: every unfinished job of whoever asks."""
     return _listed([status(standing) for standing in standings], "\n") or "You have no song in progress here."

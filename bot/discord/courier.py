@@ -17,7 +17,7 @@ from bot import delivery, replies
 from bot.config import Settings
 from bot.discord.buttons import cancel_view, result_view
 from bot.discord.http import DROPPED, Gone, download, insist, is_bad_day
-from bot.discord.orders import plain
+from bot.discord.orders import plain, songs_in
 from bot.jobs import DeliveryError, Job, Refused, Standing, State, StoredResult
 from bot.pace import Pace
 from bot.service import SeparationService
@@ -124,7 +124,7 @@ class DiscordCourier:
             except (discord.Forbidden, discord.NotFound) as error:
                 raise Gone from error
             # None in a server: there Discord shows a bot no files but those that are put to it.
-            for attachment in message.attachments:
+            for attachment in songs_in(message):
                 if attachment.id == source["attachment"]:
                     return attachment.url
         raise Gone

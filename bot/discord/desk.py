@@ -106,13 +106,16 @@ class Desk:
 
     async def _accept(self, orders: Sequence[Order]) -> str:
         """What is said about those that are refused."""
-        sentences = []
+        titles: dict[str, list[str]] = {}
         for one in orders:
             try:
                 await self._service.accept(one)
             except Refused as refused:
-                sentences.append(str(refused))
-        return "\n".join(dict.fromkeys(sentences))
+                titles.setdefault(str(refused), []).append(one.title)
+        return "\n".join(
+            sentence if len(those) == len(orders) else replies.some_refused(those, sentence)
+            for sentence, those in titles.items()
+        )
 
     # Jobs, and what is said without one.
 

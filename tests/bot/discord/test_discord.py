@@ -241,7 +241,11 @@ async def test_too_large_is_refused_before_it_is_fetched(tmp_path: Path, monkeyp
         answer = await alice.slash("separate", attachment=("a.wav", wav(tmp_path)))
         assert "up to 0.1 MB" in said(answer)
         await world.post(alice, alice.dm_channel, ("a.wav", wav(tmp_path)))
-        assert "up to 0.1 MB" in world.texts(alice.dm_channel)[-1]
+        assert world.texts(alice.dm_channel)[-1].startswith("That file is too large: I take files up to 0.1 MB")
+        await world.post(
+            alice, alice.dm_channel, ("a.wav", wav(tmp_path)), ("b.wav", bytes(10)), ("c.wav", bytes(10**6))
+        )
+        assert "a, c: That file is too large: I take files up to 0.1 MB" in "\n".join(world.texts(alice.dm_channel))
 
 
 async def test_a_channel_where_the_bot_may_not_write(world: World, tmp_path: Path) -> None:

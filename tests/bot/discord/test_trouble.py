@@ -166,12 +166,16 @@ async def test_who_waits_too_long_for_an_edit_waits_for_the_next_news(
     assert "was not told" not in caplog.text
 
 
-async def test_a_dead_address_is_replaced_from_the_message(world: World, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_forwarded", [False, True])
+async def test_a_dead_address_is_replaced_from_the_message(world: World, tmp_path: Path, is_forwarded: bool) -> None:
     alice = world.env.create_user("alice")
-    message = await world.post(alice, alice.dm_channel, ("notes.txt", b"a song, let us say"))
+    message = await world.post(alice, alice.dm_channel, ("song.mp3", b"a song, let us say"))
+    (song,) = message.attachments
+    if is_forwarded:
+        world.env.create_guild()
+        message = await world.env.guild.add_member(alice).forward(message, alice.dm_channel)
     courier = courier_of(world)
-    job = job_with(alice, alice.dm_channel, message.id, message.attachments[0].id)
-    await courier.fetch(job, tmp_path / "fetched")
+    await courier.fetch(job_with(alice, alice.dm_channel, message.id, song.id), tmp_path / "fetched")
     assert (tmp_path / "fetched").read_bytes() == b"a song, let us say"
 
 
