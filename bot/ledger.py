@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class Ledger:
-    """All live jobs; ``on_change`` is called with each job that is new, or whose state has changed.
+    """All live jobs; ``on_change`` is called with each job that is new, or has changed.
 
     Should the store fail in the midst of a job, the job goes on here, and is written with the next that can be.
     """
@@ -56,7 +56,7 @@ class Ledger:
 
     def take_up(self, job: Job) -> None:
         """Goes on with a job that the store holds: a live one, or one whose end is still to be told."""
-        if job.id not in self._live and job.id not in self._ending:
+        if self.latest(job.id) is None:
             self._take(job)
 
     def change(self, job_id: str, **changes: Any) -> Job | None:
@@ -67,8 +67,7 @@ class Ledger:
         job = replace(before, **changes)
         self._keep(job)
         self._write(job)
-        if job.state is not before.state:
-            self._on_change(job)
+        self._on_change(job)
         return job
 
     def note_status(self, job_id: str, status: Reference) -> None:
@@ -88,13 +87,12 @@ class Ledger:
 
     def note_told(self, job_id: str) -> None:
         """The end of a job was told: all is done. If that cannot be noted, it is still to be told."""
-        if job_id not in self._forgotten:
-            try:
-                self.flush()
-                self._store.note_told(job_id)
-            except StoreError:
-                log.exception("job %s: it cannot be noted that its end was told", job_id)
-                return
+        try:
+            self.flush()
+            self._store.note_told(job_id)
+        except StoreError:
+            log.exception("job %s: it cannot be noted that its end was told", job_id)
+            return
         self._forgotten.discard(job_id)
         self._ending.pop(job_id, None)
 

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -210,7 +210,7 @@ class Delivering:
 
     def look(self) -> None:
         """Begins with all that is ready."""
-        for job in _oldest_first(self._crew.waiting()):
+        for job in self._crew.waiting():
             self._crew.begin(job)
 
     async def stop(self) -> None:
@@ -251,7 +251,3 @@ def _named(job: Job, found: Inspected) -> Order:
     if job.order.performer is None and title and performer:
         return replace(job.order, title=title, performer=performer)
     return job.order
-
-
-def _oldest_first(jobs: Iterable[Job]) -> list[Job]:
-    return sorted(jobs, key=lambda job: (job.accepted_at, job.id))

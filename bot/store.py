@@ -65,11 +65,7 @@ class JobStore:
             raise StartError(f"another SpecTacles bot is at work in {folder}") from None
         except OSError as error:
             raise StartError(f"{folder} cannot be written ({error.strerror or error})") from error
-        try:
-            self._database = open_database(folder / "jobs.sqlite3")
-        except BaseException:
-            self._lock.release()
-            raise
+        self._database = open_database(folder / "jobs.sqlite3")
 
     def close(self) -> None:
         """Closes the database and unlocks the folder."""
