@@ -125,9 +125,8 @@ def overlap_add(chunks: Iterable[Chunk], grid: ChunkGrid) -> Iterator[Array]:
     for chunk in chunks:
         weight = grid.weight[: chunk.length].copy()
         faded = chunk.samples[..., chunk.start : chunk.start + chunk.length] * weight
-        if tail_weight.size:
-            faded[..., : tail.shape[-1]] += tail
-            weight[: tail_weight.size] += tail_weight
+        faded[..., : tail.shape[-1]] += tail
+        weight[: tail_weight.size] += tail_weight
         final = faded[..., :chunk_hop] / weight[:chunk_hop]
         tail, tail_weight = faded[..., chunk_hop:].copy(), weight[chunk_hop:]
         del chunk, faded

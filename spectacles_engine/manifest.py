@@ -132,8 +132,6 @@ class Manifest:
         """The same with files that somebody trained for a preset: its mixer for the blend ``stemmixer``, and the note's
         estimator. That of the preset goes where there is another mixer, of which it says nothing.
         """
-        if preset not in self.presets or not (mixer or quality):
-            return self
         own = {file: _own(file) for file in (mixer, quality) if file}
         spec = self.presets[preset]
         if mixer:

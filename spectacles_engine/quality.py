@@ -182,7 +182,7 @@ class Meter:
     def weak_spots(self, stem: str) -> list[WeakSpot]:
         """Passages in which the models agree far less than in the rest of the song."""
         products = self._said(stem, self._by_block)
-        if len(products) < 2 * WEAK_WINDOW_S or len(products[0]) < 3:
+        if len(products) < 2 * WEAK_WINDOW_S:
             return []
         window = np.ones(WEAK_WINDOW_S)
         smooth = np.apply_along_axis(lambda x: np.convolve(x, window, "same"), 0, products)
