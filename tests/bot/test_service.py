@@ -85,16 +85,17 @@ async def test_what_is_read_and_heard_in_a_song_is_known(
     async def listen(path: Path, **limits: float) -> Inspected:
         found = await inspect(path, **limits)
         performer = "\n" if found.audio == audio_of("c") else "\u200bAnn"
+        title = "" if found.audio == audio_of("d") else "Two\nlines\u202e and  tabs\t"
         warnings = ("it is clipped", "it is mono")
-        return replace(found, title="Two\nlines\u202e and  tabs\t", performer=performer, channels=1, warnings=warnings)
+        return replace(found, title=title, performer=performer, channels=1, warnings=warnings)
 
     monkeypatch.setattr("tests.service_fakes.inspect", listen)
     async with house(tmp_path, engine=Warning()) as home:
-        named = [order("a"), order("b", performer="Bob"), order("c")]
+        named = [order("a"), order("b", performer="Bob"), order("c"), order("d")]
         jobs = [await home.told(await home.service.accept(wanted)) for wanted in named]
         # tags have a say only where the platform has none, and tell the whole name
         called = [(job.order.title, job.order.performer) for job in jobs]
-        assert called == [("Two lines and tabs", "Ann"), ("b", "Bob"), ("c", None)]
+        assert called == [("Two lines and tabs", "Ann"), ("b", "Bob"), ("c", None), ("d", None)]
         result = home.service.result(jobs[0])
         assert result is not None
         assert (result.channels, result.warnings) == (1, ("it is clipped", "it is mono", "it is short"))
@@ -122,6 +123,17 @@ async def test_chats_without_a_job_are_not_remembered(tmp_path: Path) -> None:
         for number in range(3):
             await home.told(await home.service.accept(order(f"s{number}", chat=str(number))))
         await eventually(lambda: not home.service._preparing._served_at and not home.service._separating.served_at)
+
+
+async def test_songs_are_fetched_in_fair_turns(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        home.courier.may_fetch.clear()
+        for name in ("a1", "a2", "b1", "b2", "c1", "c2", "d1", "d2", "e1"):
+            await home.service.accept(order(name, chat=name[0]))
+        await eventually(lambda: len(home.courier.fetched) == 4)
+        home.courier.may_fetch.set()
+        await eventually(lambda: len(home.courier.fetched) == 9)
+        assert home.courier.fetched[:5] == ["a1", "b1", "c1", "d1", "e1"]
 
 
 async def test_slow_downloads_of_one_chat_leave_room_for_another(tmp_path: Path) -> None:

@@ -57,6 +57,8 @@ async def test_cancelling_one_does_not_disturb_the_other_who_waits_for_the_same_
         assert (await home.told(jobs[1 - which])).state is State.DONE
         assert engine.begun == ["a"]
         assert home.courier.answers() == [("12"[1 - which], "a")]
+        # whose minutes it takes
+        assert [charge.place for charge in home.store.charges(0)] == [jobs[1 - which].place]
 
 
 async def test_a_song_that_comes_again_while_its_run_is_being_cancelled_is_separated(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ async def test_results_beyond_the_budget_go_the_least_wanted_first(tmp_path: Pat
         for name in "ab":
             await home.told(await home.service.accept(order(name)))
         await home.told(await home.service.accept(order("a", chat="2")))
-        await home.told(await home.service.accept(order("c")))
+        assert (await home.told(await home.service.accept(order("c")))).state is State.DONE
         await eventually(lambda: _stored(tmp_path) == 2)
         assert not (tmp_path / "results" / audio_of("b")).exists()
         assert home.store.result(audio_of("b")) is None
@@ -202,15 +202,16 @@ async def test_a_disk_that_fills_up_while_stems_are_taken_over_keeps_no_half_of_
         await eventually(lambda: home.files() == [])
 
 
-async def test_results_are_kept_for_their_time(tmp_path: Path) -> None:
+async def test_results_are_kept_for_their_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time()
     async with house(tmp_path, storage=StorageSettings(keep_hours=1, keep_free_mb=0)) as home:
-        job = await home.told(await home.service.accept(order("a")))
-        shelf = home.service._shelf
-        shelf.tidy(())
+        await home.told(await home.service.accept(order("a")))
+        monkeypatch.setattr(time, "time", lambda: now + 1800)
+        job = await home.told(await home.service.accept(order("a", chat="2")))
+        await asyncio.sleep(4 * QUICK.tidy_s)
         assert home.service.result(job) is not None
-        now = time.time()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(time, "time", lambda: now + 3700)
-            shelf.tidy(())
-        assert home.service.result(job) is None
+        monkeypatch.setattr(time, "time", lambda: now + 3700)
+        await eventually(lambda: home.service.result(job) is None)
         assert home.files() == []
+        # what was asked for later is still known
+        assert home.service.job(job.id) is not None

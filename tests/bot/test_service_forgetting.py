@@ -16,6 +16,7 @@ import pytest
 from bot.jobs import Place, State, Wish
 from tests.service_fakes import (
     PATIENCE_S,
+    QUICK,
     FakeCourier,
     FakeEngine,
     audio_of,
@@ -158,7 +159,7 @@ async def test_what_is_forgotten_while_its_last_chunk_runs_is_not_kept(tmp_path:
 
     engine = Deaf()
     engine.may_go.clear()
-    async with house(tmp_path, engine=engine) as home:
+    async with house(tmp_path, engine=engine, patience=replace(QUICK, tidy_s=3600)) as home:
         job = await home.service.accept(order("a"))
         await home.until(job, State.RUNNING)
         await home.service.forget(job.place)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from bot.config import EngineSettings, StorageSettings
-from bot.jobs import Job, Standing, State
+from bot.jobs import Job, Standing, StartError, State
 from bot.refusals import disk_full
 from bot.store import JobStore
 from spectacles_engine.errors import CancelledError, EngineError
@@ -126,6 +126,13 @@ async def test_a_chat_that_was_just_served_waits_for_the_others_also_after_a_res
         assert home.engine.begun == ["b1", "a2"]
 
 
+async def test_a_folder_that_cannot_be_made_is_told_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "songs").write_text("in the way", encoding="utf-8")
+    async with house(tmp_path, starts=False) as home:
+        with pytest.raises(StartError, match=r"cannot be written \(File exists\)"):
+            await home.service.start()
+
+
 async def test_an_end_that_nobody_was_told_is_told_after_a_restart(tmp_path: Path) -> None:
     store = JobStore(tmp_path)
     failed = Job("j1", order("a"), State.FAILED, 5.0, error="Why.", status={"message": 1})
@@ -139,6 +146,17 @@ async def test_an_end_that_nobody_was_told_is_told_after_a_restart(tmp_path: Pat
         await home.told(await home.service.accept(order("c")))
         assert set(home.courier.ends()) == {"c"}
     assert home.courier.answers() == [("1", "c")]
+
+
+async def test_a_status_that_is_noted_after_the_end_was_told_has_nothing_told_again(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        job = await home.told(await home.service.accept(order("a")))
+        await eventually(lambda: home.store.untold() == [])
+        said = len(home.courier.told)
+        home.service.note_status(job.id, {"message": 1})
+        await asyncio.sleep(4 * QUICK.tidy_s)
+        assert len(home.courier.told) == said
+        assert home.service.find("fake", "1", "message", 1)
 
 
 @pytest.mark.parametrize("has_restarted", [False, True])
@@ -297,8 +315,9 @@ async def test_old_jobs_of_a_chat_that_is_not_set_up_any_more_are_forgotten(
     for platform in ("telegram", "discord"):
         store.save(Job(f"{platform} {name}", order("a", platform=platform), states[name], 5.0) for name in states)
     store.close()
-    async with house(tmp_path) as home:
+    async with house(tmp_path, storage=StorageSettings(keep_hours=1e-9, keep_free_mb=0)) as home:
         await eventually(lambda: home.store.of_chat("discord", "1") == [])
+        await asyncio.sleep(4 * QUICK.tidy_s)
         assert len(home.store.of_chat("telegram", "1")) == 2
     assert "job discord queued is forgotten: it is of discord, which is not set up any more" in caplog.text
 

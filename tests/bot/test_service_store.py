@@ -99,7 +99,7 @@ async def test_stems_are_sent_though_what_goes_with_them_cannot_be_noted(
             home.service.note_upload(result.audio, "vocals", "mp3", "fake", "f1")
 
     async with house(tmp_path, courier=Uploading()) as home:
-        for note in ("charge", "note_use", "save_upload"):
+        for note in ("charge", "note_use", "save_upload", "delete_song"):
             monkeypatch.setattr(home.store, note, locked)
         assert (await home.told(await home.service.accept(order("a")))).state is State.DONE
         assert home.courier.answers() == [("1", "a")]

@@ -266,6 +266,9 @@ def test_trouble_while_it_runs_is_a_sentence(store: JobStore, monkeypatch: pytes
         store.save([JOB])
     assert store.unfinished() == []
     other.rollback()
-    other.close()
     store.save([JOB])
     assert store.unfinished() == [JOB]
+    other.execute("DROP TABLE songs")
+    other.close()
+    with pytest.raises(StoreError, match=r"^I cannot reach my list of songs"):
+        store.songs()

@@ -408,7 +408,7 @@ def test_embedded_files_lie_beside_the_manifest_and_are_refreshed(tmp_path: Path
     assert not store.folder.exists()
     (tmp_path / NAME).unlink()
     with pytest.raises(ModelMissingError, match=r"install SpecTacles again"):
-        ModelStore(tmp_path / "models", Manifest.load(manifest)).path(NAME)
+        ModelStore(tmp_path / "models", Manifest.load(manifest)).fetch("studio")
 
 
 def test_status_shows_a_wrong_size_without_reading(tmp_path: Path) -> None:

@@ -97,6 +97,8 @@ def test_a_mixer_of_ones_own_takes_the_place_of_the_presets(tmp_path: Path) -> N
     # what the preset's estimator was fitted to is another mixer
     assert load_calibration(lite, store) is None
     assert {status.state for status in store.verify() if "lite" in status.presets} == {"intact"}
+    # and what no preset needs any more is not listed
+    assert all(status.presets for status in store.status())
 
 
 def test_an_estimator_of_ones_own_is_for_the_mixer_that_is_used(tmp_path: Path) -> None:

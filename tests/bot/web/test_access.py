@@ -70,6 +70,11 @@ async def test_other_pages_and_names_are_refused(chat: Chat) -> None:
         for headers in ({"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
             assert await client.refused("POST", "/api/jobs", data=with_file(form_of()), headers=headers) == 403
             assert await client.refused("DELETE", "/api/jobs", headers=headers) == 403
+            async with client.get("/", headers=headers) as answer:  # as by a link
+                assert answer.status == 200
+        # as from http:// in a local network, where browsers say no more
+        ours = {"Origin": f"http://127.0.0.1:{chat.port}"}
+        assert await client.refused("DELETE", "/api/jobs/nothing-here", headers=ours) == 404
         for host in ("evil.example", "127.0.0.1.evil.example:8080", "192.168.1.2", "["):
             assert await client.refused("GET", "/", headers={"Host": host}) == 403
         for host in ("localhost:9999", "127.0.0.1", "[::1]:8080"):
@@ -153,6 +158,18 @@ async def test_the_address_is_the_one_that_the_proxy_added_also_in_a_line_of_its
             said_and_added = [("X-Forwarded-For", f"203.0.113.{number}"), ("X-Forwarded-For", "198.51.100.7")]
             code = {"code": "AAAA-AAAA"}
             answers.append(await client.refused("POST", "/api/access", json=code, headers=said_and_added))
+        assert answers == [403] * 5 + [429]
+
+
+async def test_who_is_no_proxy_here_cannot_say_what_its_address_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, access_code="Secret-Code") as chat, chat.browser() as client:
+        monkeypatch.setattr("bot.web.access.is_loopback", lambda host: False)
+        answers = []
+        for number in range(6):
+            said, code = {"X-Forwarded-For": f"203.0.113.{number}"}, {"code": "AAAA-AAAA"}
+            answers.append(await client.refused("POST", "/api/access", json=code, headers=said))
         assert answers == [403] * 5 + [429]
 
 
