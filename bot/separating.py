@@ -39,6 +39,7 @@ class Run:
     engine: Engine
     share: float = 0.0
     told_at_s: float = 0.0
+    is_cancelled: bool = False
 
 
 class Separating:
@@ -94,9 +95,12 @@ class Separating:
     def look(self) -> None:
         """Joins jobs to the runs of the same song, ends runs that nobody waits for, and wakes idle engines."""
         for audio, run in self.runs.items():
-            if not self._ledger.live(State.QUEUED, State.RUNNING, audio=audio):
+            wanted = self._ledger.live(State.QUEUED, State.RUNNING, audio=audio)
+            if not wanted and not run.is_cancelled:
+                run.is_cancelled = True
                 run.engine.cancel(run.id)
-            self._all_of(audio, State.QUEUED, state=State.RUNNING)
+            if not run.is_cancelled:
+                self._all_of(audio, State.QUEUED, state=State.RUNNING)
         if self.engines.are_dead:
             for job in self._ledger.live(State.QUEUED):
                 self._ledger.change(job.id, state=State.FAILED, error=refusals.engine_in_trouble())
@@ -116,13 +120,17 @@ class Separating:
     def _next(self, engine: Engine) -> Run | None:
         """The run of whose turn it is."""
         waiting = {job.id: job for job in self._ledger.live(State.QUEUED) if job.audio not in self.runs}
-        order = turns(map(ticket, waiting.values()), self.served_at, self.busy)
-        if not order:
-            return None
-        song, job = self._shelf.songs[order[0].song], waiting[order[0].job_id]
-        run = self.runs[song.audio] = Run(f"{song.audio[:16]}-{next(self._numbers)}", song, job, engine)
-        self._all_of(song.audio, State.QUEUED, state=State.RUNNING)
-        return run
+        for next_one in turns(map(ticket, waiting.values()), self.served_at, self.busy):
+            song = self._shelf.songs.get(next_one.song)
+            if song is None:  # lost meanwhile: once more from the start
+                self._all_of(next_one.song, State.QUEUED, state=State.PREPARING)
+                continue
+            job = waiting[next_one.job_id]
+            run = self.runs[song.audio] = Run(f"{song.audio[:16]}-{next(self._numbers)}", song, job, engine)
+            self.served_at[next_one.chat] = time.time()
+            self._all_of(song.audio, State.QUEUED, state=State.RUNNING)
+            return run
+        return None
 
     async def _engine_survives(self, run: Run) -> bool:
         """Separates a song; False if the engine was lost over it."""

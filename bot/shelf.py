@@ -44,7 +44,7 @@ class Shelf:
         """Makes the folders, and deletes what a killed bot left behind; raises StartError."""
         try:
             for folder in (self._work, self._songs, self._results):
-                folder.mkdir(mode=0o700, exist_ok=True)
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise StartError(f"{self._store.folder} cannot be written ({error.strerror or error})") from error
         self.songs = {song.audio: song for song in self._store.songs()}
@@ -101,18 +101,20 @@ class Shelf:
         shutil.rmtree(self.making(audio), ignore_errors=True)
 
     def keep(self, song: Song, made: SeparationResult) -> None:
-        """Takes the stems over from the folder ``making``, all or none."""
+        """Takes the stems over from the folder ``making``, all or none; the song itself is not needed any more."""
         folder = self._results / song.audio
         warnings = tuple(dict.fromkeys((*song.warnings, *made.warnings)))
         result = StoredResult(
             song.audio, folder, made.seconds, made.sample_rate, song.channels, made.note, warnings, time.time()
         )
+        _remove(folder)
         try:
             shutil.move(self.making(song.audio), folder)
             self._store.save_result(result, self._ensemble)
         except Exception:
             _remove(folder)
             raise
+        self.drop_song(song.audio)
 
     def result(self, audio: str) -> StoredResult | None:
         """The stems of a song, if all four are there."""

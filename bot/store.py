@@ -65,7 +65,11 @@ class JobStore:
             raise StartError(f"another SpecTacles bot is at work in {folder}") from None
         except OSError as error:
             raise StartError(f"{folder} cannot be written ({error.strerror or error})") from error
-        self._database = open_database(folder / "jobs.sqlite3")
+        try:
+            self._database = open_database(folder / "jobs.sqlite3")
+        except BaseException:
+            self._lock.release()
+            raise
 
     def close(self) -> None:
         """Closes the database and unlocks the folder."""
