@@ -265,6 +265,15 @@ async def test_a_child_that_died_while_idle_is_replaced_for_the_next_job(bench: 
     assert bench.engine.pid != pid
 
 
+async def test_an_engine_that_was_idle_for_long_is_not_taken_for_hung(bench: Bench) -> None:
+    engine = bench.with_options(Patience(stall_s=3))
+    await bench.separate("a")
+    pid = engine.pid
+    await asyncio.sleep(3.1)
+    assert (await bench.separate("b")).files
+    assert engine.pid == pid
+
+
 async def test_a_death_that_was_not_yet_seen_is_not_the_next_songs_fault(bench: Bench) -> None:
     await bench.engine.start()
     assert bench.engine.pid
