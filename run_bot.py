@@ -205,17 +205,16 @@ def _serve(settings: Settings) -> int:
     from spectacles_engine.process import start_engines
 
     os.umask(0o077)  # what people send is for nobody else on this machine, whoever may look into the data folder
-    # taken away: what decodes a stranger's file, or dumps its core, is not to know them
-    taken = [os.environ.pop(name).strip() for name in list(os.environ) if name.upper() in TOKENS]
-    tokens = [token for token in taken if token]
-    set_up(tokens)
+    set_up(settings.tokens)
+    for name in [name for name in os.environ if name.upper() in TOKENS]:
+        del os.environ[name]  # what decodes a stranger's file, or dumps its core, is not to know them
     options = _engine_options(settings)
     store = JobStore(settings.data_folder)
 
     async def run() -> None:
         service = SeparationService(settings, store)
         apps = _chat_apps(settings, service)
-        if not tokens:
+        if not settings.tokens:
             print(f"Neither {' nor '.join(TOKENS)} is set: only the web chat is served.", flush=True)
         await serve(service, apps, lambda: start_engines(options), lambda line: print(line, flush=True))
 

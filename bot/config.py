@@ -146,6 +146,12 @@ class Settings(BaseSettings):
         is_set_up = {"telegram": self.telegram_bot_token, "discord": self.discord_bot_token, "web": self.web.enabled}
         return {platform for platform, it_is in is_set_up.items() if it_is}
 
+    @property
+    def tokens(self) -> list[str]:
+        """Those that are set, as the chats use them: never to be shown."""
+        values = [getattr(self, name.lower()) for name in TOKENS]
+        return [value.get_secret_value() for value in values if value]
+
     @classmethod
     def settings_customise_sources(
         cls,

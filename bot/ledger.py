@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class Ledger:
-    """All live jobs; ``on_change`` is called with each job that is new, or has changed.
+    """All live jobs; ``on_change`` is called with each job that is new, or that ``change`` has changed.
 
     Should the store fail in the midst of a job, the job goes on here, and is written with the next that can be.
     """

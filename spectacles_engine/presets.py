@@ -28,14 +28,15 @@ def load_ensemble(
     ``blend``: one of ``blends(spec)``. Raises ModelError.
     """
     mixer = load_blend(spec, store, blend, device)
-    heard = {model for _, model in mixer.names(STEMS)}
+    names = mixer.names(STEMS)
+    heard = {model for _, model in names}
     loaded = {} if loaded is None else loaded
     needed = [model for model in spec.models if model.front or model.name in heard]
     for model in needed:
         if (spec.name, model.name) not in loaded:
             loaded[spec.name, model.name] = _load(model, store, device)
     models = {model.name: loaded[spec.name, model.name] for model in needed}
-    for stem, name in mixer.names(STEMS):
+    for stem, name in names:
         if stem not in models[name].stems:
             raise ModelError(f"{name} of the preset {spec.name} does not answer {stem}, which {blend} listens to")
     return Ensemble(models, mixer, tuple(model.name for model in needed if model.front))

@@ -260,6 +260,12 @@ def test_demo_puts_the_true_sdr_beside_the_estimate(tmp_path: Path, capsys: pyte
 
 
 def test_demo_says_in_one_sentence_that_it_cannot_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "stems").write_text("in the way", encoding="utf-8")
+    assert _run("demo") == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("stems/demo/mixture.wav cannot be written")
+
+
+def test_demo_says_that_the_disk_is_full(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mixture = tmp_path / "stems" / "demo" / "mixture.wav"
     mixture.parent.mkdir(parents=True)
     mixture.symlink_to("/dev/full")
