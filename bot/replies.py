@@ -180,13 +180,13 @@ def welcome(help: str) -> str:
     return f"Hello! I take songs apart.\n{help}"
 
 
-def privacy(keep_hours: float) -> str:
-    """``/privacy``."""
+def privacy(keep_hours: float, forget_chat: str = "/forget chat") -> str:
+    """``/privacy``. ``forget_chat``: how one has all of a group forgotten."""
     kept = duration(keep_hours * 3600) if keep_hours < 48 else f"{keep_hours / 24:g} days"
     return (
         "Songs are separated on the computer that runs this bot, and sent nowhere else. A song is deleted as soon as "
         f"it is separated; its stems, its title and who sent it stay for {kept}, so that you can ask again.\n"
-        "/forget deletes all of yours at once, and /forget chat, by an admin, all of a group. Two things stay: stems "
+        f"/forget deletes all of yours at once, and {forget_chat}, by an admin, all of a group. Two things stay: stems "
         "that somebody else asked for as well, and, for a day, a count of your minutes, for the daily limit. The "
         "messages in this chat stay until you delete them."
     )
@@ -208,8 +208,8 @@ def nothing_to_hear() -> str:
 
 
 def stems_already() -> str:
-    """The menu of a message, on a result of ours."""
-    return "These are stems already. The buttons under them give you others of the same song."
+    """The menu of a message, on a result of ours, forwarded or not."""
+    return "These are stems already. The buttons under my message with them give you others of the same song."
 
 
 def unknown_word(word: str) -> str:

@@ -13,7 +13,7 @@ from bot import refusals, replies, requests
 from bot.config import Settings
 from bot.discord.buttons import Interaction
 from bot.discord.http import DROPPED, insist
-from bot.discord.orders import PLATFORM, is_served, lacks, order, plain, songs_in
+from bot.discord.orders import PLATFORM, has_stems, is_served, lacks, order, plain, songs_in
 from bot.jobs import Job, Order, Place, Refused, Wish
 from bot.service import SeparationService
 
@@ -44,7 +44,7 @@ class Desk:
         Without either it is the song that this person handed in last in this channel.
         """
         await _take_time(interaction)
-        if message and message.attachments and message.author == interaction.client.user:
+        if message and has_stems(message):
             await _answer(interaction, replies.stems_already())
             return
         place, guild = _place(interaction), interaction.guild_id
@@ -64,6 +64,8 @@ class Desk:
         place = Place(PLATFORM, str(message.channel.id), str(message.author.id))
         if not is_served(self._settings.discord, None, [message.channel.id]):
             await _reply(message, refusals.chat_not_allowed())
+        elif has_stems(message):
+            await _reply(message, replies.stems_already())
         elif songs := songs_in(message):
             wish = Wish()
             with suppress(Refused):  # words that are no wish are just words
@@ -143,7 +145,8 @@ class Desk:
 
     async def privacy(self, interaction: Interaction) -> None:
         """What is kept, and for how long."""
-        await interaction.response.send_message(replies.privacy(self._settings.storage.keep_hours), ephemeral=True)
+        text = replies.privacy(self._settings.storage.keep_hours, "/forget chat:True")
+        await interaction.response.send_message(text, ephemeral=True)
 
     async def help(self, interaction: Interaction) -> None:
         """How it is used."""
@@ -196,9 +199,7 @@ def _place(interaction: Interaction) -> Place:
 def _lacks_permission(interaction: Interaction) -> bool:
     """Also where a person brought the bot into a server that it is no member of."""
     is_member = interaction.client.get_guild(interaction.guild_id or 0) is not None
-    return not is_member or lacks(
-        interaction.app_permissions, in_thread=isinstance(interaction.channel, discord.Thread)
-    )
+    return not is_member or lacks(interaction.app_permissions, interaction.channel)
 
 
 async def _is_let_in(interaction: Interaction) -> bool:

@@ -11,17 +11,24 @@ import discord
 from bot.config import DiscordSettings
 from bot.jobs import Order, Place, Wish
 from bot.names import one_line
+from bot.replies import stem_title
+from spectacles_engine.messages import MIXES, STEMS
 
 PLATFORM = "discord"
 DEFAULT_TITLE = "voice message"
 
 _NO_SONG = re.compile(r"(image|text|font)/|application/(?!octet-stream|ogg|mp4)")
+_STEM_ENDS = tuple(stem_title("", name) for name in (*STEMS, *MIXES))
 
 
 def songs_in(message: discord.Message) -> list[discord.Attachment]:
     """The attachments of a message, its own or those of a forwarded one, that may hold a song."""
-    attachments = message.attachments or [file for shot in message.message_snapshots for file in shot.attachments]
-    return [file for file in attachments if not _NO_SONG.match(file.content_type or "")]
+    return [file for file in _attachments(message) if not _NO_SONG.match(file.content_type or "")]
+
+
+def has_stems(message: discord.Message) -> bool:
+    """Whether a message holds stems of ours. A forwarded one has no author, but files keep their descriptions."""
+    return any((file.description or "").endswith(_STEM_ENDS) for file in _attachments(message))
 
 
 def order(
@@ -53,10 +60,16 @@ def is_served(settings: DiscordSettings, guild: int | None, channels: Sequence[i
     return not any(lists) or guild in settings.allowed_guilds or any(id in settings.allowed_channels for id in channels)
 
 
-def lacks(permissions: discord.Permissions, *, in_thread: bool) -> bool:
-    """Whether the bot cannot answer with files in a channel."""
-    may_send = permissions.send_messages_in_threads if in_thread else permissions.send_messages
+def lacks(permissions: discord.Permissions, channel: object) -> bool:
+    """Whether the bot cannot answer with files in a channel. The menu of a message works in a locked thread, too."""
+    may_send = permissions.send_messages
+    if isinstance(channel, discord.Thread):
+        may_send = permissions.send_messages_in_threads and (permissions.manage_threads or not channel.locked)
     return not (permissions.view_channel and may_send and permissions.attach_files)
+
+
+def _attachments(message: discord.Message) -> list[discord.Attachment]:
+    return message.attachments or [file for shot in message.message_snapshots for file in shot.attachments]
 
 
 def _title(song: discord.Attachment) -> str:

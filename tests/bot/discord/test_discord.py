@@ -141,10 +141,14 @@ async def test_other_stems_of_the_last_song_come_from_the_store(world: World, tm
 
 async def test_stems_are_not_separated_once_more(world: World, tmp_path: Path) -> None:
     channel = world.env.create_guild().create_text_channel("class")
-    alice = world.env.guild.add_member(world.env.create_user("alice"))
+    user = world.env.create_user("alice")
+    alice = world.env.guild.add_member(user)
     await alice.slash(channel, "separate", attachment=("a.wav", wav(tmp_path)), **VOCALS)
     result = await world.result(channel)
-    assert "buttons under them" in said(await alice.context_menu(channel, MENU, result))
+    for message in (result, await alice.forward(result, channel)):
+        assert "stems already" in said(await alice.context_menu(channel, MENU, message))
+    await alice.forward(result, user.dm_channel)
+    await world.until(lambda: "stems already" in "".join(world.texts(user.dm_channel)))
     await world.quiet()
     assert world.separations == 1
 
@@ -220,7 +224,7 @@ async def test_an_admin_may_have_a_channel_forgotten(world: World, tmp_path: Pat
 async def test_help_and_privacy_are_for_one_pair_of_eyes(world: World) -> None:
     channel = world.env.create_guild().create_text_channel("class")
     alice = world.env.guild.add_member(world.env.create_user("alice"))
-    for command, word in (("start", "Hello!"), ("help", "/separate"), ("privacy", "24 hours")):
+    for command, word in (("start", "Hello!"), ("help", "/separate"), ("privacy", "/forget chat:True, by an admin")):
         answer = await alice.slash(channel, command)
         assert answer.ephemeral
         assert word in said(answer)
@@ -268,6 +272,21 @@ async def test_a_private_thread_that_the_bot_is_no_member_of(world: World, tmp_p
     # simcord lets it in; Discord's answer is this one
     world.env.inject_error("POST", f"/channels/{thread.id}/*", status=403, code=50001, times=None)
     assert "may not send files" in said(await alice.slash(thread, "separate", attachment=("a.wav", wav(tmp_path))))
+    assert world.service._store.unfinished() == []
+
+
+async def test_a_locked_thread(world: World, tmp_path: Path) -> None:
+    guild = world.env.create_guild()
+    no_moderator = discord.PermissionOverwrite(manage_threads=False)
+    channel = guild.create_text_channel("class", overwrites={guild.default_role: no_moderator})
+    alice = guild.add_member(world.env.create_user("alice"))
+    world.env.backend.create_thread(channel.id, "last week", alice.id)
+    (thread,) = channel.threads
+    song = await world.post(alice, thread, ("a.wav", wav(tmp_path)))
+    world.env.backend.edit_channel(thread.id, {}, thread_metadata={"locked": True, "archived": True})
+    await world.env.settle()
+    # the menu of a message works all the same, and simcord would take the stems, which Discord does not
+    assert "may not send files" in said(await alice.context_menu(thread, MENU, song))
     assert world.service._store.unfinished() == []
 
 
