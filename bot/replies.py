@@ -208,7 +208,7 @@ def nothing_to_hear() -> str:
 
 
 def stems_already() -> str:
-    """The menu of a message, on a result of ours, forwarded or not."""
+    """A result of ours that was forwarded, or that the menu of a message is used on."""
     return "These are stems already. The buttons under my message with them give you others of the same song."
 
 

@@ -20,7 +20,7 @@ from bot.telegram.buttons import parse_data
 from bot.telegram.chats import Chats
 from bot.telegram.courier import most_to_download
 from bot.telegram.http import insist
-from bot.telegram.orders import PLATFORM, Song, answers_to, has_file, order, place_of, quoted_by, song_in
+from bot.telegram.orders import PLATFORM, Song, answers_to, has_file, order, place_of, quoted_by, song_in, was_sent_by
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Desk:
             elif command and (answer := await self._answer(command[0], message, place)):
                 await self._say(message, answer)
             elif song := song_in(message):
-                await self._unasked(message, place, song)
+                await self._unasked(message, place, song, context.bot.id)
             elif not _in_group(message):
                 is_strange = bool(has_file(message) or message.photo)
                 await self._say(message, replies.nothing_to_hear() if is_strange else replies.help_text())
@@ -105,12 +105,14 @@ class Desk:
             await self._accept(replace(job.order, place=place, wish=wish, answers=answers_to(message)))
         elif isinstance(quoted, Message) and quoted.from_user and quoted.from_user.id == me:
             await self._say(message, replies.no_longer_stored())
+        elif was_sent_by(me, quoted):
+            await self._say(message, replies.stems_already())
         elif song := song_in(quoted):
             await self._accept(self._order(place, wish, song, message))
         else:
             await self._say(message, replies.nothing_to_hear())
 
-    async def _unasked(self, message: Message, place: Place, song: Song) -> None:
+    async def _unasked(self, message: Message, place: Place, song: Song, me: int) -> None:
         """A song without a command: in private it is a wish itself, in a group only in an album that was asked for."""
         album = (place.chat, message.media_group_id or "")
         if message.media_group_id and not message.caption and album not in self._albums:
@@ -122,6 +124,8 @@ class Desk:
             wish = Wish()
             with suppress(Refused):  # words that are no wish are just words
                 wish = requests.parse_wish("stems", message.caption or "")
+        if was_sent_by(me, message):
+            raise Refused(replies.stems_already())
         if message.caption:
             self._note_album(message, place, wish)
         await self._accept(self._order(place, wish, song, message))

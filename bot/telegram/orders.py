@@ -11,6 +11,7 @@ from telegram import (
     ExternalReplyInfo,
     MaybeInaccessibleMessage,
     Message,
+    MessageOriginUser,
     Update,
     Video,
     VideoNote,
@@ -47,6 +48,12 @@ def quoted_by(message: Message) -> Message | ExternalReplyInfo | None:
     """What a message is a reply to. In a topic Telegram makes one to the topic's beginning of all that is none."""
     reply = message.reply_to_message
     return message.external_reply if reply is None or reply.forum_topic_created else reply
+
+
+def was_sent_by(author: int, message: Message | ExternalReplyInfo) -> bool:
+    """Whether a message was forwarded, or is quoted, from a chat where ``author`` wrote it."""
+    origin = message.forward_origin if isinstance(message, Message) else message.origin
+    return isinstance(origin, MessageOriginUser) and origin.sender_user.id == author
 
 
 def has_file(message: Message) -> bool:

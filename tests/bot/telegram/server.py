@@ -149,6 +149,11 @@ class TelegramServer:
         details |= {"length": 240} if kind == "video_note" else {}
         return self._from_person(chat, person, {kind: file | details | more} | about, reply or topic)
 
+    def forward(self, chat: int, person: int, message: Json) -> Json:
+        """A person forwards a message with a file."""
+        origin = {"type": "user", "date": message["date"], "sender_user": message["from"]}
+        return self._from_person(chat, person, {"forward_origin": origin, "audio": content(message)}, None)
+
     def tap(self, message: Json, person: int, label: str, *, chat: int | None = None) -> str:
         """A person taps on a button; returns a number for ``taps``. ``chat``: of a forged tap."""
         buttons = [button for row in message["reply_markup"]["inline_keyboard"] for button in row]

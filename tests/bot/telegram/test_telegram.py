@@ -207,6 +207,19 @@ async def test_what_is_asked_later_needs_no_engine_and_no_second_upload(world: W
     assert world.separations == 1
 
 
+async def test_stems_are_not_separated_once_more(world: World, tmp_path: Path) -> None:
+    world.server.send(ANN, ANN, "audio", wav(tmp_path), file_name="a.wav", caption="/vocals")
+    await world.answered(ANN)
+    (stem,) = world.server.files(ANN)
+    forwarded = world.server.forward(GROUP, ANN, stem)
+    world.server.say(GROUP, BOB, "/stems", reply=forwarded)
+    await world.server.until(lambda: world.server.texts(GROUP))
+    assert "stems already" in world.server.texts(GROUP)[0]
+    world.server.forward(BOB, BOB, stem)
+    await world.server.until(lambda: world.server.texts(BOB))
+    assert "stems already" in world.server.texts(BOB)[0]
+
+
 async def test_another_persons_taps(world: World, tmp_path: Path) -> None:
     world.server.send(GROUP, ANN, "audio", wav(tmp_path, SLOW), file_name="a.wav", caption="/stems")
     await world.server.until(lambda: any("%" in text for text in world.server.texts(GROUP)))
