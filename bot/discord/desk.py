@@ -44,7 +44,7 @@ class Desk:
         Without either it is the song that this person handed in last in this channel.
         """
         await _take_time(interaction)
-        if message and has_stems(message):
+        if message and has_stems(message, interaction.client.user):
             await _answer(interaction, replies.stems_already())
             return
         place, guild = _place(interaction), interaction.guild_id
@@ -64,7 +64,7 @@ class Desk:
         place = Place(PLATFORM, str(message.channel.id), str(message.author.id))
         if not is_served(self._settings.discord, None, [message.channel.id]):
             await _reply(message, refusals.chat_not_allowed())
-        elif has_stems(message):
+        elif has_stems(message, None):
             await _reply(message, replies.stems_already())
         elif songs := songs_in(message):
             wish = Wish()

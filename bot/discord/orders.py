@@ -26,8 +26,10 @@ def songs_in(message: discord.Message) -> list[discord.Attachment]:
     return [file for file in _attachments(message) if not _NO_SONG.match(file.content_type or "")]
 
 
-def has_stems(message: discord.Message) -> bool:
-    """Whether a message holds stems of ours. A forwarded one has no author, but files keep their descriptions."""
+def has_stems(message: discord.Message, me: discord.abc.Snowflake | None) -> bool:
+    """Whether a message holds stems that ``me`` sent. What is forwarded has no author, but files with descriptions."""
+    if message.attachments:
+        return message.author == me
     return any((file.description or "").endswith(_STEM_ENDS) for file in _attachments(message))
 
 
