@@ -10,7 +10,7 @@ The way of a song::
       │                     desk: asks the service, and answers at once
     service                 admission refuses; ledger keeps the jobs, store writes them down (database: its tables)
       │
-    stations.Preparing      a courier fetches the song, the engine's audio_files looks into it
+    stations.Preparing      a courier fetches the song (incoming), the engine's audio_files looks into it
     separating              queue: whose turn it is; separated once, for all who wait for the same sound, by the engines
     stations.Delivering     shelf: the files of what is done; delivery: which format fits where
       │

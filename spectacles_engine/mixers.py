@@ -188,6 +188,8 @@ def load_mixer(path: Path, device: str = "cpu") -> Mixer:
         with safe_open(path, framework="pt") as file:
             about = json.loads(file.metadata()["mixer"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        if not all(tensor.isfinite().all() for tensor in tensors.values()):
+            raise ValueError("weights that are no numbers")
         return _KINDS[about["kind"]](about, tensors, device)
     except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path.name} could not be read as a mixer") from error

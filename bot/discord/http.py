@@ -12,8 +12,7 @@ from typing import TypeVar
 import aiohttp
 import discord
 
-from bot.jobs import TooLarge
-from bot.refusals import file_too_large
+from bot.incoming import BLOCK_BYTES, save
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +23,6 @@ PAUSES_S = (1.0, 4.0, 15.0)
 
 DROPPED = (aiohttp.ClientError, ConnectionError, TimeoutError)
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)
-_BLOCK_BYTES = 1 << 18
 
 
 class Gone(Exception):
@@ -56,14 +54,8 @@ def is_bad_day(error: discord.HTTPException) -> bool:
 
 async def download(client: discord.Client, url: str, to: Path, most_bytes: float) -> None:
     """Writes the file at ``url`` to ``to``; raises Gone, TooLarge, or what insisting did not help against."""
-    size = 0
     async with aclosing(_blocks(client, url)) as blocks:
-        with to.open("wb") as file:
-            async for block in blocks:
-                size += len(block)
-                if size > most_bytes:
-                    raise TooLarge(file_too_large(most_bytes / 1e6))
-                await asyncio.to_thread(file.write, block)
+        await save(blocks, to, most_bytes)
 
 
 async def _blocks(client: discord.Client, url: str) -> AsyncGenerator[bytes, None]:
@@ -82,5 +74,5 @@ async def _blocks(client: discord.Client, url: str) -> AsyncGenerator[bytes, Non
             raise Gone
         if response.status != 200:
             raise discord.HTTPException(response, "the file cannot be had")
-        async for block in response.content.iter_chunked(_BLOCK_BYTES):
+        async for block in response.content.iter_chunked(BLOCK_BYTES):
             yield block

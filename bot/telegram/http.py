@@ -11,8 +11,7 @@ from typing import TypeVar
 import httpx
 from telegram.error import BadRequest, NetworkError, RetryAfter
 
-from bot.jobs import TooLarge
-from bot.refusals import file_too_large
+from bot.incoming import BLOCK_BYTES, save
 from bot.telegram.orders import seconds_of
 
 log = logging.getLogger(__name__)
@@ -29,7 +28,6 @@ _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, http
 """Telegram has not got the whole request."""
 
 _DOWNLOAD = httpx.Timeout(60.0, connect=30.0)
-_BLOCK_BYTES = 1 << 18
 
 
 class Unconfirmed(Exception):
@@ -76,19 +74,13 @@ async def download(url: str, to: Path, most_bytes: float) -> None:
 
     The library itself would hold a whole file in memory.
     """
-    size = 0
     try:
         async with httpx.AsyncClient(timeout=_DOWNLOAD) as client, client.stream("GET", url) as response:
             if response.status_code in (400, 403, 404, 410):
                 raise Gone
             if response.status_code != 200:
                 raise NetworkError(f"the file cannot be had ({response.status_code})")
-            with to.open("wb") as file:
-                async for block in response.aiter_bytes(_BLOCK_BYTES):
-                    size += len(block)
-                    if size > most_bytes:
-                        raise TooLarge(file_too_large(most_bytes / 1e6))
-                    await asyncio.to_thread(file.write, block)
+            await save(response.aiter_bytes(BLOCK_BYTES), to, most_bytes)
     except httpx.HTTPError as error:
         # Its own text may hold the address, and that the token.
         raise NetworkError(type(error).__name__) from None

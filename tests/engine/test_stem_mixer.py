@@ -171,11 +171,12 @@ def test_a_linear_mixer_is_one_layer_over_the_mixture_and_all_estimates(tmp_path
 def test_a_file_that_holds_no_mixer_is_refused_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "mixers.safetensors").write_bytes(b"not a safetensors file")
     LinearMixer(_noise(1, 4, 2, 5, 2), (("vocals", "mdx"),)).save(tmp_path / "shape.safetensors")
+    LinearMixer(np.full((1, 4, 2, 2, 2), np.nan, np.float32), (("vocals", "mdx"),)).save(tmp_path / "nan.safetensors")
     mixers = _mixers(Design())
     object.__setattr__(mixers.design, "law", "of a later version")
     mixers.save(tmp_path / "law.safetensors")
     all_stems = _mixers(PAPER)
     StemMixers(all_stems.networks, {"vocals": TWO}).save(tmp_path / "stems.safetensors")
-    for name in ("mixers", "shape", "law", "stems"):
+    for name in ("mixers", "shape", "nan", "law", "stems"):
         with pytest.raises(ModelError, match=rf"{name}\.safetensors could not be read as a mixer"):
             load_mixer(tmp_path / f"{name}.safetensors")

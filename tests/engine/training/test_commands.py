@@ -218,6 +218,12 @@ def test_there_may_be_more_songs_than_files_that_a_shell_lets_be_open(run: Run, 
         run("mixer", "--estimates", "est", "--recipe", "linear", "--out", "m.safetensors")
 
 
+def test_what_a_linear_mixer_has_no_use_for_is_refused(run: Run, tmp_path: Path) -> None:
+    _write_estimates(tmp_path / "est", 1)
+    with pytest.raises(SystemExit, match="bands is solved for: it takes no --epochs"):
+        run("mixer", "--estimates", "est", "--recipe", "bands", "--epochs", "3", "--out", "m.safetensors")
+
+
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
 def test_a_training_that_is_told_to_end_keeps_what_it_has(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: signal.Signals
