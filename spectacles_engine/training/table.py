@@ -196,8 +196,8 @@ def _interval(gain: Mapping[str, Any] | None) -> str:
 
 
 def _row(name: str, values: Row, form: str) -> str:
-    return _line(name, [format(values[stem], form).replace("-", "−") if stem in values else "–" for stem in STEMS])
+    return _line(name, [format(values[stem], form) if stem in values else "–" for stem in STEMS])
 
 
 def _line(name: str, cells: Iterable[str]) -> str:
-    return f"| {name} | {' | '.join(cells)} |"
+    return f"| {name} | {' | '.join(cells).replace('-', '−')} |"

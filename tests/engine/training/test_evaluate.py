@@ -171,7 +171,7 @@ def test_an_interrupted_evaluation_goes_on_and_a_table_of_others_is_not_written_
     for made_by in wrong + [{"models": ["a"], "songs": songs} for songs in (told[1:], changed)]:
         with pytest.raises(InputError, match="remove it, or name another file"):
             Table.resumed(path, made_by)
-    for damage in ("[]", '{"made_by": {}, "songs": {}}'):
+    for damage in ("", "[]", '{"made_by": {}, "songs": {}}'):
         path.write_text(damage)
         with pytest.raises(InputError, match="no table"):
             Table.resumed(path, {"songs": told})
@@ -227,6 +227,41 @@ def test_of_a_few_songs_no_interval_is_claimed() -> None:
     gain = _report(5).as_json()[USDR]["mean"]["gains"]["stemmixer − average"]["drums"]
     assert "low_db" not in gain
     assert "(songs: 5)" in _report(5).text()
+
+
+def test_the_best_base_model_is_the_one_with_the_highest_score() -> None:
+    table = _table({"demucs": {"a": 2.0}, "mdx": {"a": 1.0}, "average": {"a": 3.0}, ORACLE: {"a": 2.0}})
+    assert table.best_of(("demucs", "mdx"), USDR, "mean") == {"drums": "demucs"}
+    # above which there is nothing to gain here
+    assert table.shares(["average"], ("demucs", "mdx"), USDR, "mean") == {"average": {}}
+
+
+def test_the_text_is_a_table_of_scores_and_one_of_what_is_gained() -> None:
+    report = _report(6)
+    del report.table.songs["song-0"][USDR]["mdx"]["drums"]
+    report.table.songs["song-1"][USDR]["average"]["drums"] = 30
+    scores, gains, *_ = report.text().split("\n\n")
+    assert scores.splitlines()[1:] == [
+        "|---|---|---|---|---|",
+        "| *songs that have the stem* | 0 | 6 | 0 | 0 |",
+        "| demucs | – | 0.67 | – | – |",
+        "| mdx | – | 2.00 | – | – |",
+        "| average | – | 6.08 | – | – |",
+        "| stemmixer | – | 2.77 | – | – |",
+        "| stemmixer, residual handed back | – | 2.67 | – | – |",
+        "| oracle α | – | 5.67 | – | – |",
+    ]
+    assert gains.splitlines() == [
+        "| uSDR, mean: what is gained | vocals | drums | bass | other |",
+        "|---|---|---|---|---|",
+        "| stemmixer − best base model, dB [95 %] | – | +1.12 (songs: 5) | – | – |",
+        "| stemmixer − average, dB [95 %] | – | −3.32 [−13.17, +1.65] | – | – |",
+        "| stemmixer, residual handed back − best base model, dB [95 %] | – | +1.00 (songs: 5) | – | – |",
+        "| stemmixer, residual handed back − average, dB [95 %] | – | −3.42 [−13.25, +1.50] | – | – |",
+        "| average, % of the oracle's gain | – | 111 | – | – |",
+        "| stemmixer, % of the oracle's gain | – | 21 | – | – |",
+        "| stemmixer, residual handed back, % of the oracle's gain | – | 18 | – | – |",
+    ]
 
 
 def test_the_summary_is_the_mean_and_the_median_over_songs_that_have_the_stem(tmp_path: Path) -> None:
