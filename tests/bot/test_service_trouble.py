@@ -169,6 +169,17 @@ async def test_a_chat_that_hangs_does_not_hold_up_the_end(tmp_path: Path) -> Non
             await eventually(lambda: "told" in courier.fetched)
 
 
+async def test_what_is_being_told_when_the_bot_ends_is_told(tmp_path: Path) -> None:
+    class Slow(FakeCourier):
+        async def tell(self, standing: Standing) -> None:
+            await asyncio.sleep(0.1)
+            await super().tell(standing)
+
+    async with house(tmp_path, courier=Slow(), engine=held_engine()) as home:
+        await home.service.accept(order("a"))
+    assert home.courier.told
+
+
 async def test_a_chat_that_is_slow_to_show_delays_nobody(tmp_path: Path) -> None:
     shown = asyncio.Event()
 
@@ -247,7 +258,8 @@ async def test_an_end_that_could_not_be_told_is_tried_again(tmp_path: Path) -> N
                 raise ConnectionError("reset")
             await super().tell(standing)
 
-    async with house(tmp_path, courier=Stubborn()) as home:
+    # without waiting for upkeep's look for ends that are untold
+    async with house(tmp_path, courier=Stubborn(), patience=replace(QUICK, tidy_s=1000.0)) as home:
         job = await home.told(await home.service.accept(order("a")))
         assert job.state is State.DONE
         assert home.courier.answers() == [("1", "a")]
