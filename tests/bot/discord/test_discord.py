@@ -179,6 +179,7 @@ async def test_cancel_and_queue(world: World, tmp_path: Path) -> None:
     await bob.slash(channel, "separate", attachment=("waiting.wav", wav(tmp_path, SLOW, seed=1)))
     await world.until(lambda: any("waiting: place 1" in text for text in world.texts(channel)))
     assert said(await bob.slash(channel, "queue")).startswith("waiting: place 1 in the queue")
+    assert world.texts(channel)[1].endswith("(Cancel)")
     running, _ = world.messages(channel)
     # somebody else's taps and commands end nothing
     assert "Only the person who asked" in said(await bob.click(running, label="Cancel"))

@@ -90,16 +90,20 @@ async def test_lost_answers_and_errors_of_discord_send_nothing_twice(world: Worl
     assert world.messages(alice.dm_channel) == [result]
 
 
-@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("status", [429, 503, None])
 async def test_an_outage_is_waited_for(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int | None
 ) -> None:
     monkeypatch.setattr(world.service._delivering, "_patience", replace(PATIENCE, outages_s=(0.1,) * 100))
     alice = world.env.create_user("alice")
     await alice.slash("separate", attachment=("a.wav", wav(tmp_path, Behaviour(steps=20, step_s=0.05))), **VOCALS)
     await world.until(lambda: world.messages(alice.dm_channel))
-    world.env.inject_error("POST", "/channels/*/messages", status=status, times=6)
+    if status:
+        world.env.inject_error("POST", "/channels/*/messages", status=status, times=6)
+    else:
+        world.wire.drops = 6
     assert names(await world.result(alice.dm_channel)) == ["a – vocals.mp3"]
+    assert world.wire.drops == 0
 
 
 @pytest.mark.parametrize("has_arrived", [False, True])

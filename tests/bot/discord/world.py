@@ -71,6 +71,8 @@ class Wire:
     """When (loop time), of which message, and its new text."""
     lost_answers: int = 0
     """So many of the next messages arrive, but the connection drops before the bot hears of it."""
+    drops: int = 0
+    """So many of the next messages do not arrive, as the connection drops."""
     _sent: dict[tuple[str, str], Any] = field(default_factory=dict)
 
     async def send(self, route: Route, body: dict[str, Any], send: Callable[[], Awaitable[Any]]) -> Any:
@@ -80,6 +82,9 @@ class Wire:
             return await send()
         assert body["enforce_nonce"]
         assert len(key[1]) <= 25, "a nonce of more than 25 characters"
+        if self.drops:
+            self.drops -= 1
+            raise aiohttp.ServerDisconnectedError
         if key not in self._sent:
             self._sent[key] = await send()
             if self.lost_answers:
