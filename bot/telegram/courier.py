@@ -199,7 +199,7 @@ class TelegramCourier:
             await self._send(job, items, made)
         except Unconfirmed:
             log.info("job %s: its stems may have been sent, or not", job.id)
-        except NetworkError as error:
+        except TelegramError as error:
             self._remember(job, sending=None)
             # Telegram forgets files that it had
             if not is_too_large(error) and not (isinstance(error, BadRequest) and made is None):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpx
-from telegram.error import BadRequest, NetworkError, RetryAfter
+from telegram.error import BadRequest, NetworkError, RetryAfter, TelegramError
 
 from bot.incoming import BLOCK_BYTES, save
 from bot.telegram.orders import seconds_of
@@ -64,7 +64,7 @@ async def insist(call: Callable[[], Awaitable[T]], *, is_once: bool = False) -> 
         await asyncio.sleep(pause_s)
 
 
-def is_too_large(error: NetworkError) -> bool:
+def is_too_large(error: TelegramError) -> bool:
     """Telegram takes no files of that size, or not so many at once."""
     return "too large" in error.message.lower() or "too big" in error.message.lower()
 

@@ -353,6 +353,7 @@ async def test_only_listed_chats_are_served(tmp_path: Path, monkeypatch: pytest.
 
 async def test_a_local_bot_api_server_has_no_such_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     telegram = TelegramSettings(local_mode=True)
+    monkeypatch.setattr("bot.telegram.courier._MOST_BYTES", 10_000)
     async with telegram_world(tmp_path, monkeypatch, telegram=telegram) as world:
         world.server.send(ANN, ANN, "audio", wav(tmp_path), file_name="a.wav", size=30_000_000, caption="/stems wav")
         await world.answered(ANN)

@@ -10,10 +10,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
+import httpx
 import pytest
 import pytest_asyncio
 from telegram import Bot, Chat, Message, User
-from telegram.error import RetryAfter
+from telegram.error import NetworkError, RetryAfter
+from telegram.request import HTTPXRequest
 
 from bot.patience import PATIENCE
 from bot.telegram.chats import Chats
@@ -128,6 +130,28 @@ async def test_an_outage_is_waited_for(world: World, tmp_path: Path, monkeypatch
     await world.answered(ANN)
     assert world.server.names(ANN) == PAIR
     assert len(world.server.seen(ANN)) == 3
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_what_has_not_come_to_telegram_is_sent_later_and_not_looked_for(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waits: bool
+) -> None:
+    monkeypatch.setattr(world.service._delivering, "_patience", replace(PATIENCE, outages_s=(0.1,) * 100))
+    request, drops = HTTPXRequest.do_request, [] if waits else [httpx.ConnectError("no route")] * 6
+
+    async def do_request(self: HTTPXRequest, url: str, *args: Any, **kwargs: Any) -> tuple[int, bytes]:
+        if drops and url.endswith("sendMediaGroup"):
+            raise NetworkError("no route") from drops.pop()
+        return await request(self, url, *args, **kwargs)
+
+    monkeypatch.setattr(HTTPXRequest, "do_request", do_request)
+    if waits:
+        world.server.troubles.append(Trouble("sendMediaGroup", refusal=too_many(1000)))
+    send(world, tmp_path)
+    await world.answered(ANN)
+    assert not drops
+    assert world.server.names(ANN) == PAIR
+    assert world.server.count("sendMessage") == 2  # the status and the note
 
 
 async def test_stems_that_came_without_their_note_are_no_failure(
