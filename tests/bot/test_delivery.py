@@ -41,6 +41,21 @@ def _fitting(seconds: float, format: str, most_bytes: int) -> list[Rung]:
     return [rung for rung in rungs(format) if rung.format != "flac" and could_fit(result, rung, "bass", most_bytes)]
 
 
+@pytest.mark.parametrize(
+    ("format", "ladder"),
+    [
+        ("wav", "wav, flac, mp3 320, mp3 192, mp3 128, opus 96"),
+        ("flac", "flac, mp3 320, mp3 192, mp3 128, opus 96"),
+        ("mp3", "mp3 320, mp3 192, mp3 128, opus 96"),
+        ("m4a", "m4a, mp3 192, mp3 128, opus 96"),
+        ("ogg", "ogg, mp3 192, mp3 128, opus 96"),
+        ("opus", "opus, opus 96"),
+    ],
+)
+def test_what_is_tried_after_a_format(format: str, ladder: str) -> None:
+    assert ", ".join(f"{rung.format} {rung.bitrate_kbps or ''}".strip() for rung in rungs(format)) == ladder
+
+
 def test_a_nine_minute_song_goes_down_the_ladder_on_discord() -> None:
     assert _fitting(200, "mp3", DISCORD_BYTES)[0] == Rung("mp3", 320)
     assert _fitting(540, "mp3", DISCORD_BYTES)[0] == Rung("mp3", 128)
