@@ -102,15 +102,17 @@ class Chats:
 
         room = self._room(chat)
         async with room.turn:
-            before = room.newest
+            before, is_doubtful = room.newest, False
             try:
                 number = await self._insist(chat, send, is_once=True)
             except Unconfirmed:
+                is_doubtful = True
                 await asyncio.sleep(STILL_AT_WORK_S)
                 number = await self._insist(chat, send)
-                if before:
-                    await self.delete(chat, await self._strays(chat, Kind.TEXT, before, number, 1))
             self._note_own(chat, [number])
+            if is_doubtful and before:
+                with suppress(TelegramError):  # else it is there twice, and this one is known all the same
+                    await self.delete(chat, await self._strays(chat, Kind.TEXT, before, number, 1))
         return number
 
     async def send(self, chat: str, items: Sequence[Item], answers: Reference) -> list[Message]:

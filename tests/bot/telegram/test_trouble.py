@@ -121,6 +121,19 @@ async def test_a_note_whose_answer_was_lost_comes_once(world: World, tmp_path: P
     assert len(world.server.notes(ANN)) == 1
 
 
+async def test_a_message_is_known_although_its_double_cannot_be_looked_for(world: World, tmp_path: Path) -> None:
+    world.server.forgiven.append("not just now")
+    world.server.say(ANN, ANN, "/queue")
+    await world.server.until(lambda: world.server.texts(ANN))
+    world.server.troubles.append(Trouble("sendMessage", is_done=True))
+    world.server.troubles.append(Trouble("editMessageCaption", 99, Refusal(403, "Forbidden: not just now")))
+    send(world, tmp_path)
+    await world.answered(ANN)
+    assert world.server.names(ANN) == PAIR
+    # of both messages that counted up, the known one is gone
+    assert len(world.server.seen(ANN)) == 5
+
+
 async def test_an_outage_is_waited_for(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(world.service._delivering, "_patience", replace(PATIENCE, outages_s=(0.1,) * 100))
     world.server.forgiven += PROBES
