@@ -13,7 +13,7 @@ from bot import refusals, replies, requests
 from bot.config import Settings
 from bot.discord.buttons import Interaction
 from bot.discord.http import DROPPED, insist
-from bot.discord.orders import PLATFORM, has_stems, is_served, lacks, order, plain, songs_in
+from bot.discord.orders import PLATFORM, forwards_stems, is_served, lacks, order, plain, songs_in
 from bot.jobs import Job, Order, Place, Refused, Wish
 from bot.service import SeparationService
 
@@ -44,7 +44,8 @@ class Desk:
         Without either it is the song that this person handed in last in this channel.
         """
         await _take_time(interaction)
-        if message and has_stems(message, interaction.client.user):
+        me = interaction.client.user
+        if message and (forwards_stems(message) or (message.attachments and message.author == me)):
             await _answer(interaction, replies.stems_already())
             return
         place, guild = _place(interaction), interaction.guild_id
@@ -64,7 +65,7 @@ class Desk:
         place = Place(PLATFORM, str(message.channel.id), str(message.author.id))
         if not is_served(self._settings.discord, None, [message.channel.id]):
             await _reply(message, refusals.chat_not_allowed())
-        elif has_stems(message, None):
+        elif forwards_stems(message):
             await _reply(message, replies.stems_already())
         elif songs := songs_in(message):
             wish = Wish()

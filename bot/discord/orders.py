@@ -23,14 +23,13 @@ _STEM_ENDS = tuple(stem_title("", name) for name in (*STEMS, *MIXES))
 
 def songs_in(message: discord.Message) -> list[discord.Attachment]:
     """The attachments of a message, its own or those of a forwarded one, that may hold a song."""
-    return [file for file in _attachments(message) if not _NO_SONG.match(file.content_type or "")]
+    attachments = message.attachments or _forwarded(message)
+    return [file for file in attachments if not _NO_SONG.match(file.content_type or "")]
 
 
-def has_stems(message: discord.Message, me: discord.abc.Snowflake | None) -> bool:
-    """Whether a message holds stems that ``me`` sent. What is forwarded has no author, but files with descriptions."""
-    if message.attachments:
-        return message.author == me
-    return any((file.description or "").endswith(_STEM_ENDS) for file in _attachments(message))
+def forwards_stems(message: discord.Message) -> bool:
+    """Whether a message forwards stems of ours: what is forwarded has no author, but its files have descriptions."""
+    return any((file.description or "").endswith(_STEM_ENDS) for file in _forwarded(message))
 
 
 def order(
@@ -70,8 +69,8 @@ def lacks(permissions: discord.Permissions, channel: object) -> bool:
     return not (permissions.view_channel and may_send and permissions.attach_files)
 
 
-def _attachments(message: discord.Message) -> list[discord.Attachment]:
-    return message.attachments or [file for shot in message.message_snapshots for file in shot.attachments]
+def _forwarded(message: discord.Message) -> list[discord.Attachment]:
+    return [file for shot in message.message_snapshots for file in shot.attachments]
 
 
 def _title(song: discord.Attachment) -> str:

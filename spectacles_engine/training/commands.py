@@ -119,10 +119,11 @@ def _estimates(arguments: argparse.Namespace) -> None:
 
 
 def _mixer(arguments: argparse.Namespace) -> None:
+    is_linear = arguments.recipe in linear.RIDGES
+    if is_linear and (arguments.epochs or arguments.bins):
+        raise InputError(f"a mixer by the recipe {arguments.recipe} is solved for: it takes no --epochs or --bins")
     songs = estimates.read_estimates(*arguments.estimates)
-    if arguments.recipe in linear.RIDGES:
-        if arguments.epochs or arguments.bins:
-            raise InputError(f"a mixer by the recipe {arguments.recipe} is solved for: it takes no --epochs or --bins")
+    if is_linear:
         linear.fit(songs, arguments.recipe).save(arguments.out)
     else:
         recipe = mixer.RECIPES[arguments.recipe]
