@@ -2,7 +2,7 @@
 
 A job's status (see ``Job.status``) holds ``message``, the numbers of our messages; ``answers``, the one they answer;
 ``status``, the one that counts up, and ``shown``, what it says; ``sending``, while stems are on their way, the number
-after which theirs will come; ``sent``, once they are known to be there.
+after which theirs will come; ``sent``, once they are known to be there; ``note``, the message with the note.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ class TelegramCourier:
             is_sent = "sent" in noted
             found: list[int] = []
             try:
-                number = await self._chats.say(chat, note, answers=job.order.answers, keyboard=result_keyboard(job))
+                number = noted.get("note") or await self._say_note(job, note)
             except TelegramError as error:
                 if not is_sent:
                     raise
@@ -181,11 +181,17 @@ class TelegramCourier:
                     is_sent = True  # perhaps; better asked for once more than sent twice
                     await self._chats.edit(chat, number, f"{note}\n{replies.perhaps_sent()}", result_keyboard(job))
             if is_sent:
-                self._remember(job, [*found, number], sending=None, sent=True)
+                self._remember(job, found, sending=None, sent=True)
                 return True
             await self._chats.delete(chat, [number])
-            self._remember(job, sending=None)
+            self._remember(job, sending=None, note=None)
         raise ConnectionError("its answers are lost")
+
+    async def _say_note(self, job: Job, note: str) -> int:
+        answers, keyboard = job.order.answers, result_keyboard(job)
+        number = await self._chats.say(job.place.chat, note, answers=answers, keyboard=keyboard)
+        self._remember(job, [number], note=number)
+        return number
 
     async def _takes_files(self, job: Job, items: Sequence[Item], made: _Made | None) -> bool:
         """Sends stems, unless they have been sent, or may have been; False if Telegram takes no such files."""

@@ -121,6 +121,21 @@ async def test_a_note_whose_answer_was_lost_comes_once(world: World, tmp_path: P
     assert len(world.server.notes(ANN)) == 1
 
 
+async def test_a_note_comes_once_although_its_stems_cannot_be_looked_for(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(world.service._delivering, "_patience", replace(PATIENCE, outages_s=(0.1,) * 100))
+    world.server.forgiven += PROBES
+    world.server.troubles.append(Trouble("sendMediaGroup", is_done=True))
+    # more often than it is tried at once
+    world.server.troubles.append(Trouble("editMessageCaption", 6, Refusal(502, "Bad Gateway")))
+    send(world, tmp_path)
+    await world.answered(ANN)
+    assert world.server.names(ANN) == PAIR
+    assert len(world.server.notes(ANN)) == 1
+    assert world.server.count("editMessageCaption") > 6
+
+
 async def test_a_message_is_known_although_its_double_cannot_be_looked_for(world: World, tmp_path: Path) -> None:
     world.server.forgiven.append("not just now")
     world.server.say(ANN, ANN, "/queue")
