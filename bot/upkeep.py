@@ -68,18 +68,24 @@ class Upkeep:
 
     async def _work(self) -> None:
         while True:
+            oldest = time.time() - self._settings.storage.keep_hours * 3600
             try:
-                self._ledger.flush()
-                self._store.leave_the_future(time.time())
-                oldest = time.time() - self._settings.storage.keep_hours * 3600
-                outdated = self._store.finished_before(oldest) + self._stranded(oldest)
-                await self._shelf.clear_results(self._ledger.forget(job.id for job in outdated))
-                self.tidy()
+                await self._delete_older(oldest)
+            except Exception:
+                log.exception("what is no longer kept cannot be deleted yet")
+            try:
                 # last: what was too old already at the start is still told, and goes next time
                 self._on_untold(self._ledger.untold(oldest))
             except Exception:
-                log.exception("what is no longer kept cannot be deleted yet")
+                log.exception("what could not be told before is told later")
             await asyncio.sleep(self._tidy_s)
+
+    async def _delete_older(self, oldest: float) -> None:
+        self._ledger.flush()
+        self._store.leave_the_future(time.time())
+        outdated = self._store.finished_before(oldest) + self._stranded(oldest)
+        await self._shelf.clear_results(self._ledger.forget(job.id for job in outdated))
+        self.tidy()
 
     def _stranded(self, oldest: float) -> list[Job]:
         """Older jobs of platforms that are not set up any more: nobody can be told, and nothing is kept for ever."""

@@ -20,11 +20,14 @@ from bot.discord.desk import Desk
 from bot.discord.http import DROPPED, insist
 from bot.discord.orders import PLATFORM
 from bot.jobs import StartError, UnreachableError
+from bot.patience import without_end
 from bot.service import SeparationService
 
 log = logging.getLogger(__name__)
 
 _START_S, _READY_S = 30.0, 10.0
+AGAIN_S = (1.0, 15.0, 60.0)
+"""Before a connection that broke is made anew: the first time, the second …"""
 _NEEDED = discord.Permissions(
     view_channel=True, send_messages=True, send_messages_in_threads=True, attach_files=True, read_message_history=True
 )
@@ -131,8 +134,7 @@ class DiscordApp:
         except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
             await self.client.close()
             raise UnreachableError(f"Discord cannot be reached ({type(error).__name__})") from error
-        self._connection = asyncio.create_task(self.client.connect())
-        self._connection.add_done_callback(_log_end)
+        self._connection = asyncio.create_task(self._stay_connected())
         with suppress(TimeoutError):  # a slow gateway is connected to while the others are served
             async with asyncio.timeout(_READY_S):
                 await self.client.wait_until_ready()
@@ -141,9 +143,20 @@ class DiscordApp:
         """Disconnects."""
         await self.client.close()
         if self._connection:
+            self._connection.cancel()
             await asyncio.wait([self._connection])
 
-
-def _log_end(connection: asyncio.Task[None]) -> None:
-    if not connection.cancelled() and (error := connection.exception()):
-        log.error("the connection to Discord has ended for good", exc_info=error)
+    async def _stay_connected(self) -> None:
+        """Connects, and once more where the library stops: it does so at an event that it cannot read."""
+        for pause_s in without_end(AGAIN_S):
+            try:
+                await self.client.connect()
+                return
+            except discord.ConnectionClosed as error:
+                log.error("Discord ended the connection for good (%s); is DISCORD_BOT_TOKEN still its token?", error)
+                return
+            except Exception:
+                log.exception("the connection to Discord broke, and is made anew in %g s", pause_s)
+            with suppress(Exception):
+                await self.client.ws.close()
+            await asyncio.sleep(pause_s)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import shutil
 import sqlite3
 import time
+from collections.abc import Collection
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +18,7 @@ import pytest
 from bot.config import EngineSettings, StorageSettings
 from bot.jobs import Job, Standing, StartError, State
 from bot.refusals import disk_full
+from bot.shelf import Shelf
 from bot.store import JobStore
 from spectacles_engine.errors import CancelledError, EngineError
 from spectacles_engine.messages import STEMS, SeparationResult
@@ -176,6 +179,22 @@ async def test_an_end_is_told_when_a_long_outage_is_over(tmp_path: Path, has_res
             await home.told(job)
         await eventually(lambda: home.store.untold() == [])
         assert home.courier.answers() == []
+
+
+async def test_an_end_is_told_also_while_nothing_can_be_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tidy(shelf: Shelf, spared: Collection[str]) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Shelf, "tidy", tidy)
+    outage = FakeCourier(trouble={("tell", "a"): ConnectionError("no network")})
+    async with house(tmp_path, courier=outage) as home:
+        job = await home.service.accept(order("a"))
+        await home.until(job)
+        await eventually(lambda: not home.service._announcer._tasks)
+        outage.trouble.clear()
+        await home.told(job)
 
 
 async def test_leftovers_of_a_killed_bot_are_cleaned_up(tmp_path: Path) -> None:

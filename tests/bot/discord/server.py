@@ -31,6 +31,10 @@ class DiscordServer:
     wait_s: float = 0.0
     asked: int = 0
     identified: dict[str, Any] = field(default_factory=dict)
+    greeted: int = 0
+    """How often a client has identified itself."""
+    then: list[dict[str, Any] | int] = field(default_factory=list)
+    """What follows on each greeting, one after the other: an event, or the code that the connection ends with."""
     commands: list[Any] = field(default_factory=list)
     base: str = ""
 
@@ -76,6 +80,12 @@ class DiscordServer:
                 ready = {"v": 10, "user": USER, "guilds": [], "session_id": "s", "resume_gateway_url": self.base}
                 ready["application"] = {"id": "5", "flags": 0}
                 await socket.send_json({"op": 0, "s": 1, "t": "READY", "d": ready})
+                self.greeted += 1
+                next_one = self.then.pop(0) if self.then else {}
+                if isinstance(next_one, int):
+                    await socket.close(code=next_one)
+                elif next_one:
+                    await socket.send_json({"op": 0, "s": 2, **next_one})
         return socket
 
     async def file(self, request: web.Request) -> web.StreamResponse:

@@ -107,6 +107,41 @@ async def test_a_silent_discord_is_not_waited_for(
             await DiscordApp(Settings(), service).start()
 
 
+async def test_it_connects_again_after_an_event_that_the_library_cannot_read(
+    server: DiscordServer, service: SeparationService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISCORD_BOT_TOKEN", TOKEN)
+    monkeypatch.setattr(discord_app, "AGAIN_S", (0.01,))
+    server.then = [{"t": "MESSAGE_CREATE", "d": {}}] * 2
+    app = DiscordApp(Settings(), service)
+    try:
+        await app.start()
+        async with asyncio.timeout(10):
+            while server.greeted < 3:
+                await asyncio.sleep(0.01)
+        assert not app.client.is_closed()
+    finally:
+        await app.stop()
+
+
+async def test_where_discord_wants_it_no_more_it_does_not_come_back(
+    server: DiscordServer, service: SeparationService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISCORD_BOT_TOKEN", TOKEN)
+    monkeypatch.setattr(discord_app, "AGAIN_S", (0.01,))
+    server.then = [4004]
+    app = DiscordApp(Settings(), service)
+    with logged() as lines:
+        await app.start()
+        async with asyncio.timeout(10):
+            while not app.client.is_closed():
+                await asyncio.sleep(0.01)
+        await app.stop()
+    assert server.greeted == 1
+    assert any("for good" in line and "DISCORD_BOT_TOKEN" in line for line in lines)
+    assert TOKEN not in "".join(lines)
+
+
 async def test_nobody_waits_until_discord_takes_the_commands(
     server: DiscordServer, service: SeparationService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
