@@ -11,7 +11,6 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot import refusals
 from bot.config import Settings
 from bot.discord.buttons import Interaction, JobButton
 from bot.discord.commands import Commands
@@ -83,9 +82,8 @@ class DiscordBot(commands.Bot):
         if message.guild is None and not message.author.bot and not message.is_system():
             try:
                 await self._desk.private_message(message)
-            except Exception:
-                log.exception("a private message was not understood")
-                await message.reply(refusals.mistake_of_ours())
+            except Exception as error:  # noqa: BLE001  as below
+                await self._desk.apologise_in_private(message, error)
 
     async def _teach_commands(self) -> None:
         try:

@@ -162,11 +162,17 @@ class Desk:
         if not isinstance(error, Refused):
             log.error("an interaction failed", exc_info=error)
         sentence = str(error) if isinstance(error, Refused) else refusals.mistake_of_ours()
-        with suppress(discord.HTTPException):
+        with suppress(discord.HTTPException, *DROPPED):
             if interaction.response.is_done():
                 await _answer(interaction, sentence)
             else:
                 await interaction.response.send_message(sentence, ephemeral=True)
+
+    async def apologise_in_private(self, message: discord.Message, error: BaseException) -> None:
+        """The same, after a private message."""
+        log.error("a private message was not understood", exc_info=error)
+        with suppress(discord.HTTPException, *DROPPED):
+            await _reply(message, refusals.mistake_of_ours())
 
 
 async def _take_time(interaction: Interaction) -> None:

@@ -267,6 +267,7 @@ async def test_a_mistake_of_ours_is_a_sentence(world: World, tmp_path: Path, mon
     (error,) = world.env.errors
     assert "on purpose" in str(error)
     monkeypatch.setattr(type(world.service), "accept", mistake)
+    world.wire.drops = 1
     await world.post(alice, alice.dm_channel, ("a.wav", wav(tmp_path)))
     assert "went wrong in SpecTacles itself" in world.texts(alice.dm_channel)[-1]
 
