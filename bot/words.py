@@ -87,9 +87,9 @@ _WORDS: dict[str, tuple[str, str]] = {
     ),
     "page.privacy": (
         "Songs go to the computer that runs SpecTacles and nowhere else. "
-        "They and their stems are deleted after {hours} hours.",
+        "They and their stems are deleted after {hours} h.",
         "Lieder gehen an den Rechner, auf dem SpecTacles läuft, und nirgendwohin sonst. "
-        "Sie und ihre Spuren werden nach {hours} Stunden gelöscht.",
+        "Sie und ihre Spuren werden nach {hours} h gelöscht.",
     ),
     "page.access_code": (
         "Access code (it is shown where SpecTacles was started)",
