@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 Context = CallbackContext[Any, Any, Any, Any]
 
 ALBUM_S = 0.7
-"""The words beside an album of files come with its last one: so long the others wait for them."""
+"""The words beside an album come with one of its files, mostly the last: so long each waits, and all keep in order."""
 _MOST_ALBUMS = 200
 _MOST_CHARACTERS_OF_A_TAP = 200
 
@@ -97,7 +97,7 @@ class Desk:
         """Some stems of the song that comes with the command, or that it is a reply to."""
         quoted = quoted_by(message)
         if song := song_in(message):
-            self._note_album(message, place, wish)
+            await self._shared(message, place, wish)
             await self._accept(self._order(place, wish, song, message))
         elif quoted is None:
             await self._say(message, replies.no_song())
@@ -114,27 +114,28 @@ class Desk:
 
     async def _unasked(self, message: Message, place: Place, song: Song, me: int) -> None:
         """A song without a command: in private it is a wish itself, in a group only in an album that was asked for."""
-        album = (place.chat, message.media_group_id or "")
-        if message.media_group_id and not message.caption and album not in self._albums:
-            await asyncio.sleep(ALBUM_S)
-        wish = self._albums.get(album)
-        if wish is None:
-            if _in_group(message):
-                return
-            wish = Wish()
+        wish: Wish | None = None
+        if message.caption and not _in_group(message):
             with suppress(Refused):  # words that are no wish are just words
-                wish = requests.parse_wish("stems", message.caption or "")
+                wish = requests.parse_wish("stems", message.caption)
+        wish = await self._shared(message, place, wish)
+        if wish is None and _in_group(message):
+            return
         if was_sent_by(me, message):
             raise Refused(replies.stems_already())
-        if message.caption:
-            self._note_album(message, place, wish)
-        await self._accept(self._order(place, wish, song, message))
+        await self._accept(self._order(place, wish or Wish(), song, message))
 
-    def _note_album(self, message: Message, place: Place, wish: Wish) -> None:
-        if message.media_group_id:
-            self._albums[place.chat, message.media_group_id] = wish
+    async def _shared(self, message: Message, place: Place, wish: Wish | None) -> Wish | None:
+        """A song's own wish, or the one that came with another song of its album; None if there is neither."""
+        if message.media_group_id is None:
+            return wish
+        album = (place.chat, message.media_group_id)
+        if wish:
+            self._albums[album] = wish
             while len(self._albums) > _MOST_ALBUMS:
                 del self._albums[next(iter(self._albums))]
+        await asyncio.sleep(ALBUM_S)
+        return wish or self._albums.get(album)
 
     def _order(self, place: Place, wish: Wish, song: Song, message: Message) -> Order:
         """Raises TooLarge for a file that Telegram would not let us download."""

@@ -322,7 +322,7 @@ async def test_too_large_is_refused_before_it_is_fetched(world: World, tmp_path:
     assert world.server.count("getFile") == 0
 
 
-@pytest.mark.parametrize("captions", [("/vocals", "", ""), ("", "", "/vocals")])
+@pytest.mark.parametrize("captions", [("/vocals", "", ""), ("", "", "/vocals"), ("a song", "", "/vocals")])
 @pytest.mark.parametrize("chat", [ANN, GROUP])
 async def test_an_album_of_songs_is_one_job_each(
     world: World, tmp_path: Path, chat: int, captions: tuple[str, ...]
@@ -333,6 +333,7 @@ async def test_an_album_of_songs_is_one_job_each(
         world.server.send(chat, ANN, "audio", data, file_name=f"{seed}.wav", media_group_id="7", **words)
     await world.answered(chat, 3)
     assert sorted(world.server.names(chat)) == [f"{seed} – vocals.mp3" for seed in range(3)]
+    assert [job.order.title for job in world.store.of_chat("telegram", str(chat))] == ["0", "1", "2"]
 
 
 async def test_what_is_no_audio_gets_a_sentence(world: World) -> None:
