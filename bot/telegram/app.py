@@ -33,7 +33,7 @@ _READ_TIMEOUT_S = 30.0
 _POOL_TIMEOUT_S = 60.0
 _MEDIA_WRITE_TIMEOUT_S = 120.0
 _CONNECTIONS = 64
-_UPDATES = (Update.MESSAGE, Update.CALLBACK_QUERY)
+_UPDATES = (Update.MESSAGE, Update.EDITED_MESSAGE, Update.CALLBACK_QUERY)
 
 
 def build_application(settings: Settings) -> App:
@@ -76,7 +76,7 @@ class TelegramApp:
         self._app = build_application(settings)
         chats = Chats(self._app.bot)
         desk = Desk(chats, settings, service)
-        self._app.add_handler(MessageHandler(filters.UpdateType.MESSAGE & ~filters.StatusUpdate.ALL, desk.message))
+        self._app.add_handler(MessageHandler(filters.UpdateType.MESSAGES & ~filters.StatusUpdate.ALL, desk.message))
         self._app.add_handler(CallbackQueryHandler(desk.tapped))
         self._app.add_error_handler(desk.apologise)
         self._courier = TelegramCourier(self._app.bot, chats, settings, service)

@@ -41,14 +41,17 @@ class Desk:
         """The words beside an album come with one of its songs, and go for all."""
 
     async def message(self, update: Update, context: Context) -> None:
-        """A message: a command, a song, or words."""
-        message, place = update.message, place_of(update)
+        """A message: a command, a song, or words. One that was edited: only a command for stems that it then holds."""
+        message, place = update.effective_message, place_of(update)
         if message is None:
             return
         self._chats.saw(place.chat, message.message_id)
         command = requests.command_of(message.text or message.caption or "", context.bot.username)
+        is_wish = command is not None and command[0] in requests.WISHES
+        if update.edited_message and not (is_wish and self._is_new(message, place)):
+            return
         try:
-            if command and command[0] in requests.WISHES:
+            if command and is_wish:
                 await self._wished(message, place, requests.parse_wish(*command), context.bot.id)
             elif command and (answer := await self._answer(command[0], message, place)):
                 await self._say(message, answer)
@@ -88,8 +91,8 @@ class Desk:
         if isinstance(update, Update):
             if update.callback_query:
                 await _answer_tap(update.callback_query, refusals.mistake_of_ours(), is_alert=True)
-            elif update.message:
-                await self._say(update.message, refusals.mistake_of_ours())
+            elif update.effective_message:
+                await self._say(update.effective_message, refusals.mistake_of_ours())
 
     # Songs.
 
@@ -136,6 +139,11 @@ class Desk:
                 del self._albums[next(iter(self._albums))]
         await asyncio.sleep(ALBUM_S)
         return wish or self._albums.get(album)
+
+    def _is_new(self, message: Message, place: Place) -> bool:
+        """Whether a message has led to no job."""
+        answered = (known.job.order.answers for known in self._service.history(place))
+        return all(answers.get("message") != message.message_id for answers in answered)
 
     def _order(self, place: Place, wish: Wish, song: Song, message: Message) -> Order:
         """Raises TooLarge for a file that Telegram would not let us download."""

@@ -154,6 +154,11 @@ class TelegramServer:
         origin = {"type": "user", "date": message["date"], "sender_user": message["from"]}
         return self._from_person(chat, person, {"forward_origin": origin, "audio": content(message)}, None)
 
+    def edit(self, message: Json, **changes: Any) -> None:
+        """A person edits a message."""
+        message.update(changes, edit_date=int(time.time()))
+        self._push({"edited_message": message})
+
     def tap(self, message: Json, person: int, label: str, *, chat: int | None = None) -> str:
         """A person taps on a button; returns a number for ``taps``. ``chat``: of a forged tap."""
         buttons = [button for row in message["reply_markup"]["inline_keyboard"] for button in row]

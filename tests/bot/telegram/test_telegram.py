@@ -336,6 +336,20 @@ async def test_an_album_of_songs_is_one_job_each(
     assert [job.order.title for job in world.store.of_chat("telegram", str(chat))] == ["0", "1", "2"]
 
 
+@pytest.mark.parametrize("before", ["my song", "/stems trumpets"])
+async def test_a_command_that_is_put_right_is_heard_once(world: World, tmp_path: Path, before: str) -> None:
+    song = world.server.send(GROUP, ANN, "audio", wav(tmp_path), file_name="a.wav", caption=before)
+    await world.server.until(lambda: "trumpets" not in before or world.server.texts(GROUP))
+    world.server.edit(song, caption="a better song")
+    world.server.edit(song, caption="/vocals")
+    await world.answered(GROUP)
+    world.server.edit(song, caption="/vocals, please")
+    world.server.edit(song, caption="/drums")
+    world.server.say(GROUP, ANN, "/queue")
+    await world.server.until(lambda: any("no song" in text for text in world.server.texts(GROUP)))
+    assert world.server.names(GROUP) == ["a – vocals.mp3"]
+
+
 async def test_what_is_no_audio_gets_a_sentence(world: World) -> None:
     world.server.send(ANN, ANN, "audio", b"#EXTM3U\nhttp://127.0.0.1/secret\n", file_name="list.mp3")
     await world.server.until(lambda: world.server.texts(ANN) == ["list: Not an audio file."])
