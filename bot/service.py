@@ -190,6 +190,18 @@ class SeparationService:
         """The courier sent the job's status message: it will be edited from now on, also after a restart."""
         self._ledger.note_status(job_id, status)
 
+    def move_chat(self, platform: str, chat: str, to: str) -> None:
+        """A chat has another id from now on: what is in progress there goes on under that.
+
+        What is noted of messages there is forgotten. Jobs that are over stay where their messages are.
+        """
+        for job in self._ledger.live():
+            place = job.place
+            if (place.platform, place.chat) == (platform, chat):
+                person = to if place.person == chat else place.person
+                order = replace(job.order, place=Place(platform, to, person), answers={})
+                self._ledger.change(job.id, order=order, status=None)
+
     def upload(self, audio: str, name: str, key: str, platform: str) -> str | None:
         """The platform's id of a file that was uploaded before (Telegram's ``file_id``), while the result is kept.
 

@@ -161,7 +161,7 @@ class Preparing:
             await self._fetch(job, song)
             limits = self._admission.limits.of_a_song
             found = await self._inspect(song, longest_s=limits.longest_s, deadline_s=limits.decode_deadline_s)
-            self._take_in(job, song, found)
+            self._take_in(self._ledger.latest(job.id) or job, song, found)
         finally:
             self._shelf.clear_arrival(job.id)
 

@@ -74,9 +74,10 @@ class TelegramApp:
     def __init__(self, settings: Settings, service: SeparationService) -> None:
         self._settings, self._service = settings.telegram, service
         self._app = build_application(settings)
-        chats = Chats(self._app.bot)
+        chats = Chats(self._app.bot, lambda chat, to: service.move_chat(PLATFORM, chat, to))
         desk = Desk(chats, settings, service)
         self._app.add_handler(MessageHandler(filters.UpdateType.MESSAGES & ~filters.StatusUpdate.ALL, desk.message))
+        self._app.add_handler(MessageHandler(filters.StatusUpdate.MIGRATE, desk.moved))
         self._app.add_handler(CallbackQueryHandler(desk.tapped))
         self._app.add_error_handler(desk.apologise)
         self._courier = TelegramCourier(self._app.bot, chats, settings, service)

@@ -59,12 +59,19 @@ class _Room:
 class Chats:
     """Sends, edits and deletes; ``chat`` is an id as text. Raises TelegramError for what trying again does not mend."""
 
-    def __init__(self, bot: Bot) -> None:
-        self._bot = bot
+    def __init__(self, bot: Bot, on_moved: Callable[[str, str], None]) -> None:
+        """``on_moved``: called with the id of a group, and with its new one, when it has become a supergroup."""
+        self._bot, self._on_moved = bot, on_moved
         self._room = lru_cache(_MOST_CHATS)(_new_room)
         """By chat; the cache makes what it lacks."""
         self._moved: dict[str, str] = {}
-        """Groups that became supergroups: the id that jobs know → the one that Telegram knows now."""
+        """Groups that became supergroups: the id that callers may still know → the one that Telegram knows now."""
+
+    def moved(self, chat: str, to: str) -> None:
+        """A group has become a supergroup: what is sent goes there. Old numbers mean other messages there."""
+        if self._moved.get(chat) != to:
+            self._moved[chat] = to
+            self._on_moved(chat, to)
 
     def saw(self, chat: str, message: int) -> None:
         """A person's message came in."""
@@ -73,7 +80,7 @@ class Chats:
 
     def newest(self, chat: str) -> int:
         """The number of the last message that is known there; 0 if none is, since the start."""
-        return self._room(chat).newest
+        return self._room(self._now(chat)).newest
 
     async def may_edit(self, chat: str) -> bool:
         """Waits until the chat may see another edit; False if that took too long."""
@@ -104,11 +111,11 @@ class Chats:
         async with room.turn:
             before, is_doubtful = room.newest, False
             try:
-                number = await self._insist(chat, send, is_once=True)
+                number = await self._sent(chat, send, is_once=True)
             except Unconfirmed:
                 is_doubtful = True
                 await asyncio.sleep(STILL_AT_WORK_S)
-                number = await self._insist(chat, send)
+                number = await self._sent(chat, send)
             self._note_own(chat, [number])
             if is_doubtful and before:
                 with suppress(TelegramError):  # else it is there twice, and this one is known all the same
@@ -125,7 +132,7 @@ class Chats:
                     return list(await self._bot.send_media_group(media=media, **about))
                 return [await self._send_one(items[0], media[0], about)]
 
-        messages = await self._insist(chat, send, is_once=True)
+        messages = await self._sent(chat, send, is_once=True)
         self._note_own(chat, [message.message_id for message in messages])
         return messages
 
@@ -160,7 +167,7 @@ class Chats:
                 await asyncio.wait([showing])
 
     async def edit(self, chat: str, message: int, text: str, keyboard: InlineKeyboardMarkup | None) -> None:
-        """Gives a message of ours another text."""
+        """Gives a message of ours another text; raises ChatMigrated if it stayed in a group that has moved."""
 
         async def edit() -> None:
             await self._bot.edit_message_text(
@@ -168,7 +175,7 @@ class Chats:
             )
 
         try:
-            await insist(edit)
+            await self._asked(chat, edit)
         except BadRequest as error:
             if "not modified" not in error.message.lower():
                 raise
@@ -190,7 +197,7 @@ class Chats:
         if not messages:
             return
         try:
-            await insist(lambda: self._bot.delete_messages(chat, list(messages)))
+            await insist(lambda: self._bot.delete_messages(self._now(chat), list(messages)))
         except (BadRequest, ChatMigrated) as error:
             log.info("messages cannot be deleted (%s)", error)
 
@@ -202,17 +209,28 @@ class Chats:
 
     async def _strays(self, chat: str, kind: Kind, after: int, before: int, enough: int) -> list[int]:
         """Messages of ours between two numbers that we do not know of."""
-        own = set(self._room(chat).own)
+        now = self._now(chat)
+        own = set(self._room(now).own)
         unknown = [number for number in range(after + 1, before) if number not in own]
-        return await strays(self._bot, chat, kind, unknown, most_asked=_most_asked(chat), enough=enough)
+        return await strays(self._bot, now, kind, unknown, most_asked=_most_asked(now), enough=enough)
 
-    async def _insist(self, chat: str, call: Callable[[], Awaitable[T]], *, is_once: bool = False) -> T:
-        """As ``insist``, for what is sent, also to a group that has moved since its job was accepted."""
+    async def _sent(self, chat: str, call: Callable[[], Awaitable[T]], *, is_once: bool = False) -> T:
+        """As ``insist``; if the group has moved, it is sent there."""
+        try:
+            return await self._asked(chat, call, is_once=is_once)
+        except ChatMigrated:
+            return await insist(call, is_once=is_once)
+
+    async def _asked(self, chat: str, call: Callable[[], Awaitable[T]], *, is_once: bool = False) -> T:
+        """As ``insist``; it is noted if the group has moved."""
         try:
             return await insist(call, is_once=is_once)
         except ChatMigrated as error:
-            self._moved[chat] = str(error.new_chat_id)
-            return await insist(call, is_once=is_once)
+            self.moved(chat, str(error.new_chat_id))
+            raise
+
+    def _now(self, chat: str) -> str:
+        return self._moved.get(chat, chat)
 
     def _to(self, chat: str, answers: Reference | None) -> dict[str, Any]:
         """Parameters of a message: where it goes. In a group that has moved, old numbers mean other messages."""
@@ -221,7 +239,7 @@ class Chats:
         return {"chat_id": chat, **_answering(answers)}
 
     def _note_own(self, chat: str, numbers: Sequence[int]) -> None:
-        room = self._room(chat)
+        room = self._room(self._now(chat))
         room.own.extend(numbers)
         room.newest = max(room.newest, *numbers)
 

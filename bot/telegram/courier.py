@@ -39,7 +39,7 @@ _MOST_CHARACTERS = 3800
 _LOCAL_GET_FILE_S = 1500.0
 """A local server answers when it has the whole file."""
 _TRIES = 3
-_LOST = (Forbidden, BadRequest, ChatMigrated)
+_LOST = (Forbidden, BadRequest)
 """A chat, or a message, that is no longer there for us."""
 _Made = tuple[StoredResult, delivery.Rung]
 """The stems that files were made of, and how: what is remembered of an upload."""
@@ -86,6 +86,8 @@ class TelegramCourier:
                 await self._show_next(standing)
             else:
                 await self._show_first(standing)
+        except ChatMigrated:
+            log.info("job %s: its group has moved, and it is told there", job.id)
         except _LOST as error:
             raise DeliveryError(replies.cannot_write_here()) from error
 
@@ -175,7 +177,8 @@ class TelegramCourier:
                 return True
             if not is_sent:
                 try:
-                    found = await self._chats.find(chat, noted["sending"], number, len(items))
+                    # a group that has moved meanwhile begins anew
+                    found = await self._chats.find(chat, noted.get("sending", 0), number, len(items))
                     is_sent = bool(found)
                 except Unconfirmed:
                     is_sent = True  # perhaps; better asked for once more than sent twice
@@ -195,10 +198,10 @@ class TelegramCourier:
 
     async def _takes_files(self, job: Job, items: Sequence[Item], made: _Made | None) -> bool:
         """Sends stems, unless they have been sent, or may have been; False if Telegram takes no such files."""
-        noted = _noted(self._latest(job))
+        latest = self._latest(job)
+        noted, answered = _noted(latest), latest.order.answers.get("message", 0)
         if "sent" in noted or "sending" in noted:
             return True
-        answered = job.order.answers.get("message", 0)
         before = max(self._chats.newest(job.place.chat), answered, *noted.get("message", ()))
         self._remember(job, sending=before)
         try:

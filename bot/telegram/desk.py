@@ -85,6 +85,12 @@ class Desk:
             answer = str(refused)
         await _answer_tap(query, answer, is_alert=not is_done)
 
+    async def moved(self, update: Update, context: Context) -> None:
+        """A group has become a supergroup: the old one says so, and the new one as well."""
+        del context
+        if (message := update.message) and message.migrate_to_chat_id:
+            self._chats.moved(str(message.chat_id), str(message.migrate_to_chat_id))
+
     async def apologise(self, update: object, context: Context) -> None:
         """After an error that nobody expected: first the log, then the person."""
         log.error("an update failed", exc_info=context.error)

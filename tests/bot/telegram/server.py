@@ -154,6 +154,15 @@ class TelegramServer:
         origin = {"type": "user", "date": message["date"], "sender_user": message["from"]}
         return self._from_person(chat, person, {"forward_origin": origin, "audio": content(message)}, None)
 
+    def upgrade(self, group: int, person: int, to: int, *, is_said: bool = True) -> None:
+        """A group becomes a supergroup, with another id, and both say so; ``is_said``: to the bot as well."""
+        self.forgiven.append("upgraded to a supergroup")
+        self.moved[group] = to
+        for chat, words in ((group, {"migrate_to_chat_id": to}), (to, {"migrate_from_chat_id": group})):
+            message = self._store(chat, _person(person), words)
+            if is_said:
+                self._push({"message": message})
+
     def edit(self, message: Json, **changes: Any) -> None:
         """A person edits a message."""
         message.update(changes, edit_date=int(time.time()))

@@ -59,16 +59,61 @@ async def test_rate_limits_are_waited_for(world: World, tmp_path: Path) -> None:
     assert len(world.server.seen(ANN)) == 3
 
 
-async def test_stems_follow_a_group_that_becomes_a_supergroup(world: World, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_said", [True, False])
+@pytest.mark.parametrize("in_its_name", [True, False])
+async def test_jobs_follow_a_group_that_becomes_a_supergroup(
+    world: World, tmp_path: Path, is_said: bool, in_its_name: bool
+) -> None:
     old, new = -5, -1005
-    song = write_song(tmp_path / "a.wav", Behaviour(steps=20, step_s=0.1))
-    world.server.send(old, ANN, "audio", song.read_bytes(), file_name="a.wav", caption="/stems vocals bass")
+    song = write_song(tmp_path / "a.wav", Behaviour(steps=20, step_s=0.1)).read_bytes()
+    asks = old if in_its_name else ANN
+    world.server.send(old, asks, "audio", song, file_name="a.wav", caption="/stems vocals bass")
     await world.server.until(lambda: any("separating" in text for text in world.server.texts(old)))
-    world.server.forgiven.append("upgraded to a supergroup")
-    world.server.say(new, ANN, "we have moved")
-    world.server.moved[old] = new
+    world.server.upgrade(old, ANN, new, is_said=is_said)
+    # it counts up where the group is now
+    await world.server.until(lambda: any("separating" in text for text in world.server.texts(new)))
+    world.server.say(new, new if in_its_name else ANN, "/queue")
     await world.answered(new)
     assert world.server.names(new) == PAIR
+    queue, note = world.server.texts(new)
+    assert queue.startswith("a: separating")
+    assert note.startswith("a (")
+    await world.server.tapped(world.server.notes(new)[0], ANN, "Drums")
+    await world.answered(new, 2)
+    assert world.server.names(new) == [*PAIR, "a – drums.mp3"]
+
+
+async def test_a_song_that_comes_while_its_group_moves(world: World, tmp_path: Path) -> None:
+    old, new = -5, -1005
+    world.server.troubles.append(Trouble("getFile", refusal=too_many()))
+    send(world, tmp_path, chat=old)
+    await world.server.until(lambda: world.server.count("getFile"))
+    world.server.upgrade(old, ANN, new)
+    await world.answered(new)
+    assert world.server.names(new) == PAIR
+    assert world.store.of_chat("telegram", str(old)) == []
+
+
+async def test_stems_whose_answer_was_lost_as_their_group_moved_come_once(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = -5, -1005
+    edit = TelegramServer._editMessageText
+
+    def edit_text(self: TelegramServer, parameters: Json, files: Json) -> Any:
+        edited = edit(self, parameters, files)
+        if "on their way" in parameters["text"]:
+            self.upgrade(old, ANN, new, is_said=False)
+        return edited
+
+    monkeypatch.setattr(TelegramServer, "_editMessageText", edit_text)
+    # to the old group, and to the new one
+    world.server.troubles.append(Trouble("sendMediaGroup", 2, is_done=True))
+    world.server.forgiven += PROBES
+    send(world, tmp_path, chat=old)
+    await world.answered(new)
+    assert world.server.names(new) == PAIR
+    assert len(world.server.notes(new)) == 1
 
 
 async def test_why_it_failed_is_said_where_a_group_has_moved(
@@ -78,9 +123,7 @@ async def test_why_it_failed_is_said_where_a_group_has_moved(
     old, new = -5, -1005
     send(world, tmp_path, Behaviour(steps=20, step_s=0.1), chat=old)
     await world.server.until(lambda: any("separating" in text for text in world.server.texts(old)))
-    world.server.forgiven.append("upgraded to a supergroup")
-    world.server.say(new, ANN, "we have moved")
-    world.server.moved[old] = new
+    world.server.upgrade(old, ANN, new, is_said=False)
     await world.quiet()
     (text,) = world.server.texts(new)
     assert "too large for this chat" in text
@@ -320,7 +363,7 @@ async def test_nobody_waits_for_hours_where_telegram_asks_for_them(monkeypatch: 
 
 @pytest.mark.parametrize(("writes_as", "is_admin"), [(GROUP, True), (-1002, False)])
 async def test_who_writes_in_the_name_of_a_channel_is_no_admin(writes_as: int, is_admin: bool) -> None:
-    chats, group = Chats(cast(Bot, None)), Chat(GROUP, Chat.SUPERGROUP)
+    chats, group = Chats(cast(Bot, None), lambda chat, to: None), Chat(GROUP, Chat.SUPERGROUP)
     sender = Chat(writes_as, Chat.SUPERGROUP)
     message = Message(1, datetime.now(UTC), group, from_user=User(136817688, "Channel", True), sender_chat=sender)
     assert await chats.is_from_admin(message) is is_admin
