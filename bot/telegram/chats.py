@@ -118,8 +118,9 @@ class Chats:
                 number = await self._sent(chat, send)
             self._note_own(chat, [number])
             if is_doubtful and before:
+                now = self._now(chat)
                 with suppress(TelegramError):  # else it is there twice, and this one is known all the same
-                    await self.delete(chat, await self._strays(chat, Kind.TEXT, before, number, 1))
+                    await self.delete(now, await self._strays(now, Kind.TEXT, before, number, 1))
         return number
 
     async def send(self, chat: str, items: Sequence[Item], answers: Reference) -> list[Message]:
@@ -197,7 +198,7 @@ class Chats:
         if not messages:
             return
         try:
-            await insist(lambda: self._bot.delete_messages(self._now(chat), list(messages)))
+            await insist(lambda: self._bot.delete_messages(chat, list(messages)))
         except (BadRequest, ChatMigrated) as error:
             log.info("messages cannot be deleted (%s)", error)
 
@@ -209,10 +210,9 @@ class Chats:
 
     async def _strays(self, chat: str, kind: Kind, after: int, before: int, enough: int) -> list[int]:
         """Messages of ours between two numbers that we do not know of."""
-        now = self._now(chat)
-        own = set(self._room(now).own)
+        own = set(self._room(chat).own)
         unknown = [number for number in range(after + 1, before) if number not in own]
-        return await strays(self._bot, now, kind, unknown, most_asked=_most_asked(now), enough=enough)
+        return await strays(self._bot, chat, kind, unknown, most_asked=_most_asked(chat), enough=enough)
 
     async def _sent(self, chat: str, call: Callable[[], Awaitable[T]], *, is_once: bool = False) -> T:
         """As ``insist``; if the group has moved, it is sent there."""

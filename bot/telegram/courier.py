@@ -161,11 +161,11 @@ class TelegramCourier:
         What may have been sent already, before the bot was killed or when a connection dropped, is looked for first.
         ``made``: None where Telegram has the files. Raises ConnectionError if its answers are lost again and again.
         """
-        chat = job.place.chat
         for _ in range(_TRIES):
             if not await self._takes_files(job, items, made):
                 return False
-            noted = _noted(self._latest(job))
+            job = self._latest(job)  # its group may have moved
+            chat, noted = job.place.chat, _noted(job)
             is_sent = "sent" in noted
             found: list[int] = []
             try:
@@ -177,7 +177,7 @@ class TelegramCourier:
                 return True
             if not is_sent:
                 try:
-                    # a group that has moved meanwhile begins anew
+                    # in a group that has moved, numbers begin anew
                     found = await self._chats.find(chat, noted.get("sending", 0), number, len(items))
                     is_sent = bool(found)
                 except Unconfirmed:
