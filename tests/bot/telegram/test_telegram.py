@@ -59,6 +59,9 @@ async def test_a_song_in_a_private_chat(world: World, tmp_path: Path) -> None:
     # the message that counted up has gone: the stems are the answer
     assert world.server.texts(ANN) == [note["text"]]
     assert "Blue: " in world.server.said[0][2]
+    # a phone makes a sound when the stems are there, and not before
+    asked = [parameters for _, method, parameters in world.server.calls if method == "sendMessage"]
+    assert [bool(parameters.get("disable_notification")) for parameters in asked] == [True, False]
     assert [command["command"] for command in world.server.menu][:2] == ["stems", "vocals"]
 
 
@@ -157,6 +160,7 @@ async def test_in_a_group_only_what_is_asked_for(world: World, tmp_path: Path) -
     await world.answered(GROUP, 2)
     assert world.server.names(GROUP)[1:] == ["a – vocals.mp3", "a – drums.mp3"]
     assert world.server.files(GROUP)[1]["reply_to_message"]["message_id"] == asked["message_id"]
+    assert world.server.count("sendChatAction") == 0  # each would be one of the 20 messages of a minute
 
 
 async def test_in_a_topic_all_is_said_there(world: World, tmp_path: Path) -> None:
