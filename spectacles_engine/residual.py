@@ -41,13 +41,16 @@ def _shared_out(chunks: Array) -> Array:
     claims *= torch.tensor(list(CLAIM.values()))[:, None, None, None]
     shares = claims / claims.sum(dim=1, keepdim=True)
     stems[:, CLAIMANTS] += STFT.inverse(shares * left_over[:, None], chunks.shape[-1])
-    stems *= _sounds(mixture)[:, None, None]
+    sounding = (mixture != 0).any(dim=1)
+    # any gap but a short one holds a block of that length; most music has none, and no look at each sample is needed
+    if not sounding.unfold(-1, SHORT_GAP_SAMPLES // 2, SHORT_GAP_SAMPLES // 2).any(dim=-1).all():
+        stems *= _outside_gaps(sounding)[:, None, None]
     whole: Array = stems.numpy()
     return whole
 
 
-def _sounds(mixture: Tensor) -> Tensor:
-    """(b, 2, n) → (b, n), 1 where there is sound, 0 in gaps of digital silence that are not short."""
+def _outside_gaps(sounding: Tensor) -> Tensor:
+    """Where there is sound (b, n) → 1 there and in short gaps, 0 in the others, (b, n)."""
     window, half = SHORT_GAP_SAMPLES + 1, SHORT_GAP_SAMPLES // 2
-    reached = max_pool1d((mixture != 0).any(dim=1).float(), window, stride=1, padding=half)
+    reached = max_pool1d(sounding.float(), window, stride=1, padding=half)
     return -max_pool1d(-reached, window, stride=1, padding=half)
