@@ -51,6 +51,17 @@ async def test_a_locked_store_refuses_and_goes_on_when_it_can(tmp_path: Path) ->
         assert (await home.told(await home.service.accept(order("b")))).state is State.DONE
 
 
+async def test_where_a_job_stands_is_written_as_soon_as_it_can_be(tmp_path: Path) -> None:
+    async with house(tmp_path, engine=held_engine(), engines=0) as home:
+        job = await home.service.accept(order("a"))
+        await home.until(job, State.QUEUED)
+        with _locked(home.store):
+            home.service.add_engine(home.engine)
+            await home.until(job, State.RUNNING)
+            assert [found.state for found in home.store.unfinished()] == [State.QUEUED]
+        await eventually(lambda: [found.state for found in home.store.unfinished()] == [State.RUNNING])
+
+
 async def test_what_is_forgotten_is_not_written_late(tmp_path: Path) -> None:
     async with house(tmp_path, patience=replace(QUICK, tidy_s=3600)) as home:
         job = await home.told(await home.service.accept(order("a")))
