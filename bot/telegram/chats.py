@@ -69,9 +69,12 @@ class Chats:
 
     def moved(self, chat: str, to: str) -> None:
         """A group has become a supergroup: what is sent goes there. Old numbers mean other messages there."""
-        if self._moved.get(chat) != to:
-            self._moved[chat] = to
-            self._on_moved(chat, to)
+        self._moved[chat] = to
+        self._on_moved(chat, to)
+
+    def now(self, chat: str) -> str:
+        """The id of a chat, which may have moved."""
+        return self._moved.get(chat, chat)
 
     def saw(self, chat: str, message: int) -> None:
         """A person's message came in."""
@@ -80,7 +83,7 @@ class Chats:
 
     def newest(self, chat: str) -> int:
         """The number of the last message that is known there; 0 if none is, since the start."""
-        return self._room(self._now(chat)).newest
+        return self._room(self.now(chat)).newest
 
     async def may_edit(self, chat: str) -> bool:
         """Waits until the chat may see another edit; False if that took too long."""
@@ -118,7 +121,7 @@ class Chats:
                 number = await self._sent(chat, send)
             self._note_own(chat, [number])
             if is_doubtful and before:
-                now = self._now(chat)
+                now = self.now(chat)
                 with suppress(TelegramError):  # else it is there twice, and this one is known all the same
                     await self.delete(now, await self._strays(now, Kind.TEXT, before, number, 1))
         return number
@@ -229,9 +232,6 @@ class Chats:
             self.moved(chat, str(error.new_chat_id))
             raise
 
-    def _now(self, chat: str) -> str:
-        return self._moved.get(chat, chat)
-
     def _to(self, chat: str, answers: Reference | None) -> dict[str, Any]:
         """Parameters of a message: where it goes. In a group that has moved, old numbers mean other messages."""
         if new := self._moved.get(chat):
@@ -239,7 +239,7 @@ class Chats:
         return {"chat_id": chat, **_answering(answers)}
 
     def _note_own(self, chat: str, numbers: Sequence[int]) -> None:
-        room = self._room(self._now(chat))
+        room = self._room(self.now(chat))
         room.own.extend(numbers)
         room.newest = max(room.newest, *numbers)
 

@@ -190,6 +190,8 @@ class Desk:
                 await self._chats.delete(place.chat, (job.status or {}).get("message", ()))
             return replies.deleted()
         answers = answers_to(query.message) if query.message else job.order.answers
+        if (now := self._chats.now(place.chat)) != place.chat:  # tapped in what was there before the group moved
+            place, answers = replace(place, chat=now), {}
         wish = requests.wish_of_button(action, job.order.wish)
         await self._service.accept(replace(job.order, place=place, wish=wish, answers=answers))
         return replies.accepted()

@@ -83,6 +83,21 @@ async def test_jobs_follow_a_group_that_becomes_a_supergroup(
     assert world.server.names(new) == [*PAIR, "a – drums.mp3"]
 
 
+@pytest.mark.parametrize("is_said", [True, False])
+async def test_buttons_from_before_a_group_moved_work(world: World, tmp_path: Path, is_said: bool) -> None:
+    old, new = -5, -1005
+    send(world, tmp_path, chat=old)
+    await world.answered(old)
+    world.server.upgrade(old, ANN, new, is_said=is_said)
+    await world.server.tapped(world.server.notes(old)[0], ANN, "Drums")
+    await world.answered(new)
+    await world.server.tapped(world.server.notes(new)[0], ANN, "Bass")
+    await world.answered(new, 2)
+    assert world.server.names(new) == ["a – drums.mp3", "a – bass.mp3"]
+    # the messages that counted up are gone
+    assert len(world.server.texts(new)) == 2
+
+
 async def test_a_song_that_comes_while_its_group_moves(world: World, tmp_path: Path) -> None:
     old, new = -5, -1005
     world.server.troubles.append(Trouble("getFile", refusal=too_many()))
