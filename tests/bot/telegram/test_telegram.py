@@ -148,7 +148,7 @@ async def test_plain_commands(world: World) -> None:
 
 
 async def test_in_a_group_only_what_is_asked_for(world: World, tmp_path: Path) -> None:
-    song = world.server.send(GROUP, ANN, "audio", wav(tmp_path), file_name="a.wav")
+    song = world.server.send(GROUP, ANN, "audio", wav(tmp_path), file_name="a.wav", caption="vocals")
     world.server.send(
         GROUP, ANN, "audio", wav(tmp_path, seed=1), file_name="b.wav", caption="/stems@spectaclesbot bass flac"
     )
