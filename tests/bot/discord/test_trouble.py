@@ -19,6 +19,8 @@ from bot import pace
 from bot.discord.app import DiscordBot
 from bot.jobs import Job, Order, Place, Refused, State, Wish
 from bot.patience import PATIENCE
+from bot.refusals import store_in_trouble
+from bot.store import StoreError
 from tests.bot.discord.test_discord import SLOW, VOCALS, names, said
 from tests.bot.discord.world import World, discord_world
 from tests.fake_engine import Behaviour, wav
@@ -270,6 +272,18 @@ async def test_a_mistake_of_ours_is_a_sentence(world: World, tmp_path: Path, mon
     world.wire.drops = 1
     await world.post(alice, alice.dm_channel, ("a.wav", wav(tmp_path)))
     assert "went wrong in SpecTacles itself" in world.texts(alice.dm_channel)[-1]
+
+
+async def test_a_store_in_trouble_is_a_sentence_and_no_mistake(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise StoreError(store_in_trouble())
+
+    monkeypatch.setattr(type(world.service), "jobs", refuse)
+    assert said(await world.env.create_user("alice").slash("queue")) == store_in_trouble()
+    assert "an interaction failed" not in caplog.text
+    assert len(world.env.errors) == 1  # that it was raised is all that simcord notes
 
 
 async def test_a_word_that_means_nothing_is_told(world: World, tmp_path: Path) -> None:
