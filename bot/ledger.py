@@ -37,6 +37,10 @@ class Ledger:
         """A job that is not over, or whose end is still to be told; also one that was forgotten meanwhile."""
         return self._live.get(job_id) or self._ending.get(job_id)
 
+    def updated(self, job: Job) -> Job:
+        """A job as it is by now; as it was, if its end has been told."""
+        return self.latest(job.id) or job
+
     def live(self, *states: State, audio: str | None = None) -> list[Job]:
         """Jobs in one of these states (none: in any that is not final), about this sound, in the order they came."""
         return [

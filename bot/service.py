@@ -168,7 +168,7 @@ class SeparationService:
     def history(self, place: Place) -> list[Standing]:
         """All jobs of a person in a chat that are still known, newest first."""
         jobs = [job for job in self._store.of_chat(place.platform, place.chat) if job.place == place]
-        return [self._board.standing(self._ledger.latest(job.id) or job) for job in reversed(jobs)]
+        return [self._board.standing(self._ledger.updated(job)) for job in reversed(jobs)]
 
     def job(self, job_id: str) -> Job | None:
         """A job as the store has it."""
@@ -183,7 +183,7 @@ class SeparationService:
         for job in reversed(self._store.of_chat(platform, chat)):
             noted = (job.status or {}).get(key)
             if noted == message or (isinstance(noted, list) and message in noted):
-                return self._ledger.latest(job.id) or job
+                return self._ledger.updated(job)
         return None
 
     def note_status(self, job_id: str, status: Reference) -> None:

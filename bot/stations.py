@@ -161,7 +161,7 @@ class Preparing:
             await self._fetch(job, song)
             limits = self._admission.limits.of_a_song
             found = await self._inspect(song, longest_s=limits.longest_s, deadline_s=limits.decode_deadline_s)
-            self._take_in(self._ledger.latest(job.id) or job, song, found)
+            self._take_in(self._ledger.updated(job), song, found)
         finally:
             self._shelf.clear_arrival(job.id)
 
@@ -240,7 +240,7 @@ class Delivering:
                 return
             self._shelf.note_use(result)
             async with asyncio.timeout(self._patience.deliver_s):
-                await self._couriers[job.place.platform].deliver(self._ledger.latest(job.id) or job, result)
+                await self._couriers[job.place.platform].deliver(self._ledger.updated(job), result)
             # At once: should the bot be killed before this, the stems are sent again.
             self._ledger.change(job.id, state=State.DONE)
 

@@ -25,6 +25,7 @@ CLAIM = {"drums": 0.3, "bass": 1.0, "other": 1.0}
 CLAIMANTS = [STEMS.index(stem) for stem in CLAIM]
 SHORT_GAP_SAMPLES = SAMPLE_RATE_HZ // 50
 """Zeros in a row, so few that they may be a waveform's own, or the grain of a fade in 16 bits."""
+_HALF_GAP_SAMPLES = SHORT_GAP_SAMPLES // 2
 
 
 def hand_back(blocks: Iterable[Array]) -> Iterator[Array]:
@@ -42,8 +43,8 @@ def _shared_out(chunks: Array) -> Array:
     shares = claims / claims.sum(dim=1, keepdim=True)
     stems[:, CLAIMANTS] += STFT.inverse(shares * left_over[:, None], chunks.shape[-1])
     sounding = (mixture != 0).any(dim=1)
-    # any gap but a short one holds a block of that length; most music has none, and no look at each sample is needed
-    if not sounding.unfold(-1, SHORT_GAP_SAMPLES // 2, SHORT_GAP_SAMPLES // 2).any(dim=-1).all():
+    # most music has no gaps but short ones: every other holds one of these blocks, which are seen at a glance
+    if not sounding.unfold(-1, _HALF_GAP_SAMPLES, _HALF_GAP_SAMPLES).any(dim=-1).all():
         stems *= _outside_gaps(sounding)[:, None, None]
     whole: Array = stems.numpy()
     return whole
@@ -51,6 +52,6 @@ def _shared_out(chunks: Array) -> Array:
 
 def _outside_gaps(sounding: Tensor) -> Tensor:
     """Where there is sound (b, n) → 1 there and in short gaps, 0 in the others, (b, n)."""
-    window, half = SHORT_GAP_SAMPLES + 1, SHORT_GAP_SAMPLES // 2
-    reached = max_pool1d(sounding.float(), window, stride=1, padding=half)
-    return -max_pool1d(-reached, window, stride=1, padding=half)
+    window = SHORT_GAP_SAMPLES + 1
+    reached = max_pool1d(sounding.float(), window, stride=1, padding=_HALF_GAP_SAMPLES)
+    return -max_pool1d(-reached, window, stride=1, padding=_HALF_GAP_SAMPLES)

@@ -10,14 +10,14 @@ import hashlib
 from collections import namedtuple
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from bot.config import EngineSettings, LimitSettings, Settings, StorageSettings
 from bot.jobs import Job, Order, Place, Refused, Standing, State, StoredResult, Wish
-from bot.patience import Patience
+from bot.patience import PATIENCE, Patience
 from bot.service import SeparationService
 from bot.store import JobStore
 from spectacles_engine.audio_files import Inspected
@@ -290,6 +290,11 @@ async def house(
     finally:
         await service.stop()
         store.close()
+
+
+def outages_are_short(service: SeparationService, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stems whose platform could not be reached are sent again soon, and as often as need be."""
+    monkeypatch.setattr(service._delivering, "_patience", replace(PATIENCE, outages_s=(0.1,) * 100))
 
 
 def refusal(caught: BaseException | None) -> str:

@@ -83,7 +83,7 @@ class Chats:
 
     def newest(self, chat: str) -> int:
         """The number of the last message that is known there; 0 if none is, since the start."""
-        return self._room(self.now(chat)).newest
+        return self._room(chat).newest
 
     async def may_edit(self, chat: str) -> bool:
         """Waits until the chat may see another edit; False if that took too long."""

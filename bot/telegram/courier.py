@@ -198,8 +198,8 @@ class TelegramCourier:
 
     async def _takes_files(self, job: Job, items: Sequence[Item], made: _Made | None) -> bool:
         """Sends stems, unless they have been sent, or may have been; False if Telegram takes no such files."""
-        latest = self._latest(job)
-        noted, answered = _noted(latest), latest.order.answers.get("message", 0)
+        job = self._latest(job)
+        noted, answered = _noted(job), job.order.answers.get("message", 0)
         if "sent" in noted or "sending" in noted:
             return True
         before = max(self._chats.newest(job.place.chat), answered, *noted.get("message", ()))

@@ -47,12 +47,12 @@ class Desk:
             return
         self._chats.saw(place.chat, message.message_id)
         command = requests.command_of(message.text or message.caption or "", context.bot.username)
-        is_wish = command is not None and command[0] in requests.WISHES
-        if update.edited_message and not (is_wish and self._is_new(message, place)):
+        wished = command if command and command[0] in requests.WISHES else None
+        if update.edited_message and not (wished and self._is_new(message, place)):
             return
         try:
-            if command and is_wish:
-                await self._wished(message, place, requests.parse_wish(*command), context.bot.id)
+            if wished:
+                await self._wished(message, place, requests.parse_wish(*wished), context.bot.id)
             elif command and (answer := await self._answer(command[0], message, place)):
                 await self._say(message, answer)
             elif song := song_in(message):

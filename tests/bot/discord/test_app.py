@@ -24,6 +24,7 @@ from bot.requests import COMMANDS
 from bot.service import SeparationService
 from bot.store import JobStore
 from tests.bot.discord.server import TOKEN, DiscordServer, discord_server
+from tests.service_fakes import eventually
 
 PRIVILEGED = discord.Intents(members=True, presences=True, message_content=True).value
 
@@ -116,9 +117,7 @@ async def test_it_connects_again_after_an_event_that_the_library_cannot_read(
     app = DiscordApp(Settings(), service)
     try:
         await app.start()
-        async with asyncio.timeout(10):
-            while server.greeted < 3:
-                await asyncio.sleep(0.01)
+        await eventually(lambda: server.greeted >= 3)
         assert not app.client.is_closed()
     finally:
         await app.stop()
@@ -133,9 +132,7 @@ async def test_where_discord_wants_it_no_more_it_does_not_come_back(
     app = DiscordApp(Settings(), service)
     with logged() as lines:
         await app.start()
-        async with asyncio.timeout(10):
-            while not app.client.is_closed():
-                await asyncio.sleep(0.01)
+        await eventually(app.client.is_closed)
         await app.stop()
     assert server.greeted == 1
     assert any("for good" in line and "DISCORD_BOT_TOKEN" in line for line in lines)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,12 @@ import soundfile
 from bot import pace
 from bot.discord.app import DiscordBot
 from bot.jobs import Job, Order, Place, Refused, State, Wish
-from bot.patience import PATIENCE
 from bot.refusals import store_in_trouble
 from bot.store import StoreError
 from tests.bot.discord.test_discord import SLOW, VOCALS, names, said
 from tests.bot.discord.world import World, discord_world
 from tests.fake_engine import Behaviour, wav
+from tests.service_fakes import outages_are_short
 
 
 @pytest_asyncio.fixture
@@ -96,7 +95,7 @@ async def test_lost_answers_and_errors_of_discord_send_nothing_twice(world: Worl
 async def test_an_outage_is_waited_for(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int | None
 ) -> None:
-    monkeypatch.setattr(world.service._delivering, "_patience", replace(PATIENCE, outages_s=(0.1,) * 100))
+    outages_are_short(world.service, monkeypatch)
     alice = world.env.create_user("alice")
     await alice.slash("separate", attachment=("a.wav", wav(tmp_path, Behaviour(steps=20, step_s=0.05))), **VOCALS)
     await world.until(lambda: world.messages(alice.dm_channel))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +16,6 @@ from telegram import Bot, Chat, Message, User
 from telegram.error import NetworkError, RetryAfter
 from telegram.request import HTTPXRequest
 
-from bot.patience import PATIENCE
 from bot.telegram.chats import Chats
 from bot.telegram.http import insist
 from spectacles_engine import worker
@@ -26,8 +24,11 @@ from spectacles_engine.messages import STEMS, EngineOptions
 from tests.bot.telegram.server import Json, Refusal, TelegramServer, Trouble, bad, content, telegram_server
 from tests.bot.telegram.world import World, telegram_world
 from tests.fake_engine import Behaviour, write_song
+from tests.service_fakes import outages_are_short
 
 ANN, BOB, GROUP = 11, 12, -1001
+OLD, NEW = -5, -1005
+"""A group, and the supergroup that it becomes."""
 PAIR = ["a – vocals.mp3", "a – bass.mp3"]
 PROBES = ["message is not modified", "message to edit not found", "message can't be edited", "there is no caption"]
 """Questions of a bot that lost an answer; Telegram refuses the edits that they are."""
@@ -64,83 +65,78 @@ async def test_rate_limits_are_waited_for(world: World, tmp_path: Path) -> None:
 async def test_jobs_follow_a_group_that_becomes_a_supergroup(
     world: World, tmp_path: Path, is_said: bool, in_its_name: bool
 ) -> None:
-    old, new = -5, -1005
     song = write_song(tmp_path / "a.wav", Behaviour(steps=20, step_s=0.1)).read_bytes()
-    asks = old if in_its_name else ANN
-    world.server.send(old, asks, "audio", song, file_name="a.wav", caption="/stems vocals bass")
-    await world.server.until(lambda: any("separating" in text for text in world.server.texts(old)))
-    world.server.upgrade(old, ANN, new, is_said=is_said)
+    asks = OLD if in_its_name else ANN
+    world.server.send(OLD, asks, "audio", song, file_name="a.wav", caption="/stems vocals bass")
+    await world.server.until(lambda: any("separating" in text for text in world.server.texts(OLD)))
+    world.server.upgrade(OLD, ANN, NEW, is_said=is_said)
     # it counts up where the group is now
-    await world.server.until(lambda: any("separating" in text for text in world.server.texts(new)))
-    world.server.say(new, new if in_its_name else ANN, "/queue")
-    await world.answered(new)
-    assert world.server.names(new) == PAIR
-    queue, note = world.server.texts(new)
+    await world.server.until(lambda: any("separating" in text for text in world.server.texts(NEW)))
+    world.server.say(NEW, NEW if in_its_name else ANN, "/queue")
+    await world.answered(NEW)
+    assert world.server.names(NEW) == PAIR
+    queue, note = world.server.texts(NEW)
     assert queue.startswith("a: separating")
     assert note.startswith("a (")
-    await world.server.tapped(world.server.notes(new)[0], ANN, "Drums")
-    await world.answered(new, 2)
-    assert world.server.names(new) == [*PAIR, "a – drums.mp3"]
+    await world.server.tapped(world.server.notes(NEW)[0], ANN, "Drums")
+    await world.answered(NEW, 2)
+    assert world.server.names(NEW) == [*PAIR, "a – drums.mp3"]
 
 
 @pytest.mark.parametrize("is_said", [True, False])
 async def test_buttons_from_before_a_group_moved_work(world: World, tmp_path: Path, is_said: bool) -> None:
-    old, new = -5, -1005
-    send(world, tmp_path, chat=old)
-    await world.answered(old)
-    world.server.upgrade(old, ANN, new, is_said=is_said)
-    await world.server.tapped(world.server.notes(old)[0], ANN, "Drums")
-    await world.answered(new)
-    await world.server.tapped(world.server.notes(new)[0], ANN, "Bass")
-    await world.answered(new, 2)
-    assert world.server.names(new) == ["a – drums.mp3", "a – bass.mp3"]
+    send(world, tmp_path, chat=OLD)
+    await world.answered(OLD)
+    world.server.upgrade(OLD, ANN, NEW, is_said=is_said)
+    await world.server.tapped(world.server.notes(OLD)[0], ANN, "Drums")
+    await world.answered(NEW)
+    await world.server.tapped(world.server.notes(NEW)[0], ANN, "Bass")
+    await world.answered(NEW, 2)
+    assert world.server.names(NEW) == ["a – drums.mp3", "a – bass.mp3"]
     # the messages that counted up are gone
-    assert len(world.server.texts(new)) == 2
+    assert len(world.server.texts(NEW)) == 2
 
 
 async def test_a_song_that_comes_while_its_group_moves(world: World, tmp_path: Path) -> None:
-    old, new = -5, -1005
     world.server.troubles.append(Trouble("getFile", refusal=too_many()))
-    send(world, tmp_path, chat=old)
+    send(world, tmp_path, chat=OLD)
     await world.server.until(lambda: world.server.count("getFile"))
-    world.server.upgrade(old, ANN, new)
-    await world.answered(new)
-    assert world.server.names(new) == PAIR
-    assert world.store.of_chat("telegram", str(old)) == []
+    world.server.upgrade(OLD, ANN, NEW)
+    await world.answered(NEW)
+    assert world.server.names(NEW) == PAIR
+    assert world.store.of_chat("telegram", str(OLD)) == []
 
 
 async def test_stems_whose_answer_was_lost_as_their_group_moved_come_once(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old, new = -5, -1005
     edit = TelegramServer._editMessageText
 
     def edit_text(self: TelegramServer, parameters: Json, files: Json) -> Any:
         edited = edit(self, parameters, files)
         if "on their way" in parameters["text"]:
-            self.upgrade(old, ANN, new, is_said=False)
+            self.upgrade(OLD, ANN, NEW, is_said=False)
         return edited
 
     monkeypatch.setattr(TelegramServer, "_editMessageText", edit_text)
     # to the old group, and to the new one
     world.server.troubles.append(Trouble("sendMediaGroup", 2, is_done=True))
     world.server.forgiven += PROBES
-    send(world, tmp_path, chat=old)
-    await world.answered(new)
-    assert world.server.names(new) == PAIR
-    assert len(world.server.notes(new)) == 1
+    send(world, tmp_path, chat=OLD)
+    await world.answered(NEW)
+    assert world.server.names(NEW) == PAIR
+    assert len(world.server.notes(NEW)) == 1
 
 
 async def test_why_it_failed_is_said_where_a_group_has_moved(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bot.telegram.courier._MOST_BYTES", 1000)
-    old, new = -5, -1005
-    send(world, tmp_path, Behaviour(steps=20, step_s=0.1), chat=old)
-    await world.server.until(lambda: any("separating" in text for text in world.server.texts(old)))
-    world.server.upgrade(old, ANN, new, is_said=False)
+    send(world, tmp_path, Behaviour(steps=20, step_s=0.1), chat=OLD)
+    await world.server.until(lambda: any("separating" in text for text in world.server.texts(OLD)))
+    world.server.upgrade(OLD, ANN, NEW, is_said=False)
     await world.quiet()
-    (text,) = world.server.texts(new)
+    (text,) = world.server.texts(NEW)
     assert "too large for this chat" in text
 
 
@@ -182,7 +178,7 @@ async def test_a_note_whose_answer_was_lost_comes_once(world: World, tmp_path: P
 async def test_a_note_comes_once_although_its_stems_cannot_be_looked_for(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(world.service._delivering, "_patience", replace(PATIENCE, outages_s=(0.1,) * 100))
+    outages_are_short(world.service, monkeypatch)
     world.server.forgiven += PROBES
     world.server.troubles.append(Trouble("sendMediaGroup", is_done=True))
     # more often than it is tried at once
@@ -208,7 +204,7 @@ async def test_a_message_is_known_although_its_double_cannot_be_looked_for(world
 
 
 async def test_an_outage_is_waited_for(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(world.service._delivering, "_patience", replace(PATIENCE, outages_s=(0.1,) * 100))
+    outages_are_short(world.service, monkeypatch)
     world.server.forgiven += PROBES
     for method, times in (("file", 2), ("sendMediaGroup", 5)):
         world.server.troubles.append(Trouble(method, times, Refusal(502, "Bad Gateway")))
@@ -222,7 +218,7 @@ async def test_an_outage_is_waited_for(world: World, tmp_path: Path, monkeypatch
 async def test_what_has_not_come_to_telegram_is_sent_later_and_not_looked_for(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waits: bool
 ) -> None:
-    monkeypatch.setattr(world.service._delivering, "_patience", replace(PATIENCE, outages_s=(0.1,) * 100))
+    outages_are_short(world.service, monkeypatch)
     request, drops = HTTPXRequest.do_request, [] if waits else [httpx.ConnectError("no route")] * 6
 
     async def do_request(self: HTTPXRequest, url: str, *args: Any, **kwargs: Any) -> tuple[int, bytes]:
