@@ -82,9 +82,9 @@ def _most_mp3_kbps(sample_rate: int) -> int:
 
 def note(job: Job, result: StoredResult, rung: Rung, wished: Rung, most_bytes: int, most_characters: int) -> str:
     """What goes with stems: the quality note, and why they come on another rung than the wished one."""
-    about = result.note.of(job.order.wish.names)
-    text = result_note(job.order.title, result.seconds, about, result.warnings, most_characters)
-    return text if rung == wished else f"{text}\n{smaller_format(rung.format, rung.bitrate_kbps, most_bytes)}"
+    about, language = result.note.of(job.order.wish.names), job.order.language
+    text = result_note(job.order.title, result.seconds, about, result.warnings, most_characters, language)
+    return text if rung == wished else f"{text}\n{smaller_format(rung.format, rung.bitrate_kbps, most_bytes, language)}"
 
 
 @asynccontextmanager

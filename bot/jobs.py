@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
+from bot.words import ENGLISH
 from spectacles_engine.messages import MIXES, STEMS, QualityNote
 
 Reference = Mapping[str, Any]
@@ -66,7 +67,8 @@ class Order:
 
     ``source``: where the courier fetches the song. ``source_key``: the platform's name for the same bytes, if it has
     one (Telegram's ``file_unique_id``): a song known by it is not fetched again. ``size_bytes`` and ``seconds`` as far
-    as the platform tells them beforehand; ``answers``: the message that the answer is to be a reply to.
+    as the platform tells them beforehand; ``answers``: the message that the answer is to be a reply to;
+    ``language``: in which bots tell of it.
     """
 
     place: Place
@@ -78,6 +80,7 @@ class Order:
     size_bytes: int | None = None
     seconds: float | None = None
     answers: Reference = field(default_factory=dict)
+    language: str = ENGLISH
 
     @property
     def name_key(self) -> str:

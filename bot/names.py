@@ -30,6 +30,12 @@ def one_line(text: str) -> str:
     return " ".join(_visible(text).split()).strip(f" {_JOINERS}")
 
 
+def song_title(title: str) -> str:
+    """A title on one line, at most 60 characters."""
+    line = one_line(title)
+    return line if len(line) <= 60 else f"{line[:59].rstrip()}…"
+
+
 def song_folder(file_name: str, taken: Set[str] = frozenset()) -> str:
     """Name of the folder for a song's stems: never a path, hidden, empty, too long, or one of ``taken``.
 

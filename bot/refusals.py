@@ -1,9 +1,12 @@
 """What the service says of a song that it refuses, or that failed: whole sentences, and the way out if there is one.
 
-Pure. They are raised, and stored with the job, in English; those that the web chat shows, ``translation`` must know.
+Pure. They are raised, and stored with the job, in English; ``translation`` must know them.
 """
 
 from __future__ import annotations
+
+from bot.names import song_title
+from spectacles_engine.messages import FORMATS, MIXES, STEMS
 
 
 def as_sentence(text: str) -> str:
@@ -85,6 +88,38 @@ def fetch_failed() -> str:
     return "I could not download that song. Please send it again."
 
 
+def song_gone() -> str:
+    """The platform no longer has the file."""
+    return "That file can no longer be downloaded. Please send it again."
+
+
+def too_large_to_download(most_mb: float) -> str:
+    """Telegram gives bots files up to 20 MB only."""
+    return (
+        f"Telegram lets bots download files up to {most_mb:g} MB, and this one is larger. Send it as MP3 or M4A, or a "
+        "shorter part. (Whoever runs this bot can lift the limit with a local Bot API server.)"
+    )
+
+
+def stems_already() -> str:
+    """A result of ours that was forwarded, or that the menu of a message is used on."""
+    return "These are stems already. The buttons under my message with them give you others of the same song."
+
+
+def unknown_word(word: str) -> str:
+    """A word of ``/stems`` that means nothing here."""
+    stems, mixes, formats = (", ".join(names) for names in (STEMS, MIXES, FORMATS))
+    return (
+        f"I don't know “{song_title(word)}”. Stems: {stems} (guitars, keys and the rest). Mixes: {mixes}. "
+        f"Formats: {formats}."
+    )
+
+
+def one_at_a_time(what: str) -> str:
+    """Two mixes or two formats at once."""
+    return f"One {what} at a time, please."
+
+
 def upload_gone() -> str:
     """What was sent to the web chat is no longer on the disk."""
     return "The uploaded file is gone."
@@ -93,6 +128,17 @@ def upload_gone() -> str:
 def delivery_failed() -> str:
     """The platform did not take the stems, and did not say why."""
     return "The stems are ready, but I could not send them. Send the song again: then they come at once."
+
+
+def too_large_to_send(most_bytes: int) -> str:
+    """Not even the lowest rung of the ladder fits."""
+    megabytes = f"{most_bytes / 1e6:.0f}"
+    return f"The stems are too large for this chat, which takes files up to {megabytes} MB. Send a shorter part."
+
+
+def cannot_write_here() -> str:
+    """The bot lacks a permission in a channel."""
+    return "I may not send files here. Ask an admin to allow it, or send me the song in a private message."
 
 
 def mistake_of_ours() -> str:

@@ -1,14 +1,16 @@
-"""The sentences that people read. Pure: values in, text out."""
+"""The sentences that people read on Telegram and Discord. Pure: values and a language in, text out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from bot.jobs import Forgotten, Job, Standing, State
-from bot.names import one_line
+from bot.names import one_line, song_title
 from bot.quality_note import clock, quality_note
 from bot.refusals import as_sentence, duration, mistake_of_ours
-from spectacles_engine.messages import FORMATS, MIXES, STEMS, QualityNote
+from bot.translation import said, translated
+from bot.words import sentence
+from spectacles_engine.messages import STEMS, QualityNote
 
 _MOST_OF_A_LIST = 1200
 """Characters. A Discord message takes 2000, with a backslash before each sign that is markup there."""
@@ -17,30 +19,29 @@ _MOST_OF_A_LIST = 1200
 # What becomes of a song: one message that counts up, then the stems and a note.
 
 
-def status(standing: Standing) -> str:
+def status(standing: Standing, language: str) -> str:
     """Where a job stands, in one line."""
-    title, job = song_title(standing.job.order.title), standing.job
-    place = f"place {standing.position} in the queue" if standing.position else "in the queue"
+    job, place = standing.job, standing.position
+    song, time = song_title(job.order.title), _time_left(standing.eta_s, language)
     match job.state:
+        case State.PREPARING if place:
+            return said("{song}: place {n} in the queue; I am listening to it.", language, song=song, n=place)
         case State.PREPARING:
-            return f"{title}: {f'{place}; ' if standing.position else ''}I am listening to it."
+            return said("{song}: I am listening to it.", language, song=song)
+        case State.QUEUED if place:
+            return said("{song}: place {n} in the queue{time}.", language, song=song, n=place, time=time)
         case State.QUEUED:
-            return f"{title}: {place}{_about(standing.eta_s)}."
+            return said("{song}: in the queue{time}.", language, song=song, time=time)
         case State.RUNNING:
-            return f"{title}: separating, {100 * standing.share:.0f} %{_about(standing.eta_s)}."
+            percent = f"{100 * standing.share:.0f}"
+            return said("{song}: separating, {percent} %{time}.", language, song=song, percent=percent, time=time)
         case State.DELIVERING:
-            return f"{title}: the stems are on their way."
+            return said("{song}: the stems are on their way.", language, song=song)
         case State.DONE:
-            return f"{title}: done."
+            return said("{song}: done.", language, song=song)
         case State.CANCELLED:
-            return f"{title}: cancelled."
-    return f"{title}: {as_sentence(job.error or mistake_of_ours())}"
-
-
-def song_title(title: str) -> str:
-    """A title on one line, at most 60 characters."""
-    line = one_line(title)
-    return line if len(line) <= 60 else f"{line[:59].rstrip()}…"
+            return said("{song}: cancelled.", language, song=song)
+    return f"{song}: {translated(as_sentence(job.error or mistake_of_ours()), language)}"
 
 
 def stem_title(title: str, name: str) -> str:
@@ -48,207 +49,190 @@ def stem_title(title: str, name: str) -> str:
     return f"{one_line(title)} – {name}"
 
 
-def _about(eta_s: float | None) -> str:
+def _time_left(eta_s: float | None, language: str) -> str:
     if eta_s is None:
         return ""
-    return f", {duration(eta_s)} to go" if eta_s < 60 else f", about {duration(eta_s)} to go"
+    time = translated(duration(eta_s), language)
+    return said(", {time} to go" if eta_s < 60 else ", about {time} to go", language, time=time)
 
 
-def _listed(items: Sequence[str], between: str) -> str:
+def _listed(items: Sequence[str], between: str, language: str) -> str:
     """As many as a message takes, and how many more there are."""
     shown = list(items)
     while len(between.join(shown)) > _MOST_OF_A_LIST:
         shown.pop()
     more = len(items) - len(shown)
-    return between.join([*shown, f"and {more} more"] if more else shown)
+    return between.join([*shown, said("and {n} more", language, n=more)] if more else shown)
 
 
-def result_note(title: str, seconds: float, note: QualityNote, warnings: Sequence[str], most: int) -> str:
+def result_note(
+    title: str, seconds: float, note: QualityNote, warnings: Sequence[str], most: int, language: str
+) -> str:
     """What goes with the stems, within ``most`` characters: whole sentences are left out at the end."""
-    about = [quality_note(note), *(f"Note: {warning}." for warning in warnings)]
+    noted = (said("Note: {warning}.", language, warning=translated(warning, language)) for warning in warnings)
     text = f"{song_title(title)} ({clock(seconds)})"
-    for line in filter(None, about):
+    for line in filter(None, (quality_note(note, language), *noted)):
         if len(text) + 1 + len(line) <= most:
             text += f"\n{line}"
     return text
 
 
-def smaller_format(format: str, bitrate_kbps: int | None, most_bytes: int) -> str:
+def smaller_format(format: str, bitrate_kbps: int | None, most_bytes: int, language: str) -> str:
     """Stems in another format or bitrate than was asked for."""
-    rate = f" at {bitrate_kbps} kbit/s" if bitrate_kbps else ""
-    return f"Sent as {format.upper()}{rate}, because files may have at most {most_bytes / 1e6:.0f} MB here."
+    name = format.upper()
+    if bitrate_kbps:
+        name = said("{format} at {n} kbit/s", language, format=name, n=bitrate_kbps)
+    megabytes = f"{most_bytes / 1e6:.0f}"
+    return said("Sent as {format}, because files may have at most {n} MB here.", language, format=name, n=megabytes)
 
 
-def perhaps_sent() -> str:
+def perhaps_sent(language: str) -> str:
     """The answer was lost, and nobody can tell whether the stems arrived."""
-    return "I could not see whether the stems arrived. If they are missing, reply to this message with /stems."
-
-
-def too_large_to_send(most_bytes: int) -> str:
-    """Not even the lowest rung of the ladder fits."""
-    return (
-        f"the stems are too large for this chat, which takes files up to {most_bytes / 1e6:.0f} MB; send a shorter part"
+    return said(
+        "I could not see whether the stems arrived. If they are missing, reply to this message with /stems.", language
     )
 
 
-def cannot_write_here() -> str:
-    """The bot lacks a permission in a channel."""
-    return "I may not send files here. Ask an admin to allow it, or send me the song in a private message."
+BUTTONS = (*STEMS, "karaoke", "flac")
+"""What can be asked for under a result."""
 
 
-BUTTONS = (*((stem, stem.capitalize()) for stem in STEMS), ("karaoke", "Karaoke"), ("flac", "FLAC"))
-"""What can be asked for under a result, and how the buttons are called."""
-CANCEL_BUTTON, DELETE_BUTTON = "Cancel", "Delete"
+def button(action: str, language: str) -> str:
+    """How one of ``BUTTONS``, ``cancel`` or ``delete`` is called."""
+    if action in STEMS:
+        return sentence(f"stem.{action}", language)
+    return "FLAC" if action == "flac" else said(action.capitalize(), language)
 
 
 # Answers to commands.
 
 
-def accepted() -> str:
+def accepted(language: str) -> str:
     """Where an answer must be given at once, and the status message follows."""
-    return "I have it. The stems come here as soon as they are ready."
+    return said("I have it. The stems come here as soon as they are ready.", language)
 
 
-def some_refused(titles: Sequence[str], sentence: str) -> str:
+def some_refused(titles: Sequence[str], sentence: str, language: str) -> str:
     """Those songs of a message to which ``sentence`` applies."""
-    return f"{_listed([song_title(title) for title in titles], ', ')}: {sentence}"
+    return f"{_listed([song_title(title) for title in titles], ', ', language)}: {sentence}"
 
 
-def queue(standings: Sequence[Standing]) -> str:
+def queue(standings: Sequence[Standing], language: str) -> str:
     """``/queue``: every unfinished job of whoever asks."""
-    return _listed([status(standing) for standing in standings], "\n") or "You have no song in progress here."
+    lines = [status(standing, language) for standing in standings]
+    return _listed(lines, "\n", language) or said("You have no song in progress here.", language)
 
 
-def cancelled(jobs: Sequence[Job]) -> str:
+def cancelled(jobs: Sequence[Job], language: str) -> str:
     """``/cancel``."""
     if not jobs:
-        return "You have no song in progress here."
-    return f"Cancelled: {_listed([song_title(job.order.title) for job in jobs], ', ')}."
+        return said("You have no song in progress here.", language)
+    songs = _listed([song_title(job.order.title) for job in jobs], ", ", language)
+    return said("Cancelled: {songs}.", language, songs=songs)
 
 
-def too_late(job: Job) -> str:
+def too_late(job: Job, language: str) -> str:
     """``/cancel`` of one song, which is over."""
-    return f"There is nothing left to cancel. {status(Standing(job))}"
+    return said("There is nothing left to cancel. {status}", language, status=status(Standing(job), language))
 
 
-def forgotten(what: Forgotten) -> str:
+def forgotten(what: Forgotten, language: str) -> str:
     """``/forget``."""
     if not what.songs:
-        return "There is nothing stored."
-    songs = "1 song" if what.songs == 1 else f"{what.songs} songs"
+        return said("There is nothing stored.", language)
+    songs = said("1 song" if what.songs == 1 else "{n} songs", language, n=what.songs)
     if not what.results:
-        return f"Deleted: {songs}."
-    stems = f"the stems of {what.results}" if what.results < what.songs else "all stems"
-    size = f"{what.megabytes:.0f} MB" if what.megabytes >= 1 else "less than 1 MB"
-    return f"Deleted: {songs}, and {stems} ({size})."
+        return said("Deleted: {songs}.", language, songs=songs)
+    stems = said("the stems of {n}" if what.results < what.songs else "all stems", language, n=what.results)
+    size = said("{n} MB" if what.megabytes >= 1 else "less than 1 MB", language, n=f"{what.megabytes:.0f}")
+    return said("Deleted: {songs}, and {stems} ({size}).", language, songs=songs, stems=stems, size=size)
 
 
-def for_admins() -> str:
+def for_admins(language: str) -> str:
     """``/forget chat`` by somebody else."""
-    return "Only an admin of this group can do that. /forget deletes what is yours."
+    return said("Only an admin of this group can do that. /forget deletes what is yours.", language)
 
 
-def help_text(*, in_group: bool = False) -> str:
+_FIRST = "Send me a song, a voice note or a video, and I send back its vocals, drums, bass and the rest as four files."
+_FIRST_IN_GROUPS = "Reply with /stems to a song, and I send back its vocals, drums, bass and the rest as four files."
+_WISHES = (
+    "Only some: /vocals, /drums, /bass, /other, /karaoke, or /stems vocals drums, as a reply to the song.",
+    "Another format: add mp3, flac or wav, as in /vocals flac.",
+)
+_FIRST_ON_DISCORD = (
+    "/separate takes a song, voice note or video, and I send its vocals, drums, bass and the rest as files.",
+    "A song that is here already: right-click or hold it, Apps › Separate stems. Or send me one privately.",
+    "Only some: /vocals, /drums, /bass, /other, /karaoke, /stems, also of your last song. All take a format.",
+)
+_LAST_OF_HELP = (
+    "/queue shows where your songs stand, and /cancel stops them.",
+    "/privacy says what is kept, and /forget deletes what is yours.",
+)
+
+
+def help_text(language: str, *, in_group: bool = False) -> str:
     """Five lines."""
-    first = "Reply with /stems to a song" if in_group else "Send me a song, a voice note or a video"
-    return "\n".join(
-        (
-            f"{first}, and I send back its vocals, drums, bass and the rest as four files.",
-            "Only some: /vocals, /drums, /bass, /other, /karaoke, or /stems vocals drums, as a reply to the song.",
-            "Another format: add mp3, flac or wav, as in /vocals flac.",
-            "/queue shows where your songs stand, and /cancel stops them.",
-            "/privacy says what is kept, and /forget deletes what is yours.",
-        )
-    )
+    return _lines((_FIRST_IN_GROUPS if in_group else _FIRST, *_WISHES, *_LAST_OF_HELP), language)
 
 
-def help_on_discord() -> str:
+def help_on_discord(language: str) -> str:
     """Five lines: there, commands have options, and the menu of a message takes the place of a reply."""
-    return "\n".join(
-        (
-            "/separate takes a song, voice note or video, and I send its vocals, drums, bass and the rest as files.",
-            "A song that is here already: right-click or hold it, Apps › Separate stems. Or send me one privately.",
-            "Only some: /vocals, /drums, /bass, /other, /karaoke, /stems, also of your last song. All take a format.",
-            "/queue shows where your songs stand, and /cancel stops them.",
-            "/privacy says what is kept, and /forget deletes what is yours.",
-        )
-    )
+    return _lines((*_FIRST_ON_DISCORD, *_LAST_OF_HELP), language)
 
 
-def welcome(help: str) -> str:
+def _lines(sentences: Sequence[str], language: str) -> str:
+    return "\n".join(said(sentence, language) for sentence in sentences)
+
+
+def welcome(help: str, language: str) -> str:
     """``/start``."""
-    return f"Hello! I take songs apart.\n{help}"
+    return f"{said('Hello! I take songs apart.', language)}\n{help}"
 
 
-def privacy(keep_hours: float, forget_chat: str = "/forget chat") -> str:
+def privacy(keep_hours: float, language: str, forget_chat: str = "/forget chat") -> str:
     """``/privacy``. ``forget_chat``: how one has all of a group forgotten."""
     kept = duration(keep_hours * 3600) if keep_hours < 48 else f"{keep_hours / 24:g} days"
-    return (
+    stored = said(
         "Songs are separated on the computer that runs this bot, and sent nowhere else. A song is deleted as soon as "
-        f"it is separated; its stems, its title and who sent it stay for {kept}, so that you can ask again.\n"
-        f"/forget deletes all of yours at once, and {forget_chat}, by an admin, all of a group. Two things stay: stems "
+        "it is separated; its stems, its title and who sent it stay for {time}, so that you can ask again.",
+        language,
+        time=translated(kept, language),
+    )
+    deleted = said(
+        "/forget deletes all of yours at once, and {forget_chat}, by an admin, all of a group. Two things stay: stems "
         "that somebody else asked for as well, and, for a day, a count of your minutes, for the daily limit. The "
-        "messages in this chat stay until you delete them."
+        "messages in this chat stay until you delete them.",
+        language,
+        forget_chat=forget_chat,
     )
+    return f"{stored}\n{deleted}"
 
 
-def no_song() -> str:
+def no_song(language: str) -> str:
     """A command that is a reply to nothing that can be separated."""
-    return "Which song? Reply to it with this command, or send it with the command as its caption."
+    return said("Which song? Reply to it with this command, or send it with the command as its caption.", language)
 
 
-def no_song_on_discord() -> str:
+def no_song_on_discord(language: str) -> str:
     """A command without a song, by somebody who handed none in there."""
-    return "Which song? Add it to the command as its attachment, or tap a button under its stems."
+    return said("Which song? Add it to the command as its attachment, or tap a button under its stems.", language)
 
 
-def nothing_to_hear() -> str:
+def nothing_to_hear(language: str) -> str:
     """A message that holds no file which could be a song."""
-    return "There is no audio or video in that message."
+    return said("There is no audio or video in that message.", language)
 
 
-def stems_already() -> str:
-    """A result of ours that was forwarded, or that the menu of a message is used on."""
-    return "These are stems already. The buttons under my message with them give you others of the same song."
-
-
-def unknown_word(word: str) -> str:
-    """A word of ``/stems`` that means nothing here."""
-    formats, mixes = ", ".join(FORMATS), ", ".join(MIXES)
-    return (
-        f"I don't know “{song_title(word)}”. Stems: {', '.join(STEMS)} (guitars, keys and the rest). "
-        f"Mixes: {mixes}. Formats: {formats}."
-    )
-
-
-def one_at_a_time(what: str) -> str:
-    """Two mixes or two formats at once."""
-    return f"One {what} at a time, please."
-
-
-def not_yours() -> str:
+def not_yours(language: str) -> str:
     """A tap on somebody else's button."""
-    return "Only the person who asked for this can do that."
+    return said("Only the person who asked for this can do that.", language)
 
 
-def no_longer_stored() -> str:
+def no_longer_stored(language: str) -> str:
     """A button under a result that has gone."""
-    return "That song is no longer stored. Please send it again."
+    return said("That song is no longer stored. Please send it again.", language)
 
 
-def deleted() -> str:
+def deleted(language: str) -> str:
     """The button under a result did its work."""
-    return "Deleted."
-
-
-def song_gone() -> str:
-    """The platform no longer has the file."""
-    return "That file can no longer be downloaded. Please send it again."
-
-
-def too_large_to_download(most_mb: float) -> str:
-    """Telegram gives bots files up to 20 MB only."""
-    return (
-        f"Telegram lets bots download files up to {most_mb:g} MB, and this one is larger. Send it as MP3 or M4A, or a "
-        "shorter part. (Whoever runs this bot can lift the limit with a local Bot API server.)"
-    )
+    return said("Deleted.", language)

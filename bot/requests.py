@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from bot import replies
+from bot import refusals
 from bot.jobs import Refused, Wish
 from spectacles_engine.messages import FORMATS, MIXES, STEMS, stems_meant
 
@@ -26,16 +26,22 @@ WISHES = ("stems", *STEMS, "karaoke")
 """The commands that ask for something of a song."""
 
 _SYNONYMS: Mapping[str, str] = {
-    **dict.fromkeys(("vocal", "voice", "voices", "singing", "acapella", "acappella"), "vocals"),
-    **dict.fromkeys(("drum", "percussion"), "drums"),
-    **dict.fromkeys(("others", "rest"), "other"),
+    **dict.fromkeys(("vocal", "voice", "voices", "singing", "acapella", "acappella", "gesang", "stimme"), "vocals"),
+    **dict.fromkeys(("drum", "percussion", "schlagzeug"), "drums"),
+    **dict.fromkeys(("others", "rest", "sonstiges"), "other"),
     **dict.fromkeys(("instrumental", "no-vocals"), "karaoke"),
     "wave": "wav",
     **dict.fromkeys(("aac", "mp4"), "m4a"),
 }
-_ALL = ("all", "everything")
-_FILLERS = ("stems", "and", "as", "in", "just", "only", "please", "the")
-_WITHOUT = re.compile(r"(?:\b(?:all|everything)\s+)?\b(?:no|without|but|except)[\s_-]+(?:the\s+)?", re.IGNORECASE)
+_ALL = ("all", "everything", "alle", "alles")
+_FILLERS = (
+    *("stems", "and", "as", "in", "just", "only", "please", "the"),
+    *("spuren", "und", "als", "nur", "bitte", "der", "die", "das", "den", "dem"),
+)
+_WITHOUT = re.compile(
+    r"(?:\b(?:all|everything|alles?)\s+)?\b(?:no|without|but|except|ohne|außer)[\s_-]+(?:(?:the|das|den|dem)\s+)?",
+    re.IGNORECASE,
+)
 _BETWEEN_WORDS = re.compile(r"[\s,;:+&/|()]+")
 
 
@@ -58,9 +64,9 @@ def parse_wish(command: str, text: str = "") -> Wish:
         elif meant in _ALL:
             stems.update(STEMS)
         elif meant and meant not in _FILLERS:
-            raise Refused(replies.unknown_word(word))
+            raise Refused(refusals.unknown_word(word))
     if len(mixes) > 1 or len(formats) > 1:
-        raise Refused(replies.one_at_a_time("mix" if len(mixes) > 1 else "format"))
+        raise Refused(refusals.one_at_a_time("mix" if len(mixes) > 1 else "format"))
     mix = next(iter(mixes), None)
     return Wish(stems_meant(stems, mix), mix, next(iter(formats), None))
 

@@ -1,6 +1,6 @@
-"""The catalogue: what is said in more than one language, under one key each. The gaps are ``{named}``.
+"""The catalogue of the page and the quality note: what is said in more than one language, under one key each.
 
-Only a browser tells which language its reader wants; the other chats speak English.
+The gaps are ``{named}``.
 """
 
 from __future__ import annotations
@@ -187,6 +187,12 @@ _WORDS: dict[str, tuple[str, str]] = {
     "web.nothing_here": ("There is nothing here.", "Hier ist nichts."),
     "web.not_here": ("This cannot be done here.", "Das geht hier nicht."),
 }
+
+
+def known_language(tag: str | None) -> str:
+    """``de-AT`` → ``de``; English for what is not known here."""
+    language = (tag or "").lower().split("-")[0]
+    return language if language in LANGUAGES else ENGLISH
 
 
 def sentence(key: str, language: str, **values: object) -> str:

@@ -13,7 +13,7 @@ from discord.ext import commands
 
 from bot.config import Settings
 from bot.discord.buttons import Interaction, JobButton
-from bot.discord.commands import Commands
+from bot.discord.commands import Commands, Descriptions
 from bot.discord.courier import DiscordCourier
 from bot.discord.desk import Desk
 from bot.discord.http import DROPPED, insist
@@ -59,6 +59,7 @@ class DiscordBot(commands.Bot):
         """After the log-in: jobs and buttons from before a restart go on, and Discord learns the commands."""
         self._service.attach(PLATFORM, self.courier)
         self.add_dynamic_items(JobButton)
+        await self.tree.set_translator(Descriptions())
         await self.add_cog(self._commands)
         for command in self._commands.by_hand:
             self.tree.add_command(command)

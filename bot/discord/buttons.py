@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self, cast
 import discord
 
 from bot import replies
+from bot.jobs import Job
 
 Interaction = discord.Interaction[Any]
 """The library leaves the kind of client open in most places."""
@@ -25,12 +26,12 @@ class JobButton(
 ):
     """``action`` is done to a job, whoever taps; the handler knows what that person may do."""
 
-    def __init__(self, action: str, job_id: str, label: str = "", style: discord.ButtonStyle | None = None) -> None:
+    def __init__(
+        self, action: str, job_id: str, label: str, style: discord.ButtonStyle = discord.ButtonStyle.secondary
+    ) -> None:
         self.action, self.job_id = action, job_id
         custom_id = f"spectacles:{action}:{job_id}"
-        super().__init__(
-            discord.ui.Button(label=label, style=style or discord.ButtonStyle.secondary, custom_id=custom_id)
-        )
+        super().__init__(discord.ui.Button(label=label, style=style, custom_id=custom_id))
 
     @classmethod
     async def from_custom_id(
@@ -42,17 +43,19 @@ class JobButton(
         await cast(Handler, interaction.client).tapped(interaction, self.action, self.job_id)
 
 
-def cancel_view(job_id: str) -> discord.ui.View:
+def cancel_view(job: Job) -> discord.ui.View:
     """The button under a job that waits or runs."""
-    view = discord.ui.View(timeout=None)
-    view.add_item(JobButton("cancel", job_id, replies.CANCEL_BUTTON))
-    return view
+    return _view(job, "cancel")
 
 
-def result_view(job_id: str) -> discord.ui.View:
+def result_view(job: Job) -> discord.ui.View:
     """The buttons under stems."""
+    return _view(job, *replies.BUTTONS, "delete")
+
+
+def _view(job: Job, *actions: str) -> discord.ui.View:
     view = discord.ui.View(timeout=None)
-    for action, label in replies.BUTTONS:
-        view.add_item(JobButton(action, job_id, label))
-    view.add_item(JobButton("delete", job_id, replies.DELETE_BUTTON, discord.ButtonStyle.danger))
+    for action in actions:
+        style = discord.ButtonStyle.danger if action == "delete" else discord.ButtonStyle.secondary
+        view.add_item(JobButton(action, job.id, replies.button(action, job.order.language), style))
     return view

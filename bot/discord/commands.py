@@ -13,6 +13,8 @@ from bot.discord.buttons import Interaction
 from bot.discord.desk import Desk
 from bot.discord.orders import songs_in
 from bot.requests import COMMANDS, WISHES
+from bot.translation import said
+from bot.words import known_language
 from spectacles_engine.messages import FORMATS, MIXES, STEMS
 
 MENU = "Separate stems"
@@ -20,6 +22,18 @@ _FORMATS = [app_commands.Choice(name=name, value=name) for name in FORMATS]
 _SONG = "Audio or video; your last song here if left out"
 _STEMS = "Some of the stems, or karaoke; all four if left out"
 _FORMAT = "MP3 if left out"
+
+
+class Descriptions(app_commands.Translator):
+    """Descriptions of commands and their options, for whose Discord is in another language; names stay."""
+
+    async def translate(
+        self, string: app_commands.locale_str, locale: discord.Locale, context: app_commands.TranslationContextTypes
+    ) -> str | None:
+        """None for what is not known here: Discord shows the English."""
+        del context
+        found = said(string.message, known_language(str(locale)))
+        return None if found == string.message else found
 
 
 class Commands(commands.Cog):

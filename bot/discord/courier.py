@@ -13,7 +13,7 @@ from typing import Any
 
 import discord
 
-from bot import delivery, replies
+from bot import delivery, refusals, replies
 from bot.config import Settings
 from bot.discord.buttons import cancel_view, result_view
 from bot.discord.http import DROPPED, Gone, download, insist, is_bad_day
@@ -70,7 +70,7 @@ class DiscordCourier:
                 fresh = await self._fresh_url(job)
                 await insist(lambda: download(self._client, fresh, to, most_bytes))
         except Gone as gone:
-            raise Refused(replies.song_gone()) from gone
+            raise Refused(refusals.song_gone()) from gone
 
     async def tell(self, standing: Standing) -> None:
         """See Courier."""
@@ -86,7 +86,7 @@ class DiscordCourier:
         except discord.HTTPException as error:
             if not _is_lost(error):
                 raise
-            raise DeliveryError(replies.cannot_write_here()) from error
+            raise DeliveryError(refusals.cannot_write_here()) from error
         finally:
             if job.state.is_final:
                 self._shown.pop(job.id, None)
@@ -107,13 +107,13 @@ class DiscordCourier:
                     most_bytes = min(_least_limit_bytes(), max(parcel.size_bytes for parcel in parcels) - 1)
         except discord.HTTPException as error:
             if _is_lost(error):
-                raise DeliveryError(replies.cannot_write_here()) from error
+                raise DeliveryError(refusals.cannot_write_here()) from error
             if is_bad_day(error):
                 raise ConnectionError(type(error).__name__) from error
             raise
         except DROPPED as error:
             raise ConnectionError(type(error).__name__) from error
-        raise DeliveryError(replies.too_large_to_send(most_bytes))
+        raise DeliveryError(refusals.too_large_to_send(most_bytes))
 
     async def _fresh_url(self, job: Job) -> str:
         """A new address of the song, from the message that holds it; raises Gone."""
@@ -162,7 +162,7 @@ class DiscordCourier:
 
         def content() -> dict[str, Any]:
             files = [discord.File(parcel.path, description=parcel.title[:_MOST_ALT_CHARACTERS]) for parcel in parcels]
-            return {"files": files, "view": result_view(job.id)}
+            return {"files": files, "view": result_view(job)}
 
         try:
             await self._send(job, "r", text, content)
@@ -217,8 +217,8 @@ def _least_limit_bytes() -> int:
 
 
 def _status(standing: Standing) -> str:
-    return plain(replies.status(standing))
+    return plain(replies.status(standing, standing.job.order.language))
 
 
 def _status_view(job: Job) -> discord.ui.View | None:
-    return cancel_view(job.id) if job.state.is_before_delivery else None
+    return cancel_view(job) if job.state.is_before_delivery else None

@@ -16,6 +16,8 @@ from bot.discord.http import DROPPED, insist
 from bot.discord.orders import PLATFORM, forwards_stems, is_served, lacks, order, plain, songs_in
 from bot.jobs import Job, Order, Place, Refused, Wish
 from bot.service import SeparationService
+from bot.translation import translated
+from bot.words import ENGLISH, known_language
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +25,8 @@ log = logging.getLogger(__name__)
 class Desk:
     """Answers commands, taps and private messages; what takes longer comes through the courier.
 
-    Answers to an interaction are seen by that person alone. The first comes before all work: Discord waits 3 s.
+    Answers to an interaction are seen by that person alone. The first comes before all work: Discord waits 3 s. Only
+    with interactions Discord says which language a person wants: private messages are answered in English.
     """
 
     def __init__(self, settings: Settings, service: SeparationService) -> None:
@@ -44,21 +47,32 @@ class Desk:
         Without either it is the song that this person handed in last in this channel.
         """
         await _take_time(interaction)
-        me = interaction.client.user
-        if message and (forwards_stems(message) or (message.attachments and message.author == me)):
-            await _answer(interaction, replies.stems_already())
-            return
-        place, guild = _place(interaction), interaction.guild_id
         try:
-            wish = requests.parse_wish(command, text)
+            answer = await self._asked(interaction, songs, text, message, command)
         except Refused as refused:
-            await _answer(interaction, str(refused))
-            return
-        orders = [order(place, wish, song, guild=guild, message=message) for song in songs]
+            answer = translated(str(refused), _language(interaction))
+        await _answer(interaction, answer)
+
+    async def _asked(
+        self,
+        interaction: Interaction,
+        songs: Sequence[discord.Attachment],
+        text: str,
+        message: discord.Message | None,
+        command: str,
+    ) -> str:
+        """What is said to a wish; raises Refused."""
+        me, language = interaction.client.user, _language(interaction)
+        if message and (forwards_stems(message) or (message.attachments and message.author == me)):
+            raise Refused(refusals.stems_already())
+        place, guild, wish = _place(interaction), interaction.guild_id, requests.parse_wish(command, text)
+        orders = [order(place, wish, song, guild=guild, message=message, language=language) for song in songs]
         if not orders and not message:
-            orders = [replace(known.job.order, wish=wish) for known in self._service.history(place)[:1]]
-        nothing = replies.nothing_to_hear() if message else replies.no_song_on_discord()
-        await _answer(interaction, await self._ordered(interaction, orders) if orders else nothing)
+            last = self._service.history(place)[:1]
+            orders = [replace(known.job.order, wish=wish, language=language) for known in last]
+        if orders:
+            return await self._ordered(interaction, orders)
+        return replies.nothing_to_hear(language) if message else replies.no_song_on_discord(language)
 
     async def private_message(self, message: discord.Message) -> None:
         """A song is separated, and the words beside it say how; words alone are answered with help."""
@@ -66,31 +80,34 @@ class Desk:
         if not is_served(self._settings.discord, None, [message.channel.id]):
             await _reply(message, refusals.chat_not_allowed())
         elif forwards_stems(message):
-            await _reply(message, replies.stems_already())
+            await _reply(message, refusals.stems_already())
         elif songs := songs_in(message):
             wish = Wish()
             with suppress(Refused):  # words that are no wish are just words
                 wish = requests.parse_wish("stems", message.content)
-            refused = await self._accept([order(place, wish, song, guild=None, message=message) for song in songs])
+            refused = await self._accept(
+                [order(place, wish, song, guild=None, message=message, language=ENGLISH) for song in songs], ENGLISH
+            )
             if refused:
                 await _reply(message, refused)
         else:
-            await _reply(message, replies.nothing_to_hear() if message.attachments else replies.help_on_discord())
+            answers = replies.nothing_to_hear if message.attachments else replies.help_on_discord
+            await _reply(message, answers(ENGLISH))
 
     async def tapped(self, interaction: Interaction, action: str, job_id: str) -> None:
         """A tap on a button under a message about a job."""
         await _take_time(interaction)
-        job = self._service.job(job_id)
+        job, language = self._service.job(job_id), _language(interaction)
         if job is None and action == "delete" and not interaction.guild_id:
             # nobody but the bot can delete its messages there, and nobody but that person sees them
             answer = await _delete_tapped(interaction)
         elif job is None:
-            answer = replies.no_longer_stored()
+            answer = replies.no_longer_stored(language)
         elif action in ("cancel", "delete") and job.place != _place(interaction):
-            answer = replies.not_yours()
+            answer = replies.not_yours(language)
         elif action == "cancel":
             ended = await self._service.cancel(job.id, job.place)
-            answer = replies.cancelled([ended]) if ended else replies.too_late(job)
+            answer = replies.cancelled([ended], language) if ended else replies.too_late(job, language)
         elif action == "delete":
             await self._service.forget_job(job.id, job.place)
             answer = await _delete_tapped(interaction)
@@ -99,24 +116,26 @@ class Desk:
         await _answer(interaction, answer)
 
     async def _ordered(self, interaction: Interaction, orders: Sequence[Order]) -> str:
+        """What is said to a wish that is understood; raises Refused for a place where none is granted."""
         channel = interaction.channel
         parents = [channel.parent_id] if isinstance(channel, discord.Thread) else []
         if not is_served(self._settings.discord, interaction.guild_id, [interaction.channel_id or 0, *parents]):
-            return refusals.chat_not_allowed()
+            raise Refused(refusals.chat_not_allowed())
         if interaction.guild_id and (_lacks_permission(interaction) or not await _is_let_in(interaction)):
-            return replies.cannot_write_here()
-        return await self._accept(orders) or replies.accepted()
+            raise Refused(refusals.cannot_write_here())
+        language = _language(interaction)
+        return await self._accept(orders, language) or replies.accepted(language)
 
-    async def _accept(self, orders: Sequence[Order]) -> str:
+    async def _accept(self, orders: Sequence[Order], language: str) -> str:
         """What is said about those that are refused."""
         titles: dict[str, list[str]] = {}
         for one in orders:
             try:
                 await self._service.accept(one)
             except Refused as refused:
-                titles.setdefault(str(refused), []).append(one.title)
+                titles.setdefault(translated(str(refused), language), []).append(one.title)
         return "\n".join(
-            sentence if len(those) == len(orders) else replies.some_refused(those, sentence)
+            sentence if len(those) == len(orders) else replies.some_refused(those, sentence, language)
             for sentence, those in titles.items()
         )
 
@@ -125,43 +144,46 @@ class Desk:
     async def queue(self, interaction: Interaction) -> None:
         """Where a person's songs in this channel stand."""
         await _take_time(interaction)
-        place = _place(interaction)
-        await _answer(interaction, replies.queue(self._service.jobs(place)))
+        jobs = self._service.jobs(_place(interaction))
+        await _answer(interaction, replies.queue(jobs, _language(interaction)))
 
     async def cancel(self, interaction: Interaction) -> None:
         """Ends what a person has waiting or running in this channel."""
         await _take_time(interaction)
         place = _place(interaction)
         ended = [await self._service.cancel(standing.job.id, place) for standing in self._service.jobs(place)]
-        await _answer(interaction, replies.cancelled([job for job in ended if job]))
+        await _answer(interaction, replies.cancelled([job for job in ended if job], _language(interaction)))
 
     async def forget(self, interaction: Interaction, *, whole_chat: bool) -> None:
         """Deletes all that is stored of a person, or of this channel, if whoever asks may delete messages in it."""
         await _take_time(interaction)
         if whole_chat and interaction.guild_id and not interaction.permissions.manage_messages:
-            await _answer(interaction, replies.for_admins())
+            await _answer(interaction, replies.for_admins(_language(interaction)))
             return
         forgotten = await self._service.forget(_place(interaction), whole_chat=whole_chat)
-        await _answer(interaction, replies.forgotten(forgotten))
+        await _answer(interaction, replies.forgotten(forgotten, _language(interaction)))
 
     async def privacy(self, interaction: Interaction) -> None:
         """What is kept, and for how long."""
-        text = replies.privacy(self._settings.storage.keep_hours, "/forget chat:True")
+        text = replies.privacy(self._settings.storage.keep_hours, _language(interaction), "/forget chat:True")
         await interaction.response.send_message(text, ephemeral=True)
 
     async def help(self, interaction: Interaction) -> None:
         """How it is used."""
-        await interaction.response.send_message(replies.help_on_discord(), ephemeral=True)
+        await interaction.response.send_message(replies.help_on_discord(_language(interaction)), ephemeral=True)
 
     async def start(self, interaction: Interaction) -> None:
         """The same, with a greeting."""
-        await interaction.response.send_message(replies.welcome(replies.help_on_discord()), ephemeral=True)
+        language = _language(interaction)
+        text = replies.welcome(replies.help_on_discord(language), language)
+        await interaction.response.send_message(text, ephemeral=True)
 
     async def apologise(self, interaction: Interaction, error: BaseException) -> None:
         """After an error: the sentence of a refusal, or that the mistake is ours; then the log has the rest."""
         if not isinstance(error, Refused):
             log.error("an interaction failed", exc_info=error)
-        sentence = str(error) if isinstance(error, Refused) else refusals.mistake_of_ours()
+        english = str(error) if isinstance(error, Refused) else refusals.mistake_of_ours()
+        sentence = translated(english, _language(interaction))
         with suppress(discord.HTTPException, *DROPPED):
             if interaction.response.is_done():
                 await _answer(interaction, sentence)
@@ -196,7 +218,11 @@ async def _delete_tapped(interaction: Interaction) -> str:
     if message := interaction.message:
         with suppress(discord.HTTPException, *DROPPED):  # it stays where we are no longer let in
             await insist(message.delete)
-    return replies.deleted()
+    return replies.deleted(_language(interaction))
+
+
+def _language(interaction: Interaction) -> str:
+    return known_language(str(interaction.locale))
 
 
 def _place(interaction: Interaction) -> Place:
@@ -223,5 +249,5 @@ async def _is_let_in(interaction: Interaction) -> bool:
 def _again(interaction: Interaction, job: Job, action: str) -> Order:
     """The order behind a button: the same song, asked for by who taps, as an answer to the tapped message."""
     answers = {"message": interaction.message.id} if interaction.message else {}
-    wish = requests.wish_of_button(action, job.order.wish)
-    return replace(job.order, place=_place(interaction), wish=wish, answers=answers)
+    wish, language = requests.wish_of_button(action, job.order.wish), _language(interaction)
+    return replace(job.order, place=_place(interaction), wish=wish, answers=answers, language=language)

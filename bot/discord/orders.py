@@ -33,7 +33,13 @@ def forwards_stems(message: discord.Message) -> bool:
 
 
 def order(
-    place: Place, wish: Wish, song: discord.Attachment, *, guild: int | None, message: discord.Message | None
+    place: Place,
+    wish: Wish,
+    song: discord.Attachment,
+    *,
+    guild: int | None,
+    message: discord.Message | None,
+    language: str,
 ) -> Order:
     """``guild``: None in private. ``message`` holds the song, and is answered; a song beside a command has none."""
     message_id = message.id if message else None
@@ -47,6 +53,7 @@ def order(
         size_bytes=song.size,
         seconds=song.duration,
         answers={"message": message_id} if message_id else {},
+        language=language,
     )
 
 

@@ -21,6 +21,8 @@ from bot.telegram.chats import Chats
 from bot.telegram.courier import TelegramCourier
 from bot.telegram.desk import Desk
 from bot.telegram.orders import PLATFORM
+from bot.translation import said
+from bot.words import ENGLISH, LANGUAGES
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +120,11 @@ class TelegramApp:
 
     async def _set_menu(self) -> None:
         try:
-            await self._app.bot.set_my_commands([BotCommand(*entry) for entry in COMMANDS.items()])
+            for language in LANGUAGES:
+                menu = [BotCommand(name, said(about, language)) for name, about in COMMANDS.items()]
+                # English is for all who have no menu in their language
+                code = None if language == ENGLISH else language
+                await self._app.bot.set_my_commands(menu, language_code=code)
         except TelegramError:
             log.exception("Telegram did not take the menu; the one that it knows goes on working")
 

@@ -10,19 +10,19 @@ from bot import replies
 from bot.jobs import Job
 
 _DATA = re.compile(r"([\w-]+):([\w-]+)")
-_ACTIONS = {"cancel", "delete", *(action for action, _ in replies.BUTTONS)}
+_ACTIONS = {"cancel", "delete", *replies.BUTTONS}
 
 
 def status_keyboard(job: Job) -> InlineKeyboardMarkup | None:
     """The button under a job that waits or runs."""
-    button = _button(replies.CANCEL_BUTTON, "cancel", job)
+    button = _button("cancel", job)
     return InlineKeyboardMarkup([[button]]) if job.state.is_before_delivery else None
 
 
 def result_keyboard(job: Job) -> InlineKeyboardMarkup:
     """The buttons under stems: what else can be had of the song."""
-    more = [_button(label, action, job) for action, label in replies.BUTTONS]
-    return InlineKeyboardMarkup([more[:4], [*more[4:], _button(replies.DELETE_BUTTON, "delete", job)]])
+    more = [_button(action, job) for action in replies.BUTTONS]
+    return InlineKeyboardMarkup([more[:4], [*more[4:], _button("delete", job)]])
 
 
 def parse_data(data: str) -> tuple[str, str] | None:
@@ -31,5 +31,5 @@ def parse_data(data: str) -> tuple[str, str] | None:
     return (found[1], found[2]) if found and found[1] in _ACTIONS else None
 
 
-def _button(label: str, action: str, job: Job) -> InlineKeyboardButton:
-    return InlineKeyboardButton(label, callback_data=f"{action}:{job.id}")
+def _button(action: str, job: Job) -> InlineKeyboardButton:
+    return InlineKeyboardButton(replies.button(action, job.order.language), callback_data=f"{action}:{job.id}")

@@ -18,7 +18,7 @@ from telegram import Audio, Bot, Document, Message
 from telegram.constants import FileSizeLimit
 from telegram.error import BadRequest, ChatMigrated, Forbidden, NetworkError, RetryAfter, TelegramError
 
-from bot import delivery, replies
+from bot import delivery, refusals, replies
 from bot.config import Settings
 from bot.jobs import DeliveryError, Job, Refused, Standing, State, StoredResult, TooLarge
 from bot.service import SeparationService
@@ -71,10 +71,10 @@ class TelegramCourier:
                 await insist(lambda: download(path, to, most_bytes))
         except BadRequest as error:
             if is_too_large(error):
-                raise TooLarge(replies.too_large_to_download(FileSizeLimit.FILESIZE_DOWNLOAD / 1e6)) from error
-            raise Refused(replies.song_gone()) from error
+                raise TooLarge(refusals.too_large_to_download(FileSizeLimit.FILESIZE_DOWNLOAD / 1e6)) from error
+            raise Refused(refusals.song_gone()) from error
         except Gone as error:
-            raise Refused(replies.song_gone()) from error
+            raise Refused(refusals.song_gone()) from error
 
     async def tell(self, standing: Standing) -> None:
         """See Courier."""
@@ -89,7 +89,7 @@ class TelegramCourier:
         except ChatMigrated:
             log.info("job %s: its group has moved, and it is told there", job.id)
         except _LOST as error:
-            raise DeliveryError(replies.cannot_write_here()) from error
+            raise DeliveryError(refusals.cannot_write_here()) from error
 
     async def deliver(self, job: Job, result: StoredResult) -> None:
         """See Courier."""
@@ -97,7 +97,7 @@ class TelegramCourier:
             async with self._chats.busy(job.place.chat, job.order.answers):
                 await self._deliver(job, result, _MOST_BYTES_LOCAL if self._is_local else _MOST_BYTES)
         except _LOST as error:
-            raise DeliveryError(replies.cannot_write_here()) from error
+            raise DeliveryError(refusals.cannot_write_here()) from error
         except (NetworkError, RetryAfter) as error:
             raise ConnectionError(type(error).__name__) from error
 
@@ -120,12 +120,12 @@ class TelegramCourier:
                 self._most_together = limit_bytes if sum(sizes) > limit_bytes else sum(sizes) - 1
             else:
                 most_bytes = sizes[0] - 1
-        raise DeliveryError(replies.too_large_to_send(limit_bytes))
+        raise DeliveryError(refusals.too_large_to_send(limit_bytes))
 
     # The message that counts up.
 
     async def _show_first(self, standing: Standing) -> None:
-        job, text = standing.job, replies.status(standing)
+        job, text = standing.job, _status(standing)
         number = await self._chats.say(
             job.place.chat, text, answers=job.order.answers, keyboard=status_keyboard(job), is_silent=True
         )
@@ -137,7 +137,7 @@ class TelegramCourier:
             if not await self._chats.may_edit(standing.job.place.chat):
                 return
             standing = self._service.standing(standing.job.id) or standing
-        job, text = standing.job, replies.status(standing)
+        job, text = standing.job, _status(standing)
         if _noted(job).get("shown") == text or job.state is State.DONE:
             return
         try:
@@ -182,7 +182,8 @@ class TelegramCourier:
                     is_sent = bool(found)
                 except Unconfirmed:
                     is_sent = True  # perhaps; better asked for once more than sent twice
-                    await self._chats.edit(chat, number, f"{note}\n{replies.perhaps_sent()}", result_keyboard(job))
+                    doubtful = f"{note}\n{replies.perhaps_sent(job.order.language)}"
+                    await self._chats.edit(chat, number, doubtful, result_keyboard(job))
             if is_sent:
                 self._remember(job, found, sending=None, sent=True)
                 return True
@@ -243,6 +244,10 @@ class TelegramCourier:
 
     def _latest(self, job: Job) -> Job:
         return self._service.job(job.id) or job
+
+
+def _status(standing: Standing) -> str:
+    return replies.status(standing, standing.job.order.language)
 
 
 def _noted(job: Job) -> dict[str, Any]:

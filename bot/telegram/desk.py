@@ -20,7 +20,19 @@ from bot.telegram.buttons import parse_data
 from bot.telegram.chats import Chats
 from bot.telegram.courier import most_to_download
 from bot.telegram.http import insist
-from bot.telegram.orders import PLATFORM, Song, answers_to, has_file, order, place_of, quoted_by, song_in, was_sent_by
+from bot.telegram.orders import (
+    PLATFORM,
+    Song,
+    answers_to,
+    has_file,
+    language_of,
+    order,
+    place_of,
+    quoted_by,
+    song_in,
+    was_sent_by,
+)
+from bot.translation import translated
 
 log = logging.getLogger(__name__)
 
@@ -59,9 +71,10 @@ class Desk:
                 await self._unasked(message, place, song, context.bot.id)
             elif not _in_group(message):
                 is_strange = bool(has_file(message) or message.photo)
-                await self._say(message, replies.nothing_to_hear() if is_strange else replies.help_text())
+                answers = replies.nothing_to_hear if is_strange else replies.help_text
+                await self._say(message, answers(language_of(message)))
         except Refused as refused:
-            await self._say(message, str(refused))
+            await self._say(message, translated(str(refused), language_of(message)))
 
     async def tapped(self, update: Update, context: Context) -> None:
         """A tap on a button under a message about a job."""
@@ -71,18 +84,18 @@ class Desk:
             return
         action, job_id = parse_data(query.data or "") or ("", "")
         job = self._service.job(job_id) if action else None
-        is_done = False
+        language, is_done = language_of(query), False
         try:
             # A message with buttons can be forwarded, and its data forged.
             if job is None or (job.place.platform, job.place.chat) != (PLATFORM, place.chat):
-                answer = replies.no_longer_stored()
+                answer = replies.no_longer_stored(language)
             elif action in ("cancel", "delete") and not await self._speaks_for(query, place, job):
-                answer = replies.not_yours()
+                answer = replies.not_yours(language)
             else:
                 answer = await self._do(action, job, query, place)
                 is_done = True
         except Refused as refused:
-            answer = str(refused)
+            answer = translated(str(refused), language)
         await _answer_tap(query, answer, is_alert=not is_done)
 
     async def moved(self, update: Update, context: Context) -> None:
@@ -95,31 +108,32 @@ class Desk:
         """After an error that nobody expected: first the log, then the person."""
         log.error("an update failed", exc_info=context.error)
         if isinstance(update, Update):
-            if update.callback_query:
-                await _answer_tap(update.callback_query, refusals.mistake_of_ours(), is_alert=True)
-            elif update.effective_message:
-                await self._say(update.effective_message, refusals.mistake_of_ours())
+            if query := update.callback_query:
+                await _answer_tap(query, translated(refusals.mistake_of_ours(), language_of(query)), is_alert=True)
+            elif message := update.effective_message:
+                await self._say(message, translated(refusals.mistake_of_ours(), language_of(message)))
 
     # Songs.
 
     async def _wished(self, message: Message, place: Place, wish: Wish, me: int) -> None:
         """Some stems of the song that comes with the command, or that it is a reply to."""
-        quoted = quoted_by(message)
+        quoted, language = quoted_by(message), language_of(message)
         if song := song_in(message):
             await self._shared(message, place, wish)
             await self._accept(self._order(place, wish, song, message))
         elif quoted is None:
-            await self._say(message, replies.no_song())
+            await self._say(message, replies.no_song(language))
         elif job := self._job_about(message, place):
-            await self._accept(replace(job.order, place=place, wish=wish, answers=answers_to(message)))
+            answers = answers_to(message)
+            await self._accept(replace(job.order, place=place, wish=wish, answers=answers, language=language))
         elif isinstance(quoted, Message) and quoted.from_user and quoted.from_user.id == me:
-            await self._say(message, replies.no_longer_stored())
+            await self._say(message, replies.no_longer_stored(language))
         elif was_sent_by(me, quoted):
-            await self._say(message, replies.stems_already())
+            raise Refused(refusals.stems_already())
         elif song := song_in(quoted):
             await self._accept(self._order(place, wish, song, message))
         else:
-            await self._say(message, replies.nothing_to_hear())
+            await self._say(message, replies.nothing_to_hear(language))
 
     async def _unasked(self, message: Message, place: Place, song: Song, me: int) -> None:
         """A song without a command: in private it is a wish itself, in a group only in an album that was asked for."""
@@ -131,7 +145,7 @@ class Desk:
         if wish is None and _in_group(message):
             return
         if was_sent_by(me, message):
-            raise Refused(replies.stems_already())
+            raise Refused(refusals.stems_already())
         await self._accept(self._order(place, wish or Wish(), song, message))
 
     async def _shared(self, message: Message, place: Place, wish: Wish | None) -> Wish | None:
@@ -155,7 +169,7 @@ class Desk:
         """Raises TooLarge for a file that Telegram would not let us download."""
         most_bytes = most_to_download(self._settings)
         if most_bytes and (song.file_size or 0) > most_bytes:
-            raise TooLarge(replies.too_large_to_download(most_bytes / 1e6))
+            raise TooLarge(refusals.too_large_to_download(most_bytes / 1e6))
         return order(place, wish, song, answers=message)
 
     async def _accept(self, wanted: Order) -> None:
@@ -181,34 +195,36 @@ class Desk:
 
     async def _do(self, action: str, job: Job, query: CallbackQuery, place: Place) -> str:
         """Does what a button says; raises Refused."""
+        language = language_of(query)
         if action == "cancel":
             ended = await self._service.cancel(job.id, job.place)
-            return replies.cancelled([ended]) if ended else replies.too_late(job)
+            return replies.cancelled([ended], language) if ended else replies.too_late(job, language)
         if action == "delete":
             await self._service.forget_job(job.id, job.place)
             with suppress(TelegramError):  # here it is all gone
                 await self._chats.delete(place.chat, (job.status or {}).get("message", ()))
-            return replies.deleted()
+            return replies.deleted(language)
         answers = answers_to(query.message) if query.message else job.order.answers
         if (now := self._chats.now(place.chat)) != place.chat:  # tapped in what was there before the group moved
             place, answers = replace(place, chat=now), {}
         wish = requests.wish_of_button(action, job.order.wish)
-        await self._service.accept(replace(job.order, place=place, wish=wish, answers=answers))
-        return replies.accepted()
+        await self._service.accept(replace(job.order, place=place, wish=wish, answers=answers, language=language))
+        return replies.accepted(language)
 
     # Commands without a song.
 
     async def _answer(self, command: str, message: Message, place: Place) -> str | None:
         """What is said to a command; None if there is no such command."""
+        language = language_of(message)
         match command:
             case "start":
-                return replies.welcome(replies.help_text(in_group=_in_group(message)))
+                return replies.welcome(replies.help_text(language, in_group=_in_group(message)), language)
             case "help":
-                return replies.help_text(in_group=_in_group(message))
+                return replies.help_text(language, in_group=_in_group(message))
             case "privacy":
-                return replies.privacy(self._settings.storage.keep_hours)
+                return replies.privacy(self._settings.storage.keep_hours, language)
             case "queue":
-                return replies.queue(self._service.jobs(place))
+                return replies.queue(self._service.jobs(place), language)
             case "cancel":
                 return await self._cancel(message, place)
             case "forget":
@@ -216,20 +232,21 @@ class Desk:
         return None
 
     async def _cancel(self, message: Message, place: Place) -> str:
-        job = self._job_about(message, place)
+        job, language = self._job_about(message, place), language_of(message)
         if job and job.place != place:
-            return replies.not_yours()
+            return replies.not_yours(language)
         if job and job.state.is_final:
-            return replies.too_late(job)
+            return replies.too_late(job, language)
         ids = [job.id] if job else [standing.job.id for standing in self._service.jobs(place)]
         ended = [await self._service.cancel(job_id, place) for job_id in ids]
-        return replies.cancelled([job for job in ended if job])
+        return replies.cancelled([job for job in ended if job], language)
 
     async def _forget(self, message: Message, place: Place) -> str:
         whole_chat = "chat" in (message.text or "").lower().split()
         if whole_chat and _in_group(message) and not await self._chats.is_from_admin(message):
-            return replies.for_admins()
-        return replies.forgotten(await self._service.forget(place, whole_chat=whole_chat))
+            return replies.for_admins(language_of(message))
+        forgotten = await self._service.forget(place, whole_chat=whole_chat)
+        return replies.forgotten(forgotten, language_of(message))
 
     async def _say(self, message: Message, text: str) -> None:
         try:

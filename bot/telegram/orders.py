@@ -7,6 +7,7 @@ from pathlib import PurePath
 
 from telegram import (
     Audio,
+    CallbackQuery,
     Document,
     ExternalReplyInfo,
     MaybeInaccessibleMessage,
@@ -20,6 +21,7 @@ from telegram import (
 
 from bot.jobs import Order, Place, Reference, Wish
 from bot.names import one_line
+from bot.words import known_language
 
 PLATFORM = "telegram"
 
@@ -69,6 +71,12 @@ def place_of(update: Update) -> Place:
     return Place(PLATFORM, str(chat.id), str(sender.id))
 
 
+def language_of(said: Message | CallbackQuery) -> str:
+    """The language of who wrote or tapped; nobody knows that of who writes in the name of a chat."""
+    person = said.from_user
+    return known_language(person.language_code if person else None)
+
+
 def order(place: Place, wish: Wish, song: Song, *, answers: Message) -> Order:
     """``answers``: the message that asked, which need not be the one with the song."""
     performer = song.performer if isinstance(song, Audio) else None
@@ -82,6 +90,7 @@ def order(place: Place, wish: Wish, song: Song, *, answers: Message) -> Order:
         size_bytes=song.file_size,
         seconds=_seconds(song),
         answers=answers_to(answers),
+        language=language_of(answers),
     )
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from bot import refusals, replies
 from bot.jobs import Forgotten, Job, Order, Place, Standing, State, Wish
+from bot.names import song_title
 from spectacles_engine.messages import QualityNote, StemQuality
 
 
@@ -31,7 +32,7 @@ def _standing(state: State, **changes: Any) -> Standing:
     ],
 )
 def test_a_status_is_one_line(standing: Standing, text: str) -> None:
-    assert replies.status(standing) == text
+    assert replies.status(standing, "en") == text
 
 
 @pytest.mark.parametrize(
@@ -45,21 +46,21 @@ def test_durations(seconds: float, text: str) -> None:
 def test_a_note_keeps_within_its_limit_by_whole_sentences() -> None:
     note = QualityNote({"vocals": StemQuality("good", 6.1, 4.7, 7.4)}, -38.2)
     warnings = ["input is mono", "x" * 2000]
-    text = replies.result_note("Song", 72, note, warnings, 1024)
+    text = replies.result_note("Song", 72, note, warnings, 1024, "en")
     assert text.startswith("Song (1:12)\nEstimated quality")
     assert text.endswith("Note: input is mono.")
-    assert len(replies.result_note("Song" * 999, 72, note, warnings, 100)) <= 100
+    assert len(replies.result_note("Song" * 999, 72, note, warnings, 100, "en")) <= 100
 
 
 def test_long_lists_fit_into_a_message_and_say_how_many_more_there_are() -> None:
     standings = [_standing(State.QUEUED, position=place, eta_s=999) for place in range(1, 51)]
-    lines = replies.queue(standings).splitlines()
+    lines = replies.queue(standings, "en").splitlines()
     assert len("\n".join(lines)) < 2000 / 1.5  # a title may hold markup, which is escaped
     assert lines[-1] == f"and {50 - len(lines) + 1} more"
-    assert lines[0] == replies.status(standings[0])
-    assert len(replies.cancelled([standing.job for standing in standings * 9])) < 2000 / 1.5
-    assert replies.queue(standings[:3]).count("\n") == 2
-    assert replies.queue([]) == replies.cancelled([])
+    assert lines[0] == replies.status(standings[0], "en")
+    assert len(replies.cancelled([standing.job for standing in standings * 9], "en")) < 2000 / 1.5
+    assert replies.queue(standings[:3], "en").count("\n") == 2
+    assert replies.queue([], "en") == replies.cancelled([], "en")
 
 
 @pytest.mark.parametrize(
@@ -72,13 +73,13 @@ def test_long_lists_fit_into_a_message_and_say_how_many_more_there_are() -> None
     ],
 )
 def test_what_was_forgotten_is_what_is_said(what: Forgotten, text: str) -> None:
-    assert replies.forgotten(what) == text
+    assert replies.forgotten(what, "en") == text
 
 
 def test_a_title_cannot_turn_what_follows() -> None:
-    assert replies.song_title("a\u202eb\x00\nc") == "ab c"
+    assert song_title("a\u202eb\x00\nc") == "ab c"
     assert replies.stem_title("\u202ea", "vocals") == "a – vocals"
-    assert replies.song_title("👩\u200d🎤") == "👩\u200d🎤"
+    assert song_title("👩\u200d🎤") == "👩\u200d🎤"
 
 
 @pytest.mark.parametrize(("free_in_s", "time"), [(20, "less than a minute"), (60, "1 minute"), (7200, "2 hours")])
@@ -91,6 +92,58 @@ def test_one_song_is_no_songs() -> None:
     assert refusals.too_many_waiting(2, whole_chat=True).startswith("This chat has 2 songs in progress already.")
 
 
-def test_help_has_five_lines() -> None:
-    assert replies.help_text().count("\n") == replies.help_on_discord().count("\n") == 4
-    assert "Reply" in replies.help_text(in_group=True)
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_help_has_five_lines(language: str) -> None:
+    assert replies.help_text(language).count("\n") == replies.help_on_discord(language).count("\n") == 4
+    assert replies.help_text(language, in_group=True) != replies.help_text(language)
+
+
+@pytest.mark.parametrize(
+    ("standing", "text"),
+    [
+        (_standing(State.PREPARING, position=3), "Clair de Lune: Platz 3 in der Warteschlange; ich höre hinein."),
+        (
+            _standing(State.QUEUED, position=2, eta_s=50),
+            "Clair de Lune: Platz 2 in der Warteschlange, noch weniger als ",
+        ),
+        (_standing(State.QUEUED, eta_s=7000), "Clair de Lune: in der Warteschlange, noch etwa 1,9 Stunden."),
+        (_standing(State.RUNNING, share=0.42, eta_s=60), "Clair de Lune: wird zerlegt, 42 %, noch etwa eine Minute."),
+        (_standing(State.FAILED, error="not an audio file"), "Clair de Lune: Keine Audiodatei."),
+        (_standing(State.FAILED), "Clair de Lune: In SpecTacles selbst ging etwas schief."),
+    ],
+)
+def test_a_status_in_german(standing: Standing, text: str) -> None:
+    assert replies.status(standing, "de").startswith(text)
+
+
+def test_a_note_in_german() -> None:
+    note = QualityNote({"vocals": StemQuality("good", 6.1, 4.7, 7.4)}, -38.2)
+    text = replies.result_note("Song", 72, note, ["the input is mono"], 1024, "de")
+    assert text == (
+        "Song (1:12)\nGeschätzte Qualität (dB SDR, Bereich mit 80 %): Gesang 6,1 (4,7–7,4) gut.\n"
+        "Hinweis: Die Aufnahme ist mono."
+    )
+    assert replies.smaller_format("mp3", 128, 10_000_000, "de").startswith("Gesendet als MP3 mit 128 kbit/s, denn")
+
+
+@pytest.mark.parametrize(
+    ("what", "text"),
+    [
+        (Forgotten(0, 0, 0.0), "Es ist nichts gespeichert."),
+        (Forgotten(1, 1, 34.6), "Gelöscht: 1 Lied und alle Spuren (35 MB)."),
+        (Forgotten(3, 2, 0.2), "Gelöscht: 3 Lieder und die Spuren von 2 (weniger als 1 MB)."),
+    ],
+)
+def test_what_was_forgotten_in_german(what: Forgotten, text: str) -> None:
+    assert replies.forgotten(what, "de") == text
+
+
+def test_how_long_stems_stay_in_german() -> None:
+    assert "bleiben 24 Stunden, damit" in replies.privacy(24, "de")
+    assert "bleiben 7 Tage, damit" in replies.privacy(168, "de")
+    assert "bleiben 2,5 Tage, damit" in replies.privacy(60, "de")
+
+
+def test_a_title_is_no_template_and_is_not_translated() -> None:
+    order = Order(Place("telegram", "1", "2"), Wish(), {}, "{song} 7.5")
+    assert replies.cancelled([Job("1", order, State.CANCELLED, 0.0)], "de") == "Abgebrochen: {song} 7.5."

@@ -4,6 +4,8 @@ import pytest
 
 from bot.jobs import Refused, Wish
 from bot.requests import COMMANDS, WISHES, command_of, parse_wish
+from bot.translation import said
+from bot.words import LANGUAGES
 from spectacles_engine.messages import STEMS
 
 
@@ -28,6 +30,9 @@ from spectacles_engine.messages import STEMS
         ("stems", "Only the “Vocal” (in wave)!", Wish(("vocals",), format="wav")),
         ("stems", "vocals/drums|bass", Wish(("vocals", "drums", "bass"))),
         ("/Drums@SpecBot", "", Wish(("drums",))),
+        ("stems", "nur Gesang und Schlagzeug bitte", Wish(("vocals", "drums"))),
+        ("stems", "ohne den Gesang, als flac", Wish((), "karaoke", "flac")),
+        ("stems", "alles außer Schlagzeug", Wish((), "no-drums")),
     ],
 )
 def test_what_people_type(command: str, text: str, wish: Wish) -> None:
@@ -49,7 +54,8 @@ def test_an_unknown_word_is_answered_with_what_there_is() -> None:
 def test_every_wish_is_in_the_menu_and_is_understood() -> None:
     assert set(WISHES) <= COMMANDS.keys()
     assert {parse_wish(stem).names for stem in STEMS} == {(stem,) for stem in STEMS}
-    assert all(len(description) <= 100 for description in COMMANDS.values())  # Discord's limit
+    for language in LANGUAGES:
+        assert all(len(said(description, language)) <= 100 for description in COMMANDS.values())  # Discord's limit
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Whatever a reader of the web page can be told of a song is told in German as well."""
+"""Whatever a person can be told is told in German as well."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 import spectacles_engine
-from bot import refusals, words
-from bot.translation import _GERMAN, _IN, translated
+from bot import german, refusals, replies, requests, words
+from bot.discord import commands
+from bot.discord.commands import MENU
+from bot.translation import _RAISED, _SAID, translated
 
 ENGINE = Path(spectacles_engine.__file__).parent
 ERRORS = {"InputError", "NotAudioError", "TooLongError", "PoisonousError"}
@@ -83,6 +85,15 @@ def test_warnings_are_told_in_german() -> None:
         refusals.delivery_failed(),
         refusals.mistake_of_ours(),
         refusals.upload_gone(),
+        refusals.chat_not_allowed(),
+        refusals.song_gone(),
+        refusals.too_large_to_download(20),
+        refusals.too_large_to_send(50_000_000),
+        refusals.stems_already(),
+        refusals.unknown_word("xyzzy"),
+        refusals.one_at_a_time("mix"),
+        refusals.one_at_a_time("format"),
+        refusals.cannot_write_here(),
     ],
 )
 def test_what_the_service_says_is_told_in_german(english: str) -> None:
@@ -91,14 +102,29 @@ def test_what_the_service_says_is_told_in_german(english: str) -> None:
     assert set(re.findall(r"\d{2,}", english)) <= set(re.findall(r"\d{2,}", german))
 
 
+def _constants(file: str) -> set[str]:
+    """The strings of a source that are no docstrings."""
+    tree = ast.parse(Path(file).read_text())
+    statements = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    strings = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
+    return {str(node.value) for node in strings if id(node) not in statements}
+
+
+def test_what_bots_say_is_said_in_german() -> None:
+    sources = _constants(replies.__file__) | _constants(commands.__file__) | set(requests.COMMANDS.values())
+    sentences = {text for text in sources if re.search(r"[a-z}][a-z:,]* [a-z{]", text)}
+    assert len(sentences) > 40
+    assert sentences - german.SAID.keys() == {"/forget chat", MENU}, "these are typed, or read, as they are"
+    buttons = {action.capitalize() for action in ("cancel", "delete", "karaoke")}
+    assert german.SAID.keys() - sources - buttons == set(), "nobody says that any more"
+
+
 def test_times_and_numbers_are_german_too() -> None:
     assert translated("Longer than 90 seconds.", "de") == "Länger als 90 Sekunden."
     assert translated("the input is very short (3.2 s)", "de") == "Die Aufnahme ist sehr kurz (3,2 s)."
-    assert translated(refusals.minutes_used_up(300, 7000, whole_chat=False), "de").endswith(
-        "in 1,9 Stunden wieder frei."
-    )
+    assert translated(refusals.minutes_used_up(300, 7000, whole_chat=False), "de").endswith("dauert es 1,9 Stunden.")
     assert translated(refusals.minutes_used_up(300, 9, whole_chat=False), "de").endswith(
-        "in weniger als einer Minute wieder frei."
+        "dauert es weniger als eine Minute."
     )
 
 
@@ -116,9 +142,8 @@ def _gaps(text: str) -> set[str | None]:
 
 
 def test_all_languages_have_the_same_sentences_with_the_same_gaps() -> None:
-    assert {words.ENGLISH, *_IN} == set(words.LANGUAGES)
-    for known in _IN.values():
-        assert known.keys() == _GERMAN.keys()
+    assert {words.ENGLISH, *_RAISED} == {words.ENGLISH, *_SAID} == set(words.LANGUAGES)
+    for known in (german.RAISED, german.SAID):
         assert all(_gaps(english) == _gaps(other) for english, other in known.items())
     for key, sentences in words._WORDS.items():
         assert len(sentences) == len(words.LANGUAGES)

@@ -117,6 +117,31 @@ async def test_a_song_with_the_command_then_a_button_is_answered_from_the_store(
     assert world.separations == 1
 
 
+async def test_who_has_discord_in_german_is_answered_in_german(world: World, tmp_path: Path) -> None:
+    channel = world.env.create_guild().create_text_channel("class")
+    alice = world.env.guild.add_member(world.env.create_user("alice"))
+    bob = world.env.guild.add_member(world.env.create_user("bob"))
+    world.wire.locales[alice.id] = "de"
+    (command,) = (each for each in world.env.backend.commands[None].values() if each["name"] == "separate")
+    assert command["description_localizations"]["de"].startswith("Zerlegt ein Lied")
+    assert command["options"][0]["description_localizations"] == {"de": "Das Lied: Audio oder Video"}
+    answer = await alice.slash(channel, "separate", attachment=("a.wav", wav(tmp_path)), stems="nur Gesang bitte")
+    assert said(answer).startswith("Ich habe es.")
+    result = await world.result(channel)
+    assert "Geschätzte Qualität (dB SDR, Bereich mit 80 %): Gesang 6,0 (4,5–7,5) gut" in result.content
+    assert "(Gesang · Schlagzeug · Bass · Sonstiges · Karaoke · FLAC · Löschen)" in world.texts(channel)[-1]
+    assert said(await bob.click(result, label="Schlagzeug")).startswith("I have it.")
+    assert "Estimated quality" in (await world.result(channel, 2)).content
+    await alice.slash(channel, "bass")
+    assert "Geschätzte Qualität" in (await world.result(channel, 3)).content
+    assert said(await bob.click(result, label="Löschen")).startswith("Only the person who asked")
+    assert said(await alice.click(result, label="Löschen")) == "Gelöscht."
+    assert "„xyzzy“ kenne ich nicht." in said(await alice.slash(channel, "stems", stems="xyzzy"))
+    assert said(await alice.slash(channel, "queue")) == "Du hast hier kein Lied in Arbeit."
+    assert said(await alice.slash(channel, "forget", chat=True)).startswith("Das kann nur ein Admin")
+    assert "/queue zeigt, wie weit" in said(await alice.slash(channel, "start"))
+
+
 async def test_other_stems_of_the_last_song_come_from_the_store(world: World, tmp_path: Path) -> None:
     guild = world.env.create_guild()
     channel, other_channel = guild.create_text_channel("class"), guild.create_text_channel("other")

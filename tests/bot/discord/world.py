@@ -20,8 +20,10 @@ from typing import Any, cast
 import aiohttp
 import discord
 from discord.http import Route
+from simcord import interactions
 from simcord.env import Env
 from simcord.http.client import FakeHTTPClient
+from simcord.interactions import base_payload
 
 from bot.config import Settings
 from bot.discord import courier as discord_courier
@@ -71,6 +73,8 @@ class Wire:
     """When (loop time), of which message, and its new text."""
     lost_answers: int = 0
     """So many of the next messages arrive, but the connection drops before the bot hears of it."""
+    locales: dict[int, str] = field(default_factory=dict)
+    """Of people whose Discord is not in English."""
     drops: int = 0
     """So many of the next messages do not arrive, as the connection drops."""
     _sent: dict[tuple[str, str], Any] = field(default_factory=dict)
@@ -204,6 +208,11 @@ async def discord_world(
         send = partial(original, self, route, files=files, form=form, **kwargs)
         return await wire.send(route, _body(form, kwargs), send)
 
+    def interaction(*args: Any, user_id: int, **kwargs: Any) -> Any:
+        record, payload = base_payload(*args, user_id=user_id, **kwargs)
+        return record, payload | {"locale": wire.locales.get(user_id, payload["locale"])}
+
+    monkeypatch.setattr(interactions, "base_payload", interaction)
     monkeypatch.setattr(FakeHTTPClient, "request", request)
     monkeypatch.setattr(discord_courier, "BETWEEN_EDITS_S", pace_s)
     monkeypatch.setattr(discord_http, "PAUSES_S", (0.01, 0.02, 0.03))

@@ -31,7 +31,7 @@ _PARAMETERS = {
     "getUpdates": {"offset", "limit", "timeout", "allowed_updates"},
     "deleteWebhook": {"drop_pending_updates"},
     "setWebhook": {"url", "allowed_updates", "secret_token", "drop_pending_updates", "max_connections"},
-    "setMyCommands": {"commands"},
+    "setMyCommands": {"commands", "language_code"},
     "getFile": {"file_id"},
     "getChatAdministrators": {"chat_id"},
     "sendMessage": _REPLY | {"text", "link_preview_options"},
@@ -104,7 +104,10 @@ class TelegramServer:
     """All that could be seen in a chat, also if it was edited or deleted later."""
     taps: dict[str, str] = field(default_factory=dict)
     """The answers to taps."""
-    menu: list[Json] = field(default_factory=list)
+    menus: dict[str, list[Json]] = field(default_factory=dict)
+    """By language; that of all others under an empty string."""
+    languages: dict[int, str] = field(default_factory=dict)
+    """Of persons, as far as their Telegram tells them."""
     admins: set[int] = field(default_factory=set)
     blocked: set[int] = field(default_factory=set)
     moved: dict[int, int] = field(default_factory=dict)
@@ -125,7 +128,7 @@ class TelegramServer:
     def open_topic(self, chat: int, person: int) -> Json:
         """A person opens a topic; whatever is no reply in there is, to Telegram, one to this message."""
         body = {"forum_topic_created": {"name": "songs", "icon_color": 7322096}, "is_topic_message": True}
-        message = self._store(chat, _person(person), body)
+        message = self._store(chat, self._person(person), body)
         message["message_thread_id"] = message["message_id"]
         return message
 
@@ -159,7 +162,7 @@ class TelegramServer:
         self.forgiven.append("upgraded to a supergroup")
         self.moved[group] = to
         for chat, words in ((group, {"migrate_to_chat_id": to}), (to, {"migrate_from_chat_id": group})):
-            message = self._store(chat, _person(person), words)
+            message = self._store(chat, self._person(person), words)
             if is_said:
                 self._push({"message": message})
 
@@ -174,7 +177,7 @@ class TelegramServer:
         data = next(button["callback_data"] for button in buttons if button["text"] == label)
         query = str(next(self._numbers))
         seen = message if chat is None else message | {"chat": _chat(chat)}
-        body = {"id": query, "from": _person(person), "message": seen, "chat_instance": "1", "data": data}
+        body = {"id": query, "from": self._person(person), "message": seen, "chat_instance": "1", "data": data}
         self._push({"callback_query": body})
         return query
 
@@ -298,7 +301,7 @@ class TelegramServer:
         for command in parameters["commands"]:
             if not 1 <= len(command["command"]) <= 32 or not 1 <= len(command["description"]) <= 256:
                 raise bad("BOT_COMMAND_DESCRIPTION_INVALID")
-        self.menu = parameters["commands"]
+        self.menus[parameters.get("language_code", "")] = parameters["commands"]
         return True
 
     def _getFile(self, parameters: Json, files: Json) -> Json:  # noqa: N802
@@ -316,7 +319,7 @@ class TelegramServer:
         return {"file_id": number, "file_unique_id": f"u{number}", "file_size": found.size, "file_path": path}
 
     def _getChatAdministrators(self, parameters: Json, files: Json) -> list[Json]:  # noqa: N802
-        return [{"status": "creator", "is_anonymous": False, "user": _person(admin)} for admin in self.admins]
+        return [{"status": "creator", "is_anonymous": False, "user": self._person(admin)} for admin in self.admins]
 
     def _sendMessage(self, parameters: Json, files: Json) -> Json:  # noqa: N802
         return self._post(parameters, {"text": _text(parameters["text"])})
@@ -462,9 +465,13 @@ class TelegramServer:
             body["entities"] = [{"type": "bot_command", "offset": 0, "length": len(words.split()[0])}]
         if person == chat < 0:  # an admin, in the name of the group
             body["sender_chat"], person = _chat(chat), _ANONYMOUS
-        message = self._store(chat, _person(person), body)
+        message = self._store(chat, self._person(person), body)
         self._push({"message": message})
         return message
+
+    def _person(self, person: int) -> Json:
+        about = {"id": person, "is_bot": False, "first_name": f"P{person}"}
+        return about | ({"language_code": self.languages[person]} if person in self.languages else {})
 
     def _store(self, chat: int, sender: Json, body: Json) -> Json:
         count = self._counts.setdefault(min(chat, 0), itertools.count(1))
@@ -532,10 +539,6 @@ def _chat(chat: int) -> Json:
     if chat < 0:
         return {"id": chat, "type": "supergroup", "title": "class"}
     return {"id": chat, "type": "private", "first_name": f"P{chat}"}
-
-
-def _person(person: int) -> Json:
-    return {"id": person, "is_bot": False, "first_name": f"P{person}"}
 
 
 def _in_topic(topic: Json | None) -> Json:

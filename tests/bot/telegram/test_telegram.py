@@ -62,7 +62,36 @@ async def test_a_song_in_a_private_chat(world: World, tmp_path: Path) -> None:
     # a phone makes a sound when the stems are there, and not before
     asked = [parameters for _, method, parameters in world.server.calls if method == "sendMessage"]
     assert [bool(parameters.get("disable_notification")) for parameters in asked] == [True, False]
-    assert [command["command"] for command in world.server.menu][:2] == ["stems", "vocals"]
+    assert [command["command"] for command in world.server.menus[""]][:2] == ["stems", "vocals"]
+
+
+async def test_who_has_telegram_in_german_is_answered_in_german(world: World, tmp_path: Path) -> None:
+    server = world.server
+    server.languages[ANN] = "de-AT"
+    assert server.menus["de"][0]["description"].startswith("Alle vier Spuren")
+    assert len(server.menus["de"]) == len(server.menus[""])
+    song = server.send(GROUP, ANN, "audio", wav(tmp_path), file_name="a.wav", caption="/stems Gesang")
+    await world.answered(GROUP)
+    (note,) = server.notes(GROUP)
+    assert "Geschätzte Qualität (dB SDR, Bereich mit 80 %): Gesang 6,0 (4,5–7,5) gut" in note["text"]
+    assert labels(note) == ["Gesang", "Schlagzeug", "Bass", "Sonstiges", "Karaoke", "FLAC", "Löschen"]
+    assert any(text.startswith("a: Platz 1 in der Warteschlange") for _, _, text in server.said)
+    assert all("queue" not in text for _, _, text in server.said)
+    # in a class others read it as well: each is answered in a language of their own
+    assert (await server.tapped(note, BOB, "Schlagzeug")).startswith("I have it.")
+    await world.answered(GROUP, 2)
+    assert "Estimated quality" in server.notes(GROUP)[-1]["text"]
+    server.say(GROUP, ANN, "/drums", reply=song)
+    await world.answered(GROUP, 3)
+    assert "Geschätzte Qualität" in server.notes(GROUP)[-1]["text"]
+    assert (await server.tapped(server.notes(GROUP)[-1], ANN, "Löschen")) == "Gelöscht."
+    for words in ("/stems xyzzy", "/vocals", "/queue", "/cancel", "/forget chat", "/privacy", "/start", "/help"):
+        server.say(GROUP, ANN, words)
+    answers = [
+        *("„xyzzy“ kenne ich nicht.", "Welches Lied?", "Du hast hier kein Lied in Arbeit.", "Das kann nur ein Admin"),
+        *("Lieder werden auf dem Rechner", "Ich zerlege Lieder.\nAntworte auf ein Lied mit /stems"),
+    ]
+    await server.until(lambda: all(any(answer in text for text in server.texts(GROUP)) for answer in answers))
 
 
 def test_a_title_that_nobody_can_see_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
