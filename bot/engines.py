@@ -49,12 +49,12 @@ class Engines:
             try:
                 await engine.start()
             except Exception as error:
+                if self._is_closing:
+                    break
                 is_known = isinstance(error, EngineError)
                 log.error("engine %s does not start: %s", number + 1, error, exc_info=not is_known)
             else:
                 self._dead.discard(number)
-                break
-            if self._is_closing:
                 break
             if failures >= _GIVEN_UP_AFTER:
                 self._dead.add(number)

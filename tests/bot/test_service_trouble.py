@@ -13,6 +13,9 @@ import pytest
 from bot.jobs import DeliveryError, Refused, Standing, State
 from spectacles_engine.errors import MISTAKE_OF_OURS, EngineError, PoisonousError, SpecTaclesError
 from spectacles_engine.messages import SeparationResult
+from spectacles_engine.process import EngineProcess
+from tests import fake_engine
+from tests.fake_engine import FakeOptions
 from tests.service_fakes import QUICK, FakeCourier, FakeEngine, audio_of, eventually, held_engine, house, order
 
 
@@ -314,6 +317,17 @@ async def test_an_engine_that_starts_at_the_second_try_costs_no_song(tmp_path: P
         await eventually(lambda: engine.starts == 1)
         assert (await home.told(await home.service.accept(order("a")))).state is State.DONE
         assert engine.starts == 2
+
+
+async def test_an_engine_that_is_still_starting_when_the_bot_ends_is_no_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = EngineProcess(FakeOptions(tmp_path, start_s=60.0), target=fake_engine.main)
+    async with house(tmp_path / "data", engines=0) as at:
+        at.service.add_engine(engine)
+        await eventually(lambda: engine.pid is not None)
+    assert engine.pid is None
+    assert caplog.messages == []
 
 
 async def test_what_is_separated_already_needs_no_engine(tmp_path: Path) -> None:
