@@ -141,6 +141,11 @@ RAISED = {
 """What is raised or stored in English, and translated when it is told."""
 
 SAID = {
+    # What has no title.
+    "voice message": "Sprachnachricht",
+    "video message": "Videonachricht",
+    "video": "Video",
+    "song": "Lied",
     # Where a song stands.
     "{song}: place {n} in the queue; I am listening to it.": "{song}: Platz {n} in der Warteschlange; ich höre hinein.",
     "{song}: I am listening to it.": "{song}: Ich höre hinein.",
@@ -263,4 +268,4 @@ SAID = {
     "MP3 if left out": "Sonst MP3",
     "All of this channel, whoever it is from; for admins": "Alles von diesem Kanal, von wem auch immer; für Admins",
 }
-"""What the bots say, and write into menus."""
+"""What the bots say, call songs that have no title, and write into menus."""

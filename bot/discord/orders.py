@@ -12,10 +12,10 @@ from bot.config import DiscordSettings
 from bot.jobs import Order, Place, Wish
 from bot.names import one_line
 from bot.replies import stem_title
+from bot.translation import said
 from spectacles_engine.messages import MIXES, STEMS
 
 PLATFORM = "discord"
-DEFAULT_TITLE = "voice message"
 
 _NO_SONG = re.compile(r"(image|text|font)/|application/(?!octet-stream|ogg|mp4)")
 _STEM_ENDS = tuple(stem_title("", name) for name in (*STEMS, *MIXES))
@@ -48,7 +48,7 @@ def order(
         place=place,
         wish=wish,
         source=source,
-        title=_title(song),
+        title=_title(song, language),
         source_key=str(song.id),
         size_bytes=song.size,
         seconds=song.duration,
@@ -80,9 +80,9 @@ def _forwarded(message: discord.Message) -> list[discord.Attachment]:
     return [file for shot in message.message_snapshots for file in shot.attachments]
 
 
-def _title(song: discord.Attachment) -> str:
+def _title(song: discord.Attachment, language: str) -> str:
     """Discord writes blanks in file names as underscores, unless it knows a title, and marks spoilers with a word."""
     if song.is_voice_message():
-        return DEFAULT_TITLE
+        return said("voice message", language)
     name = PurePath(song.filename.removeprefix("SPOILER_")).stem
-    return one_line(song.title or "") or one_line(name.replace("_", " ")) or DEFAULT_TITLE
+    return one_line(song.title or "") or one_line(name.replace("_", " ")) or said("song", language)

@@ -21,6 +21,7 @@ from telegram import (
 
 from bot.jobs import Order, Place, Reference, Wish
 from bot.names import one_line
+from bot.translation import said
 from bot.words import known_language
 
 PLATFORM = "telegram"
@@ -84,7 +85,7 @@ def order(place: Place, wish: Wish, song: Song, *, answers: Message) -> Order:
         place=place,
         wish=wish,
         source={"file": song.file_id},
-        title=_title(song),
+        title=_title(song, language_of(answers)),
         performer=one_line(performer or "") or None,
         source_key=song.file_unique_id,
         size_bytes=song.file_size,
@@ -114,12 +115,12 @@ def seconds_of(length: float | timedelta) -> float:
     return length.total_seconds() if isinstance(length, timedelta) else float(length)
 
 
-def _title(song: Song) -> str:
+def _title(song: Song, language: str) -> str:
     """By its tags, else by its file's name; a message with a voice has neither."""
     if isinstance(song, Voice):
-        return "voice message"
+        return said("voice message", language)
     if isinstance(song, VideoNote):
-        return "video message"
+        return said("video message", language)
     tagged = one_line(song.title or "") if isinstance(song, Audio) else ""
     named = one_line(PurePath(song.file_name or "").stem)
-    return tagged or named or ("video" if isinstance(song, Video) else "song")
+    return tagged or named or said("video" if isinstance(song, Video) else "song", language)

@@ -112,11 +112,12 @@ def _constants(file: str) -> set[str]:
 
 def test_what_bots_say_is_said_in_german() -> None:
     sources = _constants(replies.__file__) | _constants(commands.__file__) | set(requests.COMMANDS.values())
+    titles = {"voice message", "video message", "video", "song"}
     sentences = {text for text in sources if re.search(r"[a-z}][a-z:,]* [a-z{]", text)}
     assert len(sentences) > 40
     assert sentences - german.SAID.keys() == {"/forget chat", MENU}, "these are typed, or read, as they are"
     buttons = {action.capitalize() for action in ("cancel", "delete", "karaoke")}
-    assert german.SAID.keys() - sources - buttons == set(), "nobody says that any more"
+    assert german.SAID.keys() - sources - buttons - titles == set(), "nobody says that any more"
 
 
 def test_times_and_numbers_are_german_too() -> None:

@@ -85,6 +85,9 @@ async def test_who_has_telegram_in_german_is_answered_in_german(world: World, tm
     await world.answered(GROUP, 3)
     assert "Geschätzte Qualität" in server.notes(GROUP)[-1]["text"]
     assert (await server.tapped(server.notes(GROUP)[-1], ANN, "Löschen")) == "Gelöscht."
+    server.send(ANN, ANN, "voice", wav(tmp_path), caption="nur Bass")
+    await world.answered(ANN)
+    assert server.names(ANN) == ["Sprachnachricht – bass.mp3"]
     for words in ("/stems xyzzy", "/vocals", "/queue", "/cancel", "/forget chat", "/privacy", "/start", "/help"):
         server.say(GROUP, ANN, words)
     answers = [
