@@ -208,6 +208,24 @@ async def test_a_channel_that_closes_meanwhile_ends_the_job(world: World, tmp_pa
     assert ended.state is State.CANCELLED
 
 
+async def test_stems_that_may_not_be_sent_are_a_sentence(world: World, tmp_path: Path) -> None:
+    alice = world.env.create_user("alice")
+    await alice.slash("separate", attachment=("a.wav", wav(tmp_path, Behaviour(steps=20, step_s=0.05))), **VOCALS)
+    await world.until(lambda: world.messages(alice.dm_channel))
+    world.env.inject_error("POST", "/channels/*/messages", status=403, code=50013, times=1)
+    await world.quiet()
+    (text,) = world.texts(alice.dm_channel)
+    assert text.startswith("a: I may not send files here.")
+
+
+async def test_a_first_word_that_discord_does_not_take_yet_comes_later(world: World, tmp_path: Path) -> None:
+    alice = world.env.create_user("alice")
+    world.env.inject_error("POST", "/channels/*/messages", status=503, times=5)
+    await alice.slash("separate", attachment=("a.wav", wav(tmp_path, SLOW)), **VOCALS)
+    await world.until(lambda: world.messages(alice.dm_channel))
+    assert world.texts(alice.dm_channel)[0].startswith("a: ")
+
+
 async def test_where_nothing_can_be_shown_it_is_not_tried_all_the_time(
     world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
