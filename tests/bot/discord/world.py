@@ -69,6 +69,8 @@ class Wire:
     most_bytes: int = 10 * MIB
     uploads: list[dict[str, int]] = field(default_factory=list)
     refused: int = 0
+    shows_history: bool = True
+    """Whether the bot may read it: else it may not reply."""
     edits: list[tuple[float, str, str]] = field(default_factory=list)
     """When (loop time), of which message, and its new text."""
     lost_answers: int = 0
@@ -103,12 +105,17 @@ class Wire:
         assert len(body.get("content") or "") <= 2000, "a text of more than 2000 characters"
         if any(size > self.most_bytes for size in sizes.values()):
             self.refused += 1
-            answer = cast(Any, _Answer(413, "Request Entity Too Large"))
-            raise discord.HTTPException(answer, {"code": 40005, "message": "Request entity too large"})
+            raise _refusal(413, 40005, "Request entity too large")
+        if "message_reference" in body and not self.shows_history:
+            raise _refusal(400, 160002, "Cannot reply without permission to read message history")
         if sizes:
             self.uploads.append(sizes)
         if route.method == "PATCH" and "/messages/" in route.url and "/webhooks/" not in route.url:
             self.edits.append((now_s, route.url.rsplit("/", 1)[1], body.get("content") or ""))
+
+
+def _refusal(status: int, code: int, message: str) -> discord.HTTPException:
+    return discord.HTTPException(cast(Any, _Answer(status, message)), {"code": code, "message": message})
 
 
 @dataclass
