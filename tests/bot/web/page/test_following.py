@@ -59,6 +59,7 @@ async def test_a_page_that_is_looked_at_again_shows_what_another_one_did(
     await send(other, write("New"))
     await other.get_by_role("button", name="Forget A song").click()
     await other.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    await expect(other.locator(".card h2")).to_have_text(["New", "Kept"])
     await expect(other.locator("[data-state=done]")).to_have_count(2)
     await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # no tab of this Chromium is hidden
     await expect(page.locator(".card h2")).to_have_text(["New", "Kept"])
