@@ -22,26 +22,24 @@ _MOST_OF_A_LIST = 1200
 def status(standing: Standing, language: str) -> str:
     """Where a job stands, in one line."""
     job, place = standing.job, standing.position
-    song, time = song_title(job.order.title), _time_left(standing.eta_s, language)
+    song = song_title(job.order.title)
     match job.state:
-        case State.PREPARING if place:
-            return said("{song}: place {n} in the queue; I am listening to it.", language, song=song, n=place)
         case State.PREPARING:
-            return said("{song}: I am listening to it.", language, song=song)
-        case State.QUEUED if place:
-            return said("{song}: place {n} in the queue{time}.", language, song=song, n=place, time=time)
+            told = "{song}: place {n} in the queue; I am listening to it." if place else "{song}: I am listening to it."
         case State.QUEUED:
-            return said("{song}: in the queue{time}.", language, song=song, time=time)
+            told = "{song}: place {n} in the queue{time}." if place else "{song}: in the queue{time}."
         case State.RUNNING:
-            percent = f"{100 * standing.share:.0f}"
-            return said("{song}: separating, {percent} %{time}.", language, song=song, percent=percent, time=time)
+            told = "{song}: separating, {percent} %{time}."
         case State.DELIVERING:
-            return said("{song}: the stems are on their way.", language, song=song)
+            told = "{song}: the stems are on their way."
         case State.DONE:
-            return said("{song}: done.", language, song=song)
+            told = "{song}: done."
         case State.CANCELLED:
-            return said("{song}: cancelled.", language, song=song)
-    return f"{song}: {translated(as_sentence(job.error or mistake_of_ours()), language)}"
+            told = "{song}: cancelled."
+        case State.FAILED:
+            return f"{song}: {translated(as_sentence(job.error or mistake_of_ours()), language)}"
+    percent, time = f"{100 * standing.share:.0f}", _time_left(standing.eta_s, language)
+    return said(told, language, song=song, n=place, percent=percent, time=time)
 
 
 def stem_title(title: str, name: str) -> str:

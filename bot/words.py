@@ -189,10 +189,10 @@ _WORDS: dict[str, tuple[str, str]] = {
 }
 
 
-def known_language(tag: str | None) -> str:
-    """``de-AT`` → ``de``; English for what is not known here."""
-    language = (tag or "").lower().split("-")[0]
-    return language if language in LANGUAGES else ENGLISH
+def known_language(*tags: str | None) -> str:
+    """``fr``, ``de-AT`` → ``de``: the first that is known here, else English."""
+    languages = ((tag or "").lower().split("-")[0] for tag in tags)
+    return next((language for language in languages if language in LANGUAGES), ENGLISH)
 
 
 def sentence(key: str, language: str, **values: object) -> str:

@@ -85,10 +85,8 @@ class Desk:
             wish = Wish()
             with suppress(Refused):  # words that are no wish are just words
                 wish = requests.parse_wish("stems", message.content)
-            refused = await self._accept(
-                [order(place, wish, song, guild=None, message=message, language=ENGLISH) for song in songs], ENGLISH
-            )
-            if refused:
+            orders = [order(place, wish, song, guild=None, message=message, language=ENGLISH) for song in songs]
+            if refused := await self._accept(orders):
                 await _reply(message, refused)
         else:
             answers = replies.nothing_to_hear if message.attachments else replies.help_on_discord
@@ -123,11 +121,11 @@ class Desk:
             raise Refused(refusals.chat_not_allowed())
         if interaction.guild_id and (_lacks_permission(interaction) or not await _is_let_in(interaction)):
             raise Refused(refusals.cannot_write_here())
-        language = _language(interaction)
-        return await self._accept(orders, language) or replies.accepted(language)
+        return await self._accept(orders) or replies.accepted(_language(interaction))
 
-    async def _accept(self, orders: Sequence[Order], language: str) -> str:
-        """What is said about those that are refused."""
+    async def _accept(self, orders: Sequence[Order]) -> str:
+        """What is said about those that are refused, which are all in one language."""
+        language = orders[0].language
         titles: dict[str, list[str]] = {}
         for one in orders:
             try:

@@ -81,17 +81,18 @@ def language_of(said: Message | CallbackQuery) -> str:
 def order(place: Place, wish: Wish, song: Song, *, answers: Message) -> Order:
     """``answers``: the message that asked, which need not be the one with the song."""
     performer = song.performer if isinstance(song, Audio) else None
+    language = language_of(answers)
     return Order(
         place=place,
         wish=wish,
         source={"file": song.file_id},
-        title=_title(song, language_of(answers)),
+        title=_title(song, language),
         performer=one_line(performer or "") or None,
         source_key=song.file_unique_id,
         size_bytes=song.file_size,
         seconds=_seconds(song),
         answers=answers_to(answers),
-        language=language_of(answers),
+        language=language,
     )
 
 

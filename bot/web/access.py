@@ -19,7 +19,7 @@ from multidict import CIMultiDictProxy
 from bot.config import WebSettings
 from bot.jobs import Job, Place
 from bot.web.errors import WebError
-from bot.words import ENGLISH, LANGUAGES
+from bot.words import known_language
 
 PLATFORM = "web"
 BROWSER, ADMITTED = "spectacles_browser", "spectacles_admitted"
@@ -210,8 +210,8 @@ def language(headers: CIMultiDictProxy[str]) -> str:
     for entry in headers.get("Accept-Language", "").split(","):
         tag, _, quality = entry.partition(";q=")
         try:
-            wishes.append((-float(quality or 1), tag.strip().lower().split("-")[0]))
+            wishes.append((-float(quality or 1), tag.strip()))
         except ValueError:
             continue
     # Sorting is stable: of equal wishes the first one counts.
-    return next((tag for _, tag in sorted(wishes, key=lambda wish: wish[0]) if tag in LANGUAGES), ENGLISH)
+    return known_language(*(tag for _, tag in sorted(wishes, key=lambda wish: wish[0])))

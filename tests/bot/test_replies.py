@@ -64,16 +64,19 @@ def test_long_lists_fit_into_a_message_and_say_how_many_more_there_are() -> None
 
 
 @pytest.mark.parametrize(
-    ("what", "text"),
+    ("what", "language", "text"),
     [
-        (Forgotten(0, 0, 0.0), "There is nothing stored."),
-        (Forgotten(1, 0, 0.0), "Deleted: 1 song."),
-        (Forgotten(1, 1, 34.6), "Deleted: 1 song, and all stems (35 MB)."),
-        (Forgotten(3, 2, 0.2), "Deleted: 3 songs, and the stems of 2 (less than 1 MB)."),
+        (Forgotten(0, 0, 0.0), "en", "There is nothing stored."),
+        (Forgotten(1, 0, 0.0), "en", "Deleted: 1 song."),
+        (Forgotten(1, 1, 34.6), "en", "Deleted: 1 song, and all stems (35 MB)."),
+        (Forgotten(3, 2, 0.2), "en", "Deleted: 3 songs, and the stems of 2 (less than 1 MB)."),
+        (Forgotten(0, 0, 0.0), "de", "Es ist nichts gespeichert."),
+        (Forgotten(1, 1, 34.6), "de", "Gelöscht: 1 Lied und alle Spuren (35 MB)."),
+        (Forgotten(3, 2, 0.2), "de", "Gelöscht: 3 Lieder und die Spuren von 2 (weniger als 1 MB)."),
     ],
 )
-def test_what_was_forgotten_is_what_is_said(what: Forgotten, text: str) -> None:
-    assert replies.forgotten(what, "en") == text
+def test_what_was_forgotten_is_what_is_said(what: Forgotten, language: str, text: str) -> None:
+    assert replies.forgotten(what, language) == text
 
 
 def test_a_title_cannot_turn_what_follows() -> None:
@@ -124,18 +127,6 @@ def test_a_note_in_german() -> None:
         "Hinweis: Die Aufnahme ist mono."
     )
     assert replies.smaller_format("mp3", 128, 10_000_000, "de").startswith("Gesendet als MP3 mit 128 kbit/s, denn")
-
-
-@pytest.mark.parametrize(
-    ("what", "text"),
-    [
-        (Forgotten(0, 0, 0.0), "Es ist nichts gespeichert."),
-        (Forgotten(1, 1, 34.6), "Gelöscht: 1 Lied und alle Spuren (35 MB)."),
-        (Forgotten(3, 2, 0.2), "Gelöscht: 3 Lieder und die Spuren von 2 (weniger als 1 MB)."),
-    ],
-)
-def test_what_was_forgotten_in_german(what: Forgotten, text: str) -> None:
-    assert replies.forgotten(what, "de") == text
 
 
 def test_how_long_stems_stay_in_german() -> None:
