@@ -10,7 +10,7 @@ The way of a song::
       ensemble     blocks → base models → mixer → residual handed back, as streams (chunking: there and back)
         separators   the base models: demucs, mdx, spleeter (spectrogram: their STFT; devices: where they run)
         conditioning songs unlike those of training (off balance, hard-panned), made like them
-        mixers       fixed shares, linear, or StemMixers (stem_mixer: the network)
+        mixers       fixed shares, linear, StemMixers (stem_mixer: the network), or a mean (mixer_files: on disk)
         residual     what no stem took
       quality      what the note says of it
       soft_clip    no sample above full scale

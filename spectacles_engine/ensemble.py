@@ -13,7 +13,7 @@ import numpy as np
 from spectacles_engine.chunking import Array, in_chunks, rebatch, shared
 from spectacles_engine.conditioning import balanced, in_channels, without_offset
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
-from spectacles_engine.mixers import Mixer, StemMixers
+from spectacles_engine.mixers import Mixer
 from spectacles_engine.residual import hand_back
 from spectacles_engine.separators import Separator
 from spectacles_engine.separators.devices import Placement
@@ -21,7 +21,8 @@ from spectacles_engine.separators.devices import Placement
 BLOCK_SAMPLES = SAMPLE_RATE_HZ
 """Streams are regrouped to blocks of one second where they are zipped."""
 MIXER_CHUNK_SAMPLES = 5 * SAMPLE_RATE_HZ
-MIXER_MARGIN_SAMPLES = 4096
+MIXER_MARGIN_SAMPLES = 6144
+"""Two frames on from a frame: so far a StemMixer with ``context`` looks that has 2048 samples between frames."""
 MIXER_OVERLAP = 0.02
 
 
@@ -59,8 +60,7 @@ class Ensemble:
     @property
     def placements(self) -> list[Placement]:
         """Where its networks run: the base models, and the mixer's, if it has any."""
-        mixer = [self.mixer.placement] if isinstance(self.mixer, StemMixers) else []
-        return [*(model.placement for model in self.models.values()), *mixer]
+        return [*(model.placement for model in self.models.values()), *self.mixer.placements]
 
     def separate(
         self, blocks: Iterable[Array], stems: Collection[str] = STEMS, between_chunks: Callable[[], None] = lambda: None

@@ -1,27 +1,23 @@
-"""Mixers: how the stems are made of what several base models said. Fixed shares, a linear layer, or StemMixers.
+"""Mixers: how the stems are made of what several base models said.
 
-The trained ones are stored as safetensors; what isn't a tensor is JSON in the metadata. ``load_mixer`` reads any.
+Fixed shares, a linear layer, StemMixers, or the mean of several mixers. ``mixer_files`` stores those that are trained.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from spectacles_engine.chunking import Array
 from spectacles_engine.errors import ModelError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.separators.devices import Placement
-from spectacles_engine.stem_mixer import STFT, Design, StemMixer
+from spectacles_engine.stem_mixer import Design, StemMixer
 
 Names = tuple[tuple[str, str], ...]
 """(stem, model) of estimates, in order."""
@@ -29,6 +25,14 @@ Names = tuple[tuple[str, str], ...]
 
 class Mixer(Protocol):
     """Makes stems of what several base models said of a song."""
+
+    @property
+    def stems(self) -> Collection[str]:
+        """What it can make."""
+
+    @property
+    def placements(self) -> tuple[Placement, ...]:
+        """Where its networks run, if it has any."""
 
     def names(self, stems: Collection[str]) -> Names:
         """Every estimate that it must be given to make these stems."""
@@ -47,6 +51,16 @@ class FixedShares:
 
     shares: Mapping[str, Mapping[str, float]]
     up_to_hz: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def stems(self) -> Collection[str]:
+        """See ``Mixer``."""
+        return self.shares.keys()
+
+    @property
+    def placements(self) -> tuple[Placement, ...]:
+        """See ``Mixer``."""
+        return ()
 
     def names(self, stems: Collection[str]) -> Names:
         """See ``Mixer``."""
@@ -84,6 +98,16 @@ class LinearMixer:
     heard_names: Names
     edges_hz: tuple[float, ...] = ()
 
+    @property
+    def stems(self) -> Collection[str]:
+        """See ``Mixer``."""
+        return STEMS
+
+    @property
+    def placements(self) -> tuple[Placement, ...]:
+        """See ``Mixer``."""
+        return ()
+
     def names(self, stems: Collection[str]) -> Names:
         """See ``Mixer``."""
         return self.heard_names
@@ -91,11 +115,6 @@ class LinearMixer:
     def blend(self, heard: Array, stems: Sequence[str]) -> Array:
         """See ``Mixer``."""
         return _in_bands(heard, self.weights[:, [STEMS.index(stem) for stem in stems]], self.edges_hz)
-
-    def save(self, path: Path) -> None:
-        """Writes a file for ``load_mixer``."""
-        about = {"kind": "linear", "names": self.heard_names, "edges_hz": self.edges_hz}
-        _save({"weights": torch.from_numpy(self.weights)}, about, path)
 
 
 def _in_bands(heard: Array, weights: Array, edges_hz: Sequence[float]) -> Array:
@@ -122,7 +141,10 @@ def bands(waveforms: Array, edges_hz: Sequence[float]) -> list[Array]:
 
 @dataclass(frozen=True)
 class StemMixers:
-    """One StemMixer a stem, all of one design, and the names of the models that each blends (in order)."""
+    """One StemMixer a stem, all of one design, and the names of the models that each blends (in order).
+
+    There may be none for some stems: then it is for a mean with mixers that make these.
+    """
 
     networks: Mapping[str, StemMixer]
     models: Mapping[str, tuple[str, ...]]
@@ -133,9 +155,19 @@ class StemMixers:
         """What all of them have in common."""
         return next(iter(self.networks.values())).design
 
+    @property
+    def stems(self) -> Collection[str]:
+        """See ``Mixer``."""
+        return self.networks.keys()
+
+    @property
+    def placements(self) -> tuple[Placement, ...]:
+        """See ``Mixer``."""
+        return (self.placement,)
+
     def names(self, stems: Collection[str]) -> Names:
         """See ``Mixer``."""
-        heard = self.models if self.design.hears_all else stems
+        heard = self.models if self.design.hears_all else set(stems) & self.networks.keys()
         return tuple((stem, model) for stem in STEMS if stem in heard for model in self.models[stem])
 
     def blend(self, heard: Array, stems: Sequence[str]) -> Array:
@@ -145,19 +177,48 @@ class StemMixers:
 
     @torch.inference_mode()
     def _blend(self, heard: Array, stems: Sequence[str], device: str) -> dict[str, Array]:
-        spectrograms = STFT.forward(torch.tensor(heard, device=device))
+        stft = self.design.stft
+        spectrograms = stft.forward(torch.tensor(heard, device=device))
         parts = Heard(spectrograms, self.names(stems), self.design)
         blended = {stem: self.networks[stem].to(device).blend(*parts.of_stem(stem)) for stem in stems}
-        return {stem: STFT.inverse(part, heard.shape[-1]).cpu().numpy() for stem, part in blended.items()}
+        return {stem: stft.inverse(part, heard.shape[-1]).cpu().numpy() for stem, part in blended.items()}
 
-    def save(self, path: Path) -> None:
-        """Writes a file for ``load_mixer``."""
-        tensors = {
-            f"{stem}.{key}": value.contiguous()
-            for stem, network in self.networks.items()
-            for key, value in network.state_dict().items()
-        }
-        _save(tensors, {"kind": "stemmixer", "models": self.models, "design": asdict(self.design)}, path)
+
+@dataclass(frozen=True)
+class MeanMixer:
+    """Each stem is the mean of what those mixers make of it that can: errors of different kinds are halved."""
+
+    mixers: tuple[Mixer, ...]
+
+    @property
+    def stems(self) -> Collection[str]:
+        """See ``Mixer``."""
+        return {stem for mixer in self.mixers for stem in mixer.stems}
+
+    @property
+    def placements(self) -> tuple[Placement, ...]:
+        """See ``Mixer``."""
+        return tuple(placement for mixer in self.mixers for placement in mixer.placements)
+
+    def names(self, stems: Collection[str]) -> Names:
+        """See ``Mixer``."""
+        heard = dict.fromkeys(name for mixer, own in self._able(stems) for name in mixer.names(own))
+        return tuple(sorted(heard, key=lambda name: STEMS.index(name[0])))
+
+    def blend(self, heard: Array, stems: Sequence[str]) -> Array:
+        """See ``Mixer``."""
+        names = self.names(stems)
+        said: dict[str, list[Array]] = {stem: [] for stem in stems}
+        for mixer, own in self._able(stems):
+            rows = [0, *(1 + names.index(name) for name in mixer.names(own))]
+            for stem, part in zip(own, mixer.blend(heard[:, rows], own).swapaxes(0, 1), strict=True):
+                said[stem].append(part)
+        return np.stack([np.mean(parts, axis=0) for parts in said.values()], axis=1)
+
+    def _able(self, stems: Collection[str]) -> list[tuple[Mixer, list[str]]]:
+        """The mixers that can make any of these, and which."""
+        able = [(mixer, [stem for stem in stems if stem in mixer.stems]) for mixer in self.mixers]
+        return [(mixer, own) for mixer, own in able if own]
 
 
 class Heard:
@@ -182,54 +243,16 @@ class Heard:
         return self._estimates[stem], scene
 
 
-def load_mixer(path: Path, device: str = "cpu") -> Mixer:
-    """What ``save`` of a mixer wrote; raises ModelError where the file is none of ours."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads(file.metadata()["mixer"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        if not all(tensor.isfinite().all() for tensor in tensors.values()):
-            raise ValueError("weights that are no numbers")
-        return _KINDS[about["kind"]](about, tensors, device)
-    except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{path.name} could not be read as a mixer") from error
-
-
-def _save(tensors: Mapping[str, Tensor], about: Mapping[str, Any], path: Path) -> None:
-    # one key alone: safetensors writes several in random order, and equal mixers would be unequal files
-    data = save(dict(tensors), {"mixer": json.dumps(about)})
-    path.write_bytes(data)  # not by safetensors' save_file: a full disk would be no OSError
-
-
 def require_models(mixer: Mixer, names: Names, what: str) -> None:
-    """Raises ModelError where a mixer listens to other estimates than these; ``what`` is how a person knows it.
+    """Raises ModelError for a mixer of other estimates than these, or of too few stems.
+
+    ``what`` is how a person knows it.
 
     One that was trained listened to all that there were: fewer are those of another preset, with models of that name.
     """
+    if lacking := [stem for stem in STEMS if stem not in mixer.stems]:
+        raise ModelError(f"{what} makes no {' and no '.join(lacking)}: it is part of a mean with others")
     heard, said = set(mixer.names(STEMS)), set(names)
     if not (heard <= said if isinstance(mixer, FixedShares) else heard == said):
         theirs, ours = (", ".join(sorted({model for _, model in each})) for each in (heard, said))
         raise ModelError(f"{what} is for estimates of other models: {theirs} in place of {ours}")
-
-
-def _linear(about: Mapping[str, Any], tensors: Mapping[str, Tensor], device: str) -> Mixer:
-    names = tuple((stem, model) for stem, model in about["names"])
-    edges_hz = tuple(float(edge) for edge in about["edges_hz"])
-    weights: Array = tensors["weights"].numpy()
-    if weights.shape != (len(edges_hz) + 1, len(STEMS), 2, 1 + len(names), 2):
-        raise ValueError("weights of another shape")
-    return LinearMixer(weights, names, edges_hz)
-
-
-def _stem_mixers(about: Mapping[str, Any], tensors: Mapping[str, Tensor], device: str) -> Mixer:
-    design = Design(**{**about["design"], "hidden": tuple(about["design"]["hidden"])})
-    models = {stem: tuple(about["models"][stem]) for stem in STEMS}
-    networks = {stem: StemMixer(len(names), design) for stem, names in models.items()}
-    for stem, network in networks.items():
-        own = {key.removeprefix(f"{stem}."): value for key, value in tensors.items() if key.startswith(f"{stem}.")}
-        network.load_state_dict(own)
-        network.eval().requires_grad_(False)
-    return StemMixers(networks, models, Placement(device, batch=1))
-
-
-_KINDS = {"linear": _linear, "stemmixer": _stem_mixers}

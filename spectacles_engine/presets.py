@@ -8,7 +8,8 @@ from spectacles_engine.ensemble import Ensemble
 from spectacles_engine.errors import ModelError
 from spectacles_engine.manifest import BaseModelSpec, PresetSpec
 from spectacles_engine.messages import STEMS
-from spectacles_engine.mixers import FixedShares, Mixer, load_mixer, require_models
+from spectacles_engine.mixer_files import load_mixer
+from spectacles_engine.mixers import FixedShares, Mixer, require_models
 from spectacles_engine.models import ModelStore
 from spectacles_engine.quality import Calibration
 from spectacles_engine.separators import Separator

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from spectacles_engine.spectrogram import Stft
 
-STFT = Stft(n_fft=4096, stft_hop=1024)
+N_FFT = 4096
 SLICE_BINS = 64
 """So many bins are blended at once, see ``StemMixer.blend``."""
 REACH = 2
@@ -62,7 +62,7 @@ class Design:
     ``law``: one of ``LAWS``. ``hidden``: channels of the hidden layers. What it sees beside the stem's estimates:
     ``knows_frequency``: where on the axis a bin is. ``context``: the mean loudness of everything over a few frames
     and bins around, and how far the first two models differ there. ``hears_all``: the mixture, what no estimate of it
-    explains, and the other stems, each as its models' average.
+    explains, and the other stems, each as its models' average. ``stft_hop``: samples from frame to frame.
     """
 
     law: str = "magnitudes"
@@ -70,11 +70,19 @@ class Design:
     context: bool = False
     hears_all: bool = False
     hidden: tuple[int, ...] = (32, 16)
+    stft_hop: int = 1024
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a law that there is not."""
+        """Raises ValueError for a law that there is not, or frames that no waveform can be made of."""
         if self.law not in LAWS:
             raise ValueError(f"there is no law {self.law!r}")
+        if not 1 <= self.stft_hop <= N_FFT // 2:
+            raise ValueError(f"frames of {N_FFT} samples cannot be {self.stft_hop} apart")
+
+    @property
+    def stft(self) -> Stft:
+        """The spectrograms that it sees and blends."""
+        return Stft(N_FFT, self.stft_hop)
 
     @property
     def plain(self) -> bool:

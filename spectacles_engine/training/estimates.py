@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from operator import length_hint
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,20 @@ from tqdm import tqdm
 from spectacles_engine.chunking import Array
 from spectacles_engine.ensemble import Ensemble
 from spectacles_engine.errors import ModelError
+from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
+from spectacles_engine.quality import energy
 from spectacles_engine.training.augment import MixtureSource, Sources
 from spectacles_engine.training.data import SongFiles, fingerprint, read_song
 
 FORMAT = 3
 """Of these files; others are computed anew."""
+BLOCK_SAMPLES = 10 * SAMPLE_RATE_HZ
+"""So much of a song is read at a time."""
+LEAST_ENERGY = 0.01
+"""What errors are measured against has at least this share of the mixture's energy.
+
+Else a stem that is hardly there would outweigh all others.
+"""
 
 
 @dataclass(frozen=True)
@@ -163,6 +173,26 @@ class StoredEstimates:
     def heard(self, part: slice) -> Array:
         """The mixture and all estimates in a part of the song, (1 + estimate, 2, samples)."""
         return np.concatenate([self.mixture[None, :, part], self.estimates[..., part]]).astype(np.float32)
+
+    @cached_property
+    def against(self) -> dict[str, float]:
+        """Stem → the mean square that errors in it are measured against, so that every song counts alike.
+
+        It is that of the error of the models' average, as gains in uSDR have it, but not less than a share of the
+        mixture's (``LEAST_ENERGY``); where a stem is silent, what leaks into it is measured against the mixture.
+        """
+        rows = [[1 + i for i, (owner, _) in enumerate(self.names) if owner == stem] for stem in STEMS]
+        loudness, energies, errors = 0.0, np.zeros(len(STEMS)), np.zeros(len(STEMS))
+        samples = self.mixture.shape[-1]
+        for start in range(0, samples, BLOCK_SAMPLES):
+            part = slice(start, start + BLOCK_SAMPLES)
+            heard, references = self.heard(part), self.references[..., part].astype(np.float32)
+            averages = np.stack([heard[own].mean(axis=0) for own in rows])
+            loudness += energy(heard[0])
+            energies += [energy(reference) for reference in references]
+            errors += [energy(error) for error in averages - references]
+        found = np.where(energies > 0, np.maximum(errors, LEAST_ENERGY * loudness), loudness) / (2 * samples) + 1e-9
+        return dict(zip(STEMS, found.tolist(), strict=True))
 
 
 def read_estimates(*folders: Path) -> list[StoredEstimates]:

@@ -12,22 +12,16 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from spectacles_engine.errors import ModelError
-from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
+from spectacles_engine.messages import STEMS
 from spectacles_engine.mixers import FixedShares, LinearMixer, bands
-from spectacles_engine.training.estimates import StoredEstimates
+from spectacles_engine.training.estimates import BLOCK_SAMPLES, LEAST_ENERGY, StoredEstimates
 
 Sums = NDArray[np.float64]
-BLOCK_SAMPLES = 10 * SAMPLE_RATE_HZ
 RIDGES = {"linear": 1e-4, "bands": 0.1}
 """Recipe → strength of the ridge, as a share of the mean energy of the mixture and the estimates.
 
 It holds KUIELab's weights near zero, for estimates that are nearly the same leave them undetermined, and ours near the
 average, where it measured best on left-out songs of the second set (see the model card).
-"""
-LEAST_ENERGY = 0.01
-"""A stem that sounds counts as having at least this share of its mixture's energy.
-
-Else errors relative to a stem that is hardly there would outweigh all others.
 """
 
 

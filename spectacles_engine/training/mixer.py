@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from spectacles_engine.errors import ModelError
 from spectacles_engine.messages import STEMS
-from spectacles_engine.mixers import Mixer, Names, StemMixers, load_mixer
+from spectacles_engine.mixer_files import load_mixer, save_mixer
+from spectacles_engine.mixers import Mixer, Names, StemMixers
 from spectacles_engine.separators.devices import Placement
 from spectacles_engine.stem_mixer import PAPER, Design, StemMixer
 from spectacles_engine.training.bins import Batch, Bins, Chunk, DrawnBins, WholeChunks, chunks_of
@@ -37,7 +38,7 @@ def l1(errors: Tensor, worth: Tensor) -> Tensor:
 
 
 def level(errors: Tensor, worth: Tensor) -> Tensor:
-    """Mean square of the errors against those of the models' average in the same chunk: what uSDR rewards."""
+    """Mean square of the errors against those of the models' average in the same song: what uSDR rewards."""
     return (errors.abs().square() * worth).mean()
 
 
@@ -49,7 +50,7 @@ class Recipe:
     """How to train; by default the paper's. ``loss``: one of ``LOSSES``; ``chunk_s``: length of a chunk.
 
     ``bins``: learn from so many bins of each stem, drawn once, in place of whole chunks; then the learning rate falls
-    along a cosine.
+    along a cosine. ``stems``: which there are to be StemMixers for.
     """
 
     design: Design = PAPER
@@ -60,10 +61,11 @@ class Recipe:
     chunk_s: float = 7.0
     bins: int = 0
     seed: int = 0
+    stems: tuple[str, ...] = STEMS
 
 
 OURS = Recipe(
-    Design("spectrograms", knows_frequency=True, context=True, hidden=(32, 32)),
+    Design("spectrograms", knows_frequency=True, context=True, hidden=(32, 32), stft_hop=2048),
     epochs=12,
     learning_rate=3e-3,
     weight_decay=1e-2,
@@ -103,7 +105,7 @@ def train(songs: Sequence[StoredEstimates], recipe: Recipe, out: Path, device: s
     for epoch in tqdm(range(len(history), recipe.epochs), desc="mixer", unit="epoch"):
         row = {"epoch": epoch, **training.epoch(trained, held_out, epoch)}
         if row["held_out"] <= min((r["held_out"] for r in history), default=np.inf):
-            training.mixers.save(out)
+            save_mixer(training.mixers, out)
         history.append(row)
         tqdm.write(f"epoch {epoch}: {recipe.loss} {row['train']:.5f}, held out {row['held_out']:.5f}")
         training.save(checkpoint, history, made_of)
@@ -117,7 +119,7 @@ class _Training:
     def __init__(self, names: Names, recipe: Recipe, device: str) -> None:
         torch.manual_seed(recipe.seed)
         models = {stem: tuple(model for owner, model in names if owner == stem) for stem in STEMS}
-        networks = {stem: StemMixer(len(own), recipe.design).to(device) for stem, own in models.items()}
+        networks = {stem: StemMixer(len(models[stem]), recipe.design).to(device) for stem in recipe.stems}
         self.mixers, self._recipe = StemMixers(networks, models, Placement(device, batch=1)), recipe
         parameters = [p for net in networks.values() for p in net.parameters()]
         # without decay AdamW is Adam
@@ -143,7 +145,7 @@ class _Training:
             network.train(learn)
         losses = []
         for batch in batches(random):
-            loss = torch.stack([self._loss(stem, bins) for stem, bins in batch.items()]).sum()
+            loss = torch.stack([self._loss(stem, batch[stem]) for stem in self._recipe.stems]).sum()
             if learn:
                 self._optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]

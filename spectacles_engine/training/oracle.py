@@ -17,7 +17,7 @@ from torch import Tensor
 
 from spectacles_engine.chunking import Array
 from spectacles_engine.messages import STEMS
-from spectacles_engine.stem_mixer import LAWS, STFT
+from spectacles_engine.stem_mixer import LAWS, Design
 
 SWEEPS = 2
 """With three models and with five this is less than 0.001 dB from where it ends."""
@@ -25,20 +25,20 @@ SWEEPS = 2
 
 @dataclass(frozen=True)
 class Oracle:
-    """Blends with the best weights that there are under ``law``, one of ``stem_mixer.LAWS``."""
+    """Blends with the best weights that there are under a design's law, in its frames."""
 
-    law: str
+    design: Design
 
     @torch.inference_mode()
     def blend(self, chunks: Array, names: Sequence[tuple[str, str]]) -> Array:
         """(batch, 1 + estimate + stem, 2, samples), the mixture, the estimates, the references → (batch, stem, …)."""
-        stems = []
+        stems, stft = [], self.design.stft
         for i, stem in enumerate(STEMS):
             own = [1 + k for k, (owner, _) in enumerate(names) if owner == stem]
             estimates, reference = torch.tensor(chunks[:, own]), torch.tensor(chunks[:, 1 + len(names) + i])
-            voices = LAWS[self.law](STFT.forward(estimates))
-            weights = best_weights(voices, STFT.forward(reference))
-            stems.append(STFT.inverse((weights * voices).sum(dim=1), chunks.shape[-1]).numpy())
+            voices = LAWS[self.design.law](stft.forward(estimates))
+            weights = best_weights(voices, stft.forward(reference))
+            stems.append(stft.inverse((weights * voices).sum(dim=1), chunks.shape[-1]).numpy())
         return np.stack(stems, axis=1)
 
 

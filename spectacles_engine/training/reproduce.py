@@ -11,9 +11,11 @@ from pathlib import Path
 
 from spectacles_engine.errors import InputError, ModelError
 from spectacles_engine.manifest import PresetSpec, describe
-from spectacles_engine.mixers import StemMixers, load_mixer, require_models
+from spectacles_engine.mixer_files import load_mixer, save_mixer
+from spectacles_engine.mixers import StemMixers, require_models
 from spectacles_engine.models import ModelStore
 from spectacles_engine.presets import blends, load_blend, load_ensemble
+from spectacles_engine.stem_mixer import Design
 from spectacles_engine.training import estimates, linear, mixer
 from spectacles_engine.training.evaluate import Evaluation
 from spectacles_engine.training.oracle import Oracle
@@ -62,8 +64,8 @@ class Bench:
             raise ModelError(f"there is no row {ours!r} to compare, only {', '.join(mixers)}")
         chosen = mixers[ours]
         # all others weigh complex spectrograms, and with magnitudes alone they could pass it
-        law = chosen.design.law if isinstance(chosen, StemMixers) else "spectrograms"
-        evaluation = Evaluation(ensemble, mixers, Oracle(law), ours)
+        design = chosen.design if isinstance(chosen, StemMixers) else Design("spectrograms")
+        evaluation = Evaluation(ensemble, mixers, Oracle(design), ours)
         embedded = [self.store.manifest.files[name].sha256 for name in self.spec.mixers.values()]
         made_by = {
             "models": self.made_by() + embedded,
@@ -94,7 +96,7 @@ def reproduce(
     songs = [song for song in estimates.read_estimates(out / "estimates") if song.name in names]
     files = {name: out / f"{name}.safetensors" for name in ("linear", *recipes)}
     if not _is_newer(files["linear"], out / "estimates"):
-        linear.fit(songs).save(files["linear"])
+        save_mixer(linear.fit(songs), files["linear"])
     for name, recipe in recipes.items():
         mixer.train(songs, recipe, files[name], bench.device)
     return bench.evaluate(test, files, ours="spectacles", json=out / "table.json", chart=out / "table.png")

@@ -21,6 +21,7 @@ from onnx import TensorProto, helper
 from spectacles_engine.chunking import Array
 from spectacles_engine.manifest import WEIGHTS, Manifest, describe
 from spectacles_engine.messages import STEMS
+from spectacles_engine.mixer_files import save_mixer
 from spectacles_engine.mixers import FixedShares, LinearMixer
 from spectacles_engine.presets import average_shares
 from spectacles_engine.separators.demucs import save_demucs
@@ -125,5 +126,5 @@ def write_mixer(path: Path, *, preset: str = "lite", mixture: float, **shares: f
         weights[0, :, channel, 0, channel] = mixture
         for n, (stem, model) in enumerate(names):
             weights[0, STEMS.index(stem), channel, 1 + n, channel] = shares.get(model, 0)
-    LinearMixer(weights, names, ()).save(path)
+    save_mixer(LinearMixer(weights, names, ()), path)
     return path

@@ -11,11 +11,17 @@ import torch
 from spectacles_engine.chunking import Array
 from spectacles_engine.errors import ModelError
 from spectacles_engine.messages import STEMS
-from spectacles_engine.mixers import FixedShares, LinearMixer, StemMixers, load_mixer
-from spectacles_engine.stem_mixer import LAWS, PAPER, STFT, Design, StemMixer
+from spectacles_engine.mixer_files import load_mixer, save_mixer
+from spectacles_engine.mixers import FixedShares, LinearMixer, MeanMixer, StemMixers
+from spectacles_engine.stem_mixer import LAWS, N_FFT, PAPER, Design, StemMixer
 
 OURS = Design("spectrograms", knows_frequency=True, context=True, hears_all=True)
-DESIGNS = {"paper": PAPER, "complex": Design("spectrograms"), "frequency": Design(knows_frequency=True), "ours": OURS}
+DESIGNS = {
+    "paper": PAPER,
+    "complex": Design("spectrograms", stft_hop=2048),
+    "frequency": Design(knows_frequency=True),
+    "ours": OURS,
+}
 TWO = ("demucs", "mdx")
 
 
@@ -99,7 +105,7 @@ def test_a_linear_mixer_has_weights_of_its_own_in_every_band(tmp_path: Path) -> 
     weights = np.zeros((2, 4, 2, 5, 2), np.float32)
     weights[0, :, [0, 1], 1, [0, 1]] = 0.5
     weights[1, :, [0, 1], 2, [1, 0]] = 2
-    LinearMixer(weights, names, (1000.0,)).save(tmp_path / "bands.safetensors")
+    save_mixer(LinearMixer(weights, names, (1000.0,)), tmp_path / "bands.safetensors")
     mixer = load_mixer(tmp_path / "bands.safetensors")
     heard = np.zeros((1, 5, 2, 44_100), np.float32)
     heard[0, 1], heard[0, 2, 0] = _tones(100, 3000), _tones(200, 5000)[0]
@@ -148,17 +154,17 @@ def test_the_clues_of_ours_are_loudness_here_and_around_and_the_frequency() -> N
 @pytest.mark.parametrize("design", DESIGNS.values(), ids=DESIGNS)
 def test_a_file_of_mixers_is_read_back_as_it_was(tmp_path: Path, design: Design) -> None:
     written = _mixers(design, vocals=("demucs", "mdx", "spleeter"))
-    written.save(tmp_path / "mixers.safetensors")
+    save_mixer(written, tmp_path / "mixers.safetensors")
     read = load_mixer(tmp_path / "mixers.safetensors")
     assert isinstance(read, StemMixers)
     assert (read.models, read.design) == (written.models, design)
-    heard = _noise(1, 10, 2, STFT.n_fft)
+    heard = _noise(1, 10, 2, N_FFT)
     np.testing.assert_array_equal(read.blend(heard, STEMS), written.blend(heard, STEMS))
 
 
 def test_a_linear_mixer_is_one_layer_over_the_mixture_and_all_estimates(tmp_path: Path) -> None:
     names = tuple((stem, "mdx") for stem in STEMS)
-    LinearMixer(_noise(1, 4, 2, 5, 2), names).save(tmp_path / "linear.safetensors")
+    save_mixer(LinearMixer(_noise(1, 4, 2, 5, 2), names), tmp_path / "linear.safetensors")
     mixer, heard = load_mixer(tmp_path / "linear.safetensors"), _noise(1, 5, 2, 100, seed=1)
     assert mixer.names(["other"]) == names
     assert isinstance(mixer, LinearMixer)
@@ -168,15 +174,47 @@ def test_a_linear_mixer_is_one_layer_over_the_mixture_and_all_estimates(tmp_path
     np.testing.assert_allclose(mixer.blend(heard, ["bass"])[0, 0], expected[2], atol=1e-6)
 
 
+def test_a_mean_of_mixers_is_halfway_between_what_they_say(tmp_path: Path) -> None:
+    mixers = _mixers(Design("spectrograms", context=True, stft_hop=2048))
+    linear = LinearMixer(_noise(1, 4, 2, 9, 2), mixers.names(STEMS))
+    save_mixer(MeanMixer((linear, mixers)), tmp_path / "mean.safetensors")
+    mean, heard = load_mixer(tmp_path / "mean.safetensors"), _noise(1, 9, 2, 30_000)
+    assert mean.names(["bass"]) == linear.heard_names  # the linear one hears all for one stem
+    assert mean.placements == mixers.placements
+    halfway = (linear.blend(heard, STEMS) + mixers.blend(heard, STEMS)) / 2
+    np.testing.assert_allclose(mean.blend(heard, STEMS), halfway, atol=1e-6)
+    np.testing.assert_allclose(mean.blend(heard, ["bass"])[:, 0], halfway[:, 2], atol=1e-6)
+
+
+def test_a_mean_is_of_those_mixers_that_make_the_stem(tmp_path: Path) -> None:
+    mixers, heard = _mixers(Design("spectrograms")), _noise(1, 9, 2, 30_000)
+    linear = LinearMixer(_noise(1, 4, 2, 9, 2), mixers.names(STEMS))
+    bass_alone = StemMixers({"bass": mixers.networks["bass"]}, mixers.models)
+    save_mixer(MeanMixer((bass_alone, linear)), tmp_path / "mean.safetensors")
+    mean, whole = load_mixer(tmp_path / "mean.safetensors"), MeanMixer((linear, mixers)).blend(heard, STEMS)
+    assert mean.names(["drums"]) == mean.names(STEMS) == linear.heard_names
+    vocals, drums, bass, other = mean.blend(heard, STEMS).swapaxes(0, 1)
+    np.testing.assert_allclose(bass, whole[:, 2], atol=1e-6)
+    np.testing.assert_allclose(np.stack([vocals, drums, other], 1), linear.blend(heard, STEMS)[:, [0, 1, 3]], atol=1e-6)
+    np.testing.assert_allclose(mean.blend(heard, ["drums"])[:, 0], drums, atol=1e-6)
+
+
+def test_frames_that_leave_gaps_are_no_design() -> None:
+    with pytest.raises(ValueError, match="cannot be 2049 apart"):
+        Design(stft_hop=N_FFT // 2 + 1)
+
+
 def test_a_file_that_holds_no_mixer_is_refused_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "mixers.safetensors").write_bytes(b"not a safetensors file")
-    LinearMixer(_noise(1, 4, 2, 5, 2), (("vocals", "mdx"),)).save(tmp_path / "shape.safetensors")
-    LinearMixer(np.full((1, 4, 2, 2, 2), np.nan, np.float32), (("vocals", "mdx"),)).save(tmp_path / "nan.safetensors")
+    save_mixer(LinearMixer(_noise(1, 4, 2, 5, 2), (("vocals", "mdx"),)), tmp_path / "shape.safetensors")
+    save_mixer(
+        LinearMixer(np.full((1, 4, 2, 2, 2), np.nan, np.float32), (("vocals", "mdx"),)), tmp_path / "nan.safetensors"
+    )
     mixers = _mixers(Design())
     object.__setattr__(mixers.design, "law", "of a later version")
-    mixers.save(tmp_path / "law.safetensors")
+    save_mixer(mixers, tmp_path / "law.safetensors")
     all_stems = _mixers(PAPER)
-    StemMixers(all_stems.networks, {"vocals": TWO}).save(tmp_path / "stems.safetensors")
+    save_mixer(StemMixers(all_stems.networks, {"vocals": TWO}), tmp_path / "stems.safetensors")
     for name in ("mixers", "shape", "nan", "law", "stems"):
         with pytest.raises(ModelError, match=rf"{name}\.safetensors could not be read as a mixer"):
             load_mixer(tmp_path / f"{name}.safetensors")

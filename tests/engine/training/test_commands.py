@@ -20,7 +20,8 @@ import soundfile
 
 from spectacles_engine.ensemble import Ensemble
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
-from spectacles_engine.mixers import FixedShares, LinearMixer, load_mixer
+from spectacles_engine.mixer_files import load_mixer
+from spectacles_engine.mixers import FixedShares, LinearMixer, MeanMixer
 from spectacles_engine.training import commands, separators
 from spectacles_engine.training.estimates import FORMAT
 from tests.engine.fakes import FakeSeparator, share
@@ -73,11 +74,15 @@ def test_from_songs_to_a_mixer_and_a_table(run: Run, tmp_path: Path, capsys: pyt
     fitted = load_mixer(tmp_path / "mine.safetensors")
     assert isinstance(fitted, LinearMixer)
     assert len(fitted.edges_hz) == 2  # where the two models of `lite` end that don't know everything
-    run("evaluate", "--data", "songs", "--only", "song-1", "--mixers", "mine.safetensors", "--json", "table.json")
+    run("mixer", "--estimates", "est", "--recipe", "linear", "--out", "linear.safetensors")
+    run("mean", "--mixers", "mine.safetensors", "linear.safetensors", "--out", "mean.safetensors")
+    assert isinstance(load_mixer(tmp_path / "mean.safetensors"), MeanMixer)
+    mixers = ("mine.safetensors", "mean.safetensors")
+    run("evaluate", "--data", "songs", "--only", "song-1", "--mixers", *mixers, "--json", "table.json")
     assert "| mine |" in capsys.readouterr().out
     scores = json.loads((tmp_path / "table.json").read_text())["uSDR"]["mean"]["summary"]
     # it was fitted to this very noise
-    assert all(scores["mine"][stem] > scores["stemmixer"][stem] for stem in STEMS)
+    assert all(scores[mixer][stem] > scores["stemmixer"][stem] for mixer in ("mine", "mean") for stem in STEMS)
 
 
 def test_what_is_wrong_is_one_sentence(run: Run) -> None:
@@ -101,6 +106,10 @@ def test_what_is_wrong_is_one_sentence(run: Run) -> None:
         (["evaluate", "--seed", "-1", "--data", "s"], "--seed: it must be 0 or more"),
         (["separators", "--minutes", "-1", "--data", "s", "--out", "r"], "--minutes: it must be more than 0"),
         (["separators", "--workers", "-1", "--data", "s", "--out", "r"], "--workers: it must be 0 or more"),
+        (
+            ["mixer", "--stems", "bass,flute", "--estimates", "e", "--out", "m"],
+            "--stems: it must be some of",
+        ),
         (["mixer", "--estimates", "e", "--out", "m.png"], "--out: the loss curve .* will have that name"),
         (["evaluate", "--chart", "c.xyz", "--data", "s"], r"--chart: it must be a \.png"),
     ],
@@ -220,7 +229,7 @@ def test_there_may_be_more_songs_than_files_that_a_shell_lets_be_open(run: Run, 
 
 def test_what_a_linear_mixer_has_no_use_for_is_refused(run: Run, tmp_path: Path) -> None:
     _write_estimates(tmp_path / "est", 1)
-    with pytest.raises(SystemExit, match="bands is solved for: it takes no --epochs"):
+    with pytest.raises(SystemExit, match="bands is solved for: no --epochs"):
         run("mixer", "--estimates", "est", "--recipe", "bands", "--epochs", "3", "--out", "m.safetensors")
 
 

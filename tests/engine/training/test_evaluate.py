@@ -19,6 +19,7 @@ from spectacles_engine.errors import InputError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.mixers import FixedShares
 from spectacles_engine.quality import usdr
+from spectacles_engine.stem_mixer import Design
 from spectacles_engine.training.estimates import Example, write_estimates
 from spectacles_engine.training.evaluate import Evaluation
 from spectacles_engine.training.oracle import Oracle
@@ -96,7 +97,9 @@ def _evaluation() -> Evaluation:
         "mdx": FakeSeparator("mdx", {stem: share(0.1) for stem in STEMS}),
     }
     average, ours = (FixedShares({s: {"demucs": d, "mdx": 1 - d} for s in STEMS}) for d in (0.5, 0.25))
-    return Evaluation(Ensemble(models, average), {"average": average, "stemmixer": ours}, Oracle("spectrograms"))
+    return Evaluation(
+        Ensemble(models, average), {"average": average, "stemmixer": ours}, Oracle(Design("spectrograms"))
+    )
 
 
 def test_all_ways_of_separating_are_in_the_table_and_the_oracle_is_above_all_blends() -> None:
@@ -279,9 +282,9 @@ def test_the_oracle_mixes_three_models_better_than_any_two() -> None:
     errors = [_references(2, seed=10 + k) for k in range(3)]
     estimates = np.stack([references[i] + errors[k][i] for i in range(4) for k in range(3)])
     chunk = np.concatenate([references.sum(axis=0)[None], estimates, references])[None]
-    (all_three,) = Oracle("spectrograms").blend(chunk, names)
+    (all_three,) = Oracle(Design("spectrograms")).blend(chunk, names)
     pairs = [name for name in names if name[1] != "c"]
     kept = [0, *(1 + i for i, name in enumerate(names) if name[1] != "c"), *range(13, 17)]
-    (two,) = Oracle("spectrograms").blend(chunk[:, kept], pairs)
+    (two,) = Oracle(Design("spectrograms")).blend(chunk[:, kept], pairs)
     for i in range(4):
         assert usdr(references[i], all_three[i]) > usdr(references[i], two[i]) + 0.5

@@ -15,7 +15,8 @@ from spectacles_engine.chunking import Array
 from spectacles_engine.ensemble import Ensemble
 from spectacles_engine.errors import ModelError
 from spectacles_engine.messages import STEMS
-from spectacles_engine.mixers import FixedShares, LinearMixer, Mixer, load_mixer
+from spectacles_engine.mixer_files import load_mixer, save_mixer
+from spectacles_engine.mixers import FixedShares, LinearMixer, MeanMixer, Mixer, require_models
 from spectacles_engine.quality import usdr
 from spectacles_engine.stem_mixer import Design, StemMixer
 from spectacles_engine.training import linear, mixer
@@ -89,6 +90,34 @@ def test_a_trained_mixer_beats_both_models_and_their_average(tmp_path: Path, rec
     assert (tmp_path / "mixers.png").stat().st_size > 1000
 
 
+def test_errors_are_measured_against_those_of_the_average_in_the_whole_song(tmp_path: Path) -> None:
+    (song,) = _stored_songs(tmp_path, 1)
+    silent, faint = song.references * np.float16(0), song.references * np.float16(0.001)
+    references = np.stack([song.references[0], song.references[1], silent[2], faint[3]])
+    # of the first stem one model is right: the average is half as far off as the other one
+    estimates = np.stack([references[0], 0 * references[0], *song.estimates[2:4], *references[[2, 2, 3, 3]]])
+    mixture = references.sum(axis=0)
+    against = replace(song, references=references, estimates=estimates, mixture=mixture).against
+    loudness = np.square(mixture, dtype=np.float64).mean()
+    assert against["vocals"] == pytest.approx(np.square(references[0], dtype=np.float64).mean() / 4, rel=1e-3)
+    assert against["bass"] == pytest.approx(loudness, rel=1e-3)  # silent
+    assert against["other"] == pytest.approx(0.01 * loudness, rel=1e-3)  # hardly there, and without an error
+
+
+def test_mixers_for_some_stems_alone_are_part_of_a_mean(tmp_path: Path) -> None:
+    songs = _stored_songs(tmp_path / "estimates", 6)
+    mixers = train(songs[:5], replace(OURS, stems=("drums", "bass")), tmp_path / "some.safetensors", "cpu")
+    assert set(mixers.stems) == {"drums", "bass"}
+    with pytest.raises(ModelError, match=r"^mine makes no vocals and no other: it is part of a mean"):
+        require_models(mixers, songs[0].names, "mine")
+    average = FixedShares({stem: {"demucs": 0.5, "mdx": 0.5} for stem in STEMS})
+    mean = MeanMixer((average, mixers))
+    require_models(mean, songs[0].names, "mine")
+    vocals, drums, bass, other = np.subtract(_gains(mean, songs[5]), _gains(average, songs[5]))
+    assert (vocals, other) == pytest.approx((0, 0), abs=1e-4)
+    assert min(drums, bass) > 0.5
+
+
 @pytest.mark.parametrize("recipe", [QUICK, replace(OURS, epochs=4, bins=4_000)], ids=["paper", "spectacles"])
 def test_an_interrupted_training_goes_on_where_it_was(
     tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
@@ -144,7 +173,7 @@ def test_the_linear_mixer_finds_what_leaks_from_one_stem_into_another(tmp_path: 
     mixer = linear.fit(songs[:2])
     assert mixer.weights.shape == (1, 4, 2, 9, 2)
     assert min(_gains(mixer, songs[2])[1:3]) > 10
-    mixer.save(tmp_path / "linear.safetensors")
+    save_mixer(mixer, tmp_path / "linear.safetensors")
     read = load_mixer(tmp_path / "linear.safetensors")
     assert read.names(["bass"]) == mixer.names(STEMS) == songs[0].names
     assert min(_gains(read, songs[2])[1:3]) > 10
@@ -214,7 +243,7 @@ def test_equal_mixers_are_equal_files(tmp_path: Path) -> None:
     weights = np.zeros((2, len(STEMS), 2, 9, 2), np.float32)
     files = [tmp_path / f"{i}.safetensors" for i in range(4)]
     for file in files:
-        LinearMixer(weights, names, (5000.0,)).save(file)
+        save_mixer(LinearMixer(weights, names, (5000.0,)), file)
     assert len({file.read_bytes() for file in files}) == 1
 
 

@@ -12,6 +12,7 @@ import soundfile
 
 from spectacles_engine.errors import InputError, ModelError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
+from spectacles_engine.mixer_files import save_mixer
 from spectacles_engine.mixers import LinearMixer
 from spectacles_engine.models import ModelStore
 from spectacles_engine.training.data import find_songs
@@ -93,7 +94,7 @@ def test_a_row_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
 def test_a_mixer_of_other_models_or_with_the_name_of_another_row_is_a_sentence(tmp_path: Path) -> None:
     store, songs = _studio(tmp_path / "models"), _songs(tmp_path / "data", 1)
     bench, file = Bench(store, store.preset("studio"), "cpu"), tmp_path / "m.safetensors"
-    LinearMixer(np.zeros((1, 4, 2, 2, 2), np.float32), (("vocals", "spleeter"),)).save(file)
+    save_mixer(LinearMixer(np.zeros((1, 4, 2, 2, 2), np.float32), (("vocals", "spleeter"),)), file)
     with pytest.raises(ModelError, match=r"m\.safetensors is for estimates of other models: spleeter"):
         bench.evaluate(songs, {"m": file})
     for name in ("average", "mdx", "mixture"):
