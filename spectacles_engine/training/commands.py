@@ -122,7 +122,8 @@ def _estimates(arguments: argparse.Namespace) -> None:
 def _mixer(arguments: argparse.Namespace) -> None:
     is_linear = arguments.recipe in linear.RIDGES
     if is_linear and (arguments.epochs or arguments.bins or arguments.stems):
-        raise InputError(f"a mixer by the recipe {arguments.recipe} is solved for: no --epochs, --bins or --stems")
+        solved_for = f"a mixer by the recipe {arguments.recipe} is solved for"
+        raise InputError(f"{solved_for}: it takes no --epochs, --bins or --stems")
     songs = estimates.read_estimates(*arguments.estimates)
     if is_linear:
         save_mixer(linear.fit(songs, arguments.recipe), arguments.out)

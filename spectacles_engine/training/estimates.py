@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from spectacles_engine.chunking import Array
@@ -178,8 +179,7 @@ class StoredEstimates:
     def against(self) -> dict[str, float]:
         """Stem → the mean square that errors in it are measured against, so that every song counts alike.
 
-        It is that of the error of the models' average, as gains in uSDR have it, but not less than a share of the
-        mixture's (``LEAST_ENERGY``); where a stem is silent, what leaks into it is measured against the mixture.
+        It is that of the error of the models' average, as gains in uSDR have it, within ``bounded``.
         """
         rows = [[1 + i for i, (owner, _) in enumerate(self.names) if owner == stem] for stem in STEMS]
         loudness, energies, errors = 0.0, np.zeros(len(STEMS)), np.zeros(len(STEMS))
@@ -191,8 +191,16 @@ class StoredEstimates:
             loudness += energy(heard[0])
             energies += [energy(reference) for reference in references]
             errors += [energy(error) for error in averages - references]
-        found = np.where(energies > 0, np.maximum(errors, LEAST_ENERGY * loudness), loudness) / (2 * samples) + 1e-9
+        found = bounded(errors, energies, loudness) / (2 * samples) + 1e-9
         return dict(zip(STEMS, found.tolist(), strict=True))
+
+
+def bounded(against: NDArray[np.float64], energies: NDArray[np.float64], loudness: float) -> NDArray[np.float64]:
+    """Energies (stem,) that errors are measured against, but no less than a share of the mixture's, ``loudness``.
+
+    Where a stem is silent (``energies``), what leaks into it is measured against the mixture.
+    """
+    return np.where(energies > 0, np.maximum(against, LEAST_ENERGY * loudness), loudness)
 
 
 def read_estimates(*folders: Path) -> list[StoredEstimates]:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from spectacles_engine.errors import ModelError
 from spectacles_engine.messages import STEMS
 from spectacles_engine.mixers import FixedShares, LinearMixer, bands
-from spectacles_engine.training.estimates import BLOCK_SAMPLES, LEAST_ENERGY, StoredEstimates
+from spectacles_engine.training.estimates import BLOCK_SAMPLES, StoredEstimates, bounded
 
 Sums = NDArray[np.float64]
 RIDGES = {"linear": 1e-4, "bands": 0.1}
@@ -41,9 +41,7 @@ def fit(songs: Sequence[StoredEstimates], recipe: str = "linear") -> LinearMixer
     for song in tqdm(songs, desc="linear", unit="song"):
         heard_by_itself, by_references, energies = _products(song, width, edges_hz)
         loudness = heard_by_itself.sum(axis=0)[:2, :2].trace() + 1e-3
-        # where a stem is silent, what the mixer leaks into it counts against the mixture
-        against = np.where(energies > 0, np.maximum(energies, LEAST_ENERGY * loudness), loudness)
-        weights = song.worth / against[:, None, None]
+        weights = song.worth / bounded(energies, energies, loudness)[:, None, None]
         heard_by_heard += weights * heard_by_itself[:, None]
         heard_by_references += weights * by_references
     mirror = np.arange(width).reshape(-1, 2)[:, ::-1].reshape(-1)

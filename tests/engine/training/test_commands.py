@@ -229,7 +229,7 @@ def test_there_may_be_more_songs_than_files_that_a_shell_lets_be_open(run: Run, 
 
 def test_what_a_linear_mixer_has_no_use_for_is_refused(run: Run, tmp_path: Path) -> None:
     _write_estimates(tmp_path / "est", 1)
-    with pytest.raises(SystemExit, match="bands is solved for: no --epochs"):
+    with pytest.raises(SystemExit, match="bands is solved for: it takes no --epochs"):
         run("mixer", "--estimates", "est", "--recipe", "bands", "--epochs", "3", "--out", "m.safetensors")
 
 
