@@ -63,9 +63,9 @@ class Chunk:
     def batch(self, design: Design, device: str, frames: slice = slice(None)) -> Batch:
         """All bins of some frames, of every stem."""
         part, stft = slice(self.start, self.start + self.samples), design.stft
-        spectrograms = stft.forward(torch.from_numpy(self.song.heard(part)).to(device))[None]
+        waveforms = torch.from_numpy(self.song.heard(part)).to(device)[None]
         references = stft.forward(torch.from_numpy(self.song.references[..., part].astype(np.float32)).to(device))
-        scene = Heard(spectrograms, self.song.names, design)
+        scene = Heard(waveforms, self.song.names, design)
         found = {}
         for i, stem in enumerate(STEMS):
             own, around = scene.of_stem(stem)

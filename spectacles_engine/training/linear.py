@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -71,12 +72,12 @@ def _products(song: StoredEstimates, width: int, edges_hz: Sequence[float]) -> t
     energies = np.zeros(len(STEMS))
     for start in range(0, song.mixture.shape[-1], BLOCK_SAMPLES):
         part = slice(start, start + BLOCK_SAMPLES)
-        heard = song.heard(part)
-        references = song.references[..., part].astype(np.float32)
+        heard = torch.from_numpy(song.heard(part)).flatten(0, 1)
+        references = torch.from_numpy(song.references[..., part].astype(np.float32))
         # the products of spectra are those of the waveforms (Parseval), but for a factor that is the same for all
         spectra = zip(bands(heard, edges_hz), bands(references, edges_hz), strict=True)
         for band, (heard_there, references_there) in enumerate(spectra):
-            rows, targets = heard_there.reshape(width, -1), references_there.reshape(len(STEMS), 2, -1)
+            rows, targets = heard_there.numpy(), references_there.numpy()
             by_itself[band] += rows @ rows.T
             by_references[band] += rows @ targets.swapaxes(1, 2)
             energies += np.square(targets).sum(axis=(1, 2))
