@@ -11,26 +11,21 @@ import ctypes
 import os
 import sys
 
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+_M_MMAP_THRESHOLD = -3
 """From glibc's ``malloc.h``."""
 LARGE_BYTES = 8 << 20
 """With 24 MiB the holes grew for as long as a song lasted: half an hour took 1.14 times the memory of three minutes.
 Less than 8 costs time, for each such block is mapped and cleared anew: with 2 MiB a song takes a quarter longer."""
-KEPT_BYTES = 64 << 20
-"""By so much the heap grows at once, and so much stays free at its end. With glibc's 128 KiB it grows and shrinks with
-every layer of a network, and a song takes a tenth longer."""
 
 
-def set_up_heap() -> None:
-    """Has blocks of memory from 8 MiB on returned to the system as soon as they are freed, and smaller ones kept.
+def give_large_blocks_back() -> None:
+    """Has blocks of memory from 8 MiB on returned to the system as soon as they are freed.
 
     To be called before torch makes its first tensor: it looks then whether it is to ask for huge pages.
     """
     # clearing 2 MiB at once costs far less than 512 page faults, and pays for the smaller threshold
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     _glibc("mallopt", _M_MMAP_THRESHOLD, LARGE_BYTES)
-    _glibc("mallopt", _M_TRIM_THRESHOLD, KEPT_BYTES)
-    _glibc("mallopt", _M_TOP_PAD, KEPT_BYTES)
 
 
 def give_holes_back() -> None:

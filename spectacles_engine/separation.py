@@ -15,7 +15,7 @@ from spectacles_engine.chunking import Array
 from spectacles_engine.conditioning import LOOK_AHEAD_S
 from spectacles_engine.ensemble import Ensemble
 from spectacles_engine.errors import OutputError
-from spectacles_engine.heap import give_holes_back, set_up_heap
+from spectacles_engine.heap import give_holes_back, give_large_blocks_back
 from spectacles_engine.input_check import InputCheck
 from spectacles_engine.messages import (
     MIXES,
@@ -41,7 +41,7 @@ class SongSeparator:
     """Loads each ensemble once and separates song after song with it. Not for two threads at once."""
 
     def __init__(self, store: ModelStore, device: str, limits: Limits) -> None:
-        set_up_heap()
+        give_large_blocks_back()
         self._store, self._limits = store, limits
         self._device = pick_device(device)
         self._separators: Loaded = {}

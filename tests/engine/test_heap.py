@@ -20,7 +20,7 @@ wanted = sys.argv[1] == "yes"
 """
 LARGE_BLOCKS = """
 if wanted:
-    heap.set_up_heap()
+    heap.give_large_blocks_back()
 np.ones(31 << 20, np.uint8)  # once freed, glibc would keep blocks of this size in its heap
 before = resident_mib()
 kept = []
@@ -35,7 +35,7 @@ del blocks
 print(resident_mib() - before)
 """
 HOLES = """
-heap.set_up_heap()
+heap.give_large_blocks_back()
 before = resident_mib()
 blocks = [np.ones(size << 10, np.uint8) for size in (1000, 1) * 100]
 del blocks[::2]
