@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Collection, Iterable
 from dataclasses import replace
@@ -10,6 +11,8 @@ from bot.config import Settings
 from bot.jobs import Job, Order, Place, Refused, TooLarge
 from bot.refusals import chat_not_allowed, file_too_large, minutes_used_up, song_too_long, too_many_waiting
 from bot.store import Charge
+
+log = logging.getLogger(__name__)
 
 DAY_S = 24 * 3600.0
 
@@ -24,7 +27,7 @@ class Admission:
         self.limits = settings.limits
         self._charges: list[Charge] = []
         # only Discord's desk knows which server a channel is in, and what it is a thread of
-        self._allowed = {"telegram": settings.telegram.allowed_chats}
+        self._allowed = {"telegram": set(map(str, settings.telegram.allowed_chats))}
 
     def remember(self, charges: Iterable[Charge]) -> None:
         """Takes in what the store knows of the last day."""
@@ -37,8 +40,15 @@ class Admission:
     def check_chat(self, place: Place) -> None:
         """Raises Refused for a chat that is not on the list of its platform."""
         allowed = self._allowed.get(place.platform)
-        if allowed and place.chat not in map(str, allowed):
+        if allowed and place.chat not in allowed:
             raise Refused(chat_not_allowed())
+
+    def move_chat(self, platform: str, chat: str, to: str) -> None:
+        """A chat has another id from now on: one that was on the list stays there, until the next start."""
+        allowed = self._allowed.get(platform, set())
+        if chat in allowed and to not in allowed:
+            allowed.add(to)
+            log.warning("chat %s is %s now: put that into %s.allowed_chats", chat, to, platform)
 
     def check_count(self, place: Place, in_progress: Collection[Job]) -> None:
         """Raises Refused if there are as many jobs in progress as a person, or a chat, may have."""

@@ -69,13 +69,16 @@ RAISED = {
     ),
     "Something went wrong in SpecTacles itself.": "In SpecTacles selbst ging etwas schief.",
     "The uploaded file is gone.": "Die hochgeladene Datei ist weg.",
+    "I take files, not links. Please send the song itself.": (
+        "Ich nehme Dateien, keine Links. Bitte sende das Lied selbst."
+    ),
     # What the bots do not take, or cannot send.
     "That file can no longer be downloaded. Please send it again.": (
         "Diese Datei lässt sich nicht mehr herunterladen. Bitte sende sie noch einmal."
     ),
-    "Telegram lets bots download files up to {n} MB, and this one is larger. Send it as MP3 or M4A, or a shorter part. "
+    "Telegram lets bots download files up to 20 MB, and this one is larger. Send it as MP3 or M4A, or a shorter part. "
     "(Whoever runs this bot can lift the limit with a local Bot API server.)": (
-        "Telegram lässt Bots Dateien bis {n} MB herunterladen, und diese ist größer. Sende sie als MP3 oder M4A, oder "
+        "Telegram lässt Bots Dateien bis 20 MB herunterladen, und diese ist größer. Sende sie als MP3 oder M4A, oder "
         "einen kürzeren Teil. (Wer diesen Bot betreibt, kann die Grenze mit einem lokalen Bot-API-Server aufheben.)"
     ),
     "These are stems already. The buttons under my message with them give you others of the same song.": (
@@ -174,7 +177,7 @@ SAID = {
     "I have it. The stems come here as soon as they are ready.": (
         "Ich habe es. Die Spuren kommen hierher, sobald sie fertig sind."
     ),
-    "and {n} more": "und {n} weitere",
+    "and {n} more": "und noch {n}",
     "You have no song in progress here.": "Du hast hier kein Lied in Arbeit.",
     "Cancelled: {songs}.": "Abgebrochen: {songs}.",
     "There is nothing left to cancel. {status}": "Da ist nichts mehr abzubrechen. {status}",
@@ -194,6 +197,10 @@ SAID = {
     "Only the person who asked for this can do that.": "Das kann nur, wer darum gebeten hat.",
     "That song is no longer stored. Please send it again.": (
         "Dieses Lied ist nicht mehr gespeichert. Bitte sende es noch einmal."
+    ),
+    "Nothing of that song is stored any more. Its messages can be deleted by hand, in a group by an admin.": (
+        "Von diesem Lied ist nichts mehr gespeichert. Seine Nachrichten lassen sich von Hand löschen, in einer Gruppe "
+        "von einem Admin."
     ),
     "Which song? Reply to it with this command, or send it with the command as its caption.": (
         "Welches Lied? Antworte darauf mit diesem Befehl, oder sende es mit dem Befehl als Beschreibung."

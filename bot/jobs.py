@@ -201,7 +201,10 @@ class Courier(Protocol):
     """
 
     async def fetch(self, job: Job, to: Path) -> None:
-        """Downloads ``job.order.source`` into the file ``to``; raises ``Refused`` with a sentence if that can't be."""
+        """Downloads ``job.order.source`` into the file ``to``; raises ``Refused`` with a sentence if that can't be.
+
+        Raises ConnectionError if the platform cannot be reached: then it is called again, after minutes.
+        """
 
     async def tell(self, standing: Standing) -> None:
         """Shows where a job stands: sends its status message, or edits it. Called often: the pace is the courier's.

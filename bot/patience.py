@@ -12,8 +12,8 @@ class Patience:
     """All in seconds. Tests are less patient.
 
     ``fetch_s``, ``tell_s``, ``deliver_s``: one call of a courier. ``pace_s``: between two tellings of a job;
-    ``again_s``: before another attempt, where one failed; ``outages_s``: the same, for stems whose platform cannot be
-    reached. ``first_word_s``: how long stems wait for a job's first word.
+    ``again_s``: before another attempt, where one failed; ``outages_s``: the same, for songs and stems whose platform
+    cannot be reached. ``first_word_s``: how long stems wait for a job's first word.
     ``restart_s``: until an engine that cannot be started is tried again: the second time, the third …;
     ``tidy_s``: between two looks for what is no longer kept; ``goodbye_s``: for deliveries, and words, at the end.
     """

@@ -93,10 +93,10 @@ def song_gone() -> str:
     return "That file can no longer be downloaded. Please send it again."
 
 
-def too_large_to_download(most_mb: float) -> str:
+def too_large_to_download() -> str:
     """Telegram gives bots files up to 20 MB only."""
     return (
-        f"Telegram lets bots download files up to {most_mb:g} MB, and this one is larger. Send it as MP3 or M4A, or a "
+        "Telegram lets bots download files up to 20 MB, and this one is larger. Send it as MP3 or M4A, or a "
         "shorter part. (Whoever runs this bot can lift the limit with a local Bot API server.)"
     )
 
@@ -113,6 +113,11 @@ def unknown_word(word: str) -> str:
         f"I don't know “{song_title(word)}”. Stems: {stems} (guitars, keys and the rest). Mixes: {mixes}. "
         f"Formats: {formats}."
     )
+
+
+def no_links() -> str:
+    """An address in place of a song, or beside one."""
+    return "I take files, not links. Please send the song itself."
 
 
 def one_at_a_time(what: str) -> str:

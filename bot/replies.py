@@ -231,6 +231,14 @@ def no_longer_stored(language: str) -> str:
     return said("That song is no longer stored. Please send it again.", language)
 
 
+def nothing_to_delete(language: str) -> str:
+    """The button that deletes, under a result that has gone."""
+    return said(
+        "Nothing of that song is stored any more. Its messages can be deleted by hand, in a group by an admin.",
+        language,
+    )
+
+
 def deleted(language: str) -> str:
     """The button under a result did its work."""
     return said("Deleted.", language)

@@ -38,33 +38,47 @@ _FILLERS = (
     *("stems", "and", "as", "in", "just", "only", "please", "the"),
     *("spuren", "und", "als", "nur", "bitte", "der", "die", "das", "den", "dem"),
 )
-_WITHOUT = re.compile(
-    r"(?:\b(?:all|everything|alles?)\s+)?\b(?:no|without|but|except|ohne|außer)[\s_-]+(?:(?:the|das|den|dem)\s+)?",
-    re.IGNORECASE,
-)
+_WITHOUT = ("no", "without", "but", "except", "ohne", "außer")
+_WITHOUT_JOINED = re.compile(rf"\b(?:{'|'.join(_WITHOUT)})[_-]+", re.IGNORECASE)
+_LINK = re.compile(r"://|\bwww\.")
 _BETWEEN_WORDS = re.compile(r"[\s,;:+&/|()]+")
 
 
 def parse_wish(command: str, text: str = "") -> Wish:
     """``command`` is one of ``WISHES``; ``text`` what follows it, ``vocals, drums mp3``.
 
+    What is named after ``without`` is left out: of one stem, in a mix of the others; of several, the others come.
     Raises Refused with a sentence for a word that is nothing of this, and for two mixes or formats at once.
     """
+    if _LINK.search(text):
+        raise Refused(refusals.no_links())
     stems: set[str] = set()
+    left_out: set[str] = set()
     mixes: set[str] = set()
     formats: set[str] = set()
-    for word in (command.strip("/").partition("@")[0], *_BETWEEN_WORDS.split(_WITHOUT.sub("no-", text))):
+    without, is_all = "", False
+    for word in (command.strip("/").partition("@")[0], *_BETWEEN_WORDS.split(_WITHOUT_JOINED.sub("no-", text))):
         meant = _meant(word)
         if meant in STEMS:
-            stems.add(meant)
-        elif meant in MIXES:
+            (left_out if without else stems).add(meant)
+        elif meant in MIXES and not without:
             mixes.add(meant)
         elif meant in FORMATS:
             formats.add(meant)
         elif meant in _ALL:
-            stems.update(STEMS)
+            is_all = True
+        elif meant in _WITHOUT:
+            without = word
         elif meant and meant not in _FILLERS:
             raise Refused(refusals.unknown_word(word))
+    if without and not left_out:
+        raise Refused(refusals.unknown_word(without))
+    if len(left_out) == 1:
+        mixes.update(mix for mix, stem in MIXES.items() if stem in left_out)
+    elif left_out:
+        stems.update(set(STEMS) - left_out)
+    elif is_all:
+        stems.update(STEMS)
     if len(mixes) > 1 or len(formats) > 1:
         raise Refused(refusals.one_at_a_time("mix" if len(mixes) > 1 else "format"))
     mix = next(iter(mixes), None)
@@ -88,7 +102,7 @@ def _meant(word: str) -> str:
 
 def command_of(text: str, me: str | None = None) -> tuple[str, str] | None:
     """``/stems@MyBot vocals`` → ``("stems", "vocals")``; None if it is none, or for another bot than ``me``."""
-    found = re.match(r"\s*/(\w+)(?:@(\w+))?(?:[\s,;:]+|$)(.*)", text, re.DOTALL)
+    found = re.match(r"\s*/(\w+)(?:@(\w+))?(?:[\s,;:.!?]+|$)(.*)", text, re.DOTALL)
     if not found or (found[2] and me and found[2].lower() != me.lower()):
         return None
     return found[1].lower(), found[3].strip()

@@ -195,6 +195,7 @@ class SeparationService:
 
         What is noted of messages there is forgotten. Jobs that are over stay where their messages are.
         """
+        self._admission.move_chat(platform, chat, to)
         for job in self._ledger.live():
             place = job.place
             if (place.platform, place.chat) == (platform, chat):

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -137,11 +137,17 @@ class Preparing:
         self._inspect, self._patience = inspect, patience
         self._crew = Crew(ledger, State.PREPARING, self._prepare, when_done)
         self._served_at: dict[Chat, float] = {}
+        self._outages: dict[str, Iterator[float]] = {}
+        """By job whose platform could not be reached: how long to wait the next times."""
+        self._paused: set[str] = set()
+        self._when_done = when_done
 
     def look(self) -> None:
         """Begins with what has its turn."""
         forget_idle(self._served_at, self._ledger)
-        waiting = {job.id: job for job in self._crew.waiting()}
+        for job_id in [job_id for job_id in self._outages if not self._ledger.is_in(job_id, State.PREPARING)]:
+            del self._outages[job_id]
+        waiting = {job.id: job for job in self._crew.waiting() if job.id not in self._paused}
         busy = Counter(chat_of(job) for job in self._crew.busy())
         for next_one in turns(map(ticket, waiting.values()), self._served_at, busy):
             if len(self._crew) >= MOST_ARRIVALS:
@@ -158,18 +164,37 @@ class Preparing:
     async def _prepare(self, job: Job) -> None:
         try:
             song = self._shelf.arrival(job.id)
-            await self._fetch(job, song)
+            try:
+                await self._fetch(job, song)
+            except ConnectionError as error:
+                self._pause(job, error)
+                return
             limits = self._admission.limits.of_a_song
             found = await self._inspect(song, longest_s=limits.longest_s, deadline_s=limits.decode_deadline_s)
             self._take_in(self._ledger.updated(job), song, found)
         finally:
             self._shelf.clear_arrival(job.id)
 
+    def _pause(self, job: Job, error: ConnectionError) -> None:
+        """Leaves its place to others for a while; raises Refused if that has not helped so far."""
+        pause_s = next(self._outages.setdefault(job.id, iter(self._patience.outages_s)), None)
+        if pause_s is None:
+            raise Refused(refusals.fetch_failed()) from error
+        log.warning("job %s: its song cannot be reached (%s), next try in %g s", job.id, error, pause_s)
+        self._paused.add(job.id)
+        asyncio.get_running_loop().call_later(pause_s, self._resume, job.id)
+
+    def _resume(self, job_id: str) -> None:
+        self._paused.discard(job_id)
+        self._when_done()
+
     async def _fetch(self, job: Job, song: Path) -> None:
-        """Raises Refused."""
+        """Raises Refused, or ConnectionError while the platform cannot be reached."""
         try:
             async with asyncio.timeout(self._patience.fetch_s):
                 await self._couriers[job.place.platform].fetch(job, song)
+        except ConnectionError:
+            raise
         except Exception as error:
             raise Refused(sentence_of(error, refusals.fetch_failed())) from error
         if not song.is_file():

@@ -293,8 +293,9 @@ async def house(
 
 
 def outages_are_short(service: SeparationService, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stems whose platform could not be reached are sent again soon, and as often as need be."""
-    monkeypatch.setattr(service._delivering, "_patience", replace(PATIENCE, outages_s=(0.1,) * 100))
+    """Where a platform could not be reached, songs and stems are tried again soon, and as often as need be."""
+    for station in (service._preparing, service._delivering):
+        monkeypatch.setattr(station, "_patience", replace(PATIENCE, outages_s=(0.1,) * 100))
 
 
 def refusal(caught: BaseException | None) -> str:

@@ -16,7 +16,7 @@ import discord
 from bot import delivery, refusals, replies
 from bot.config import Settings
 from bot.discord.buttons import cancel_view, result_view
-from bot.discord.http import DROPPED, Gone, download, insist, is_bad_day
+from bot.discord.http import Gone, download, insist, outages_told
 from bot.discord.orders import plain, songs_in
 from bot.jobs import DeliveryError, Job, Refused, Standing, State, StoredResult
 from bot.pace import Pace
@@ -26,6 +26,10 @@ log = logging.getLogger(__name__)
 
 _TOO_LARGE, _ARCHIVED, _NO_HISTORY = 40005, 50083, 160002
 """Discord's numbers: a file is too large; a thread is archived; a reply needs the permission to read the history."""
+
+_DEFAULT_BYTES = 20 << 20
+"""How large a file may be everywhere, since September 2026 (discord-api-docs, pull request 8578). discord.py knows of
+half of it, and so did some of Discord's own servers then."""
 
 _FORMAT = "mp3"
 """Plays in the chat itself."""
@@ -58,17 +62,20 @@ class DiscordCourier:
         """By channel; the cache makes what it lacks."""
         self._shown: dict[str, str] = {}
         """By job: what its status message says."""
+        self._is_up_to_date = True
+        """Whether Discord takes what its documentation says, as far as we know."""
 
     async def fetch(self, job: Job, to: Path) -> None:
         """See Courier."""
         await self._when_ready()
         most_bytes = self._settings.limits.largest_file_bytes
         try:
-            try:
-                await insist(lambda: download(self._client, job.order.source["url"], to, most_bytes))
-            except Gone:
-                fresh = await self._fresh_url(job)
-                await insist(lambda: download(self._client, fresh, to, most_bytes))
+            with outages_told():
+                try:
+                    await insist(lambda: download(self._client, job.order.source["url"], to, most_bytes))
+                except Gone:
+                    fresh = await self._fresh_url(job)
+                    await insist(lambda: download(self._client, fresh, to, most_bytes))
         except Gone as gone:
             raise Refused(refusals.song_gone()) from gone
 
@@ -97,22 +104,20 @@ class DiscordCourier:
         most_bytes = self._most_bytes(job)
         ladder = delivery.rungs(job.order.wish.format or _FORMAT)
         try:
-            for rung in ladder:
-                async with delivery.made(job, result, rung, most_bytes) as parcels:
-                    if not parcels:
-                        continue
-                    note = delivery.note(job, result, rung, ladder[0], most_bytes, _MOST_CHARACTERS)
-                    if await self._takes(job, plain(note), parcels):
-                        return
-                    most_bytes = min(_least_limit_bytes(), max(parcel.size_bytes for parcel in parcels) - 1)
+            with outages_told():
+                for rung in ladder:
+                    async with delivery.made(job, result, rung, most_bytes) as parcels:
+                        if not parcels:
+                            continue
+                        note = delivery.note(job, result, rung, ladder[0], most_bytes, _MOST_CHARACTERS)
+                        if await self._takes(job, plain(note), parcels):
+                            return
+                        self._is_up_to_date = False
+                        most_bytes = min(_least_limit_bytes(), max(parcel.size_bytes for parcel in parcels) - 1)
         except discord.HTTPException as error:
             if _is_lost(error):
                 raise DeliveryError(refusals.cannot_write_here()) from error
-            if is_bad_day(error):
-                raise ConnectionError(type(error).__name__) from error
             raise
-        except DROPPED as error:
-            raise ConnectionError(type(error).__name__) from error
         raise DeliveryError(refusals.too_large_to_send(most_bytes))
 
     async def _fresh_url(self, job: Job) -> str:
@@ -198,7 +203,8 @@ class DiscordCourier:
     def _most_bytes(self, job: Job) -> int:
         """How large a file may be there. What interactions say of it may be too much."""
         guild = self._client.get_guild(job.order.source["guild"] or 0)
-        return guild.filesize_limit if guild else _least_limit_bytes()
+        everywhere = _DEFAULT_BYTES if self._is_up_to_date else _least_limit_bytes()
+        return max(guild.filesize_limit if guild else 0, everywhere)
 
 
 def _is_lost(error: discord.HTTPException) -> bool:

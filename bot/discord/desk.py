@@ -99,6 +99,8 @@ class Desk:
         if job is None and action == "delete" and not interaction.guild_id:
             # nobody but the bot can delete its messages there, and nobody but that person sees them
             answer = await _delete_tapped(interaction)
+        elif job is None and action == "delete":
+            answer = replies.nothing_to_delete(language)
         elif job is None:
             answer = replies.no_longer_stored(language)
         elif action in ("cancel", "delete") and job.place != _place(interaction):

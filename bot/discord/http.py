@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -50,6 +50,19 @@ async def insist(call: Callable[[], Awaitable[T]]) -> T:
 def is_bad_day(error: discord.HTTPException) -> bool:
     """Whether the same call may succeed later."""
     return error.status >= 500 or error.status == 429
+
+
+@contextmanager
+def outages_told() -> Iterator[None]:
+    """Raises ConnectionError for what insisting has not helped against, and waiting may."""
+    try:
+        yield
+    except discord.HTTPException as error:
+        if not is_bad_day(error):
+            raise
+        raise ConnectionError(type(error).__name__) from error
+    except DROPPED as error:
+        raise ConnectionError(type(error).__name__) from error
 
 
 async def download(client: discord.Client, url: str, to: Path, most_bytes: float) -> None:

@@ -141,13 +141,13 @@ class Chats:
         return messages
 
     async def find(self, chat: str, after: int, before: int, enough: int) -> list[int]:
-        """Files of ours among the messages between two numbers, as far as nobody knows of them.
+        """Files of ours among the messages between two numbers, as far as nobody knows of them; ``enough`` at most.
 
-        Raises Unconfirmed if there is none among those that could be asked, and others are left.
+        Raises Unconfirmed if there are fewer among those that could be asked, and others are left.
         """
         async with self._room(chat).turn:
             found = await self._strays(chat, Kind.MEDIA, after, before, enough)
-        if not found and before - after - 1 > _most_asked(chat):
+        if len(found) < enough and before - after - 1 > _most_asked(chat):
             raise Unconfirmed
         return found
 

@@ -35,19 +35,23 @@ _PLAYABLE = ("mp3", "m4a")
 """What Telegram's player plays; the others go as documents."""
 
 _MOST_BYTES, _MOST_BYTES_LOCAL = int(FileSizeLimit.FILESIZE_UPLOAD), int(FileSizeLimit.FILESIZE_UPLOAD_LOCAL_MODE)
+_MOST_BYTES_DOWN = 20 << 20
+"""Telegram speaks of 20 MB, and means MiB."""
 _MOST_CHARACTERS = 3800
 _LOCAL_GET_FILE_S = 1500.0
 """A local server answers when it has the whole file."""
 _TRIES = 3
 _LOST = (Forbidden, BadRequest)
 """A chat, or a message, that is no longer there for us."""
+_AWAY = (NetworkError, RetryAfter)
+"""It may do later."""
 _Made = tuple[StoredResult, delivery.Rung]
 """The stems that files were made of, and how: what is remembered of an upload."""
 
 
 def most_to_download(settings: Settings) -> int | None:
     """How large a file may be that Telegram gives to a bot, in bytes; None: no limit of Telegram's."""
-    return None if settings.telegram.local_mode else int(FileSizeLimit.FILESIZE_DOWNLOAD)
+    return None if settings.telegram.local_mode else _MOST_BYTES_DOWN
 
 
 class TelegramCourier:
@@ -71,10 +75,12 @@ class TelegramCourier:
                 await insist(lambda: download(path, to, most_bytes))
         except BadRequest as error:
             if is_too_large(error):
-                raise TooLarge(refusals.too_large_to_download(FileSizeLimit.FILESIZE_DOWNLOAD / 1e6)) from error
+                raise TooLarge(refusals.too_large_to_download()) from error
             raise Refused(refusals.song_gone()) from error
         except Gone as error:
             raise Refused(refusals.song_gone()) from error
+        except _AWAY as error:
+            raise ConnectionError(type(error).__name__) from error
 
     async def tell(self, standing: Standing) -> None:
         """See Courier."""
@@ -89,7 +95,7 @@ class TelegramCourier:
         except ChatMigrated:
             log.info("job %s: its group has moved, and it is told there", job.id)
         except _LOST as error:
-            raise DeliveryError(refusals.cannot_write_here()) from error
+            raise _not_taken(job, error) from error
 
     async def deliver(self, job: Job, result: StoredResult) -> None:
         """See Courier."""
@@ -97,8 +103,8 @@ class TelegramCourier:
             async with self._chats.busy(job.place.chat, job.order.answers):
                 await self._deliver(job, result, _MOST_BYTES_LOCAL if self._is_local else _MOST_BYTES)
         except _LOST as error:
-            raise DeliveryError(refusals.cannot_write_here()) from error
-        except (NetworkError, RetryAfter) as error:
+            raise _not_taken(job, error) from error
+        except _AWAY as error:
             raise ConnectionError(type(error).__name__) from error
 
     async def _deliver(self, job: Job, result: StoredResult, limit_bytes: int) -> None:
@@ -179,7 +185,7 @@ class TelegramCourier:
                 try:
                     # in a group that has moved, numbers begin anew
                     found = await self._chats.find(chat, noted.get("sending", 0), number, len(items))
-                    is_sent = bool(found)
+                    is_sent = len(found) == len(items)  # of an album, some may have come
                 except Unconfirmed:
                     is_sent = True  # perhaps; better asked for once more than sent twice
                     doubtful = f"{note}\n{replies.perhaps_sent(job.order.language)}"
@@ -187,7 +193,7 @@ class TelegramCourier:
             if is_sent:
                 self._remember(job, found, sending=None, sent=True)
                 return True
-            await self._chats.delete(chat, [number])
+            await self._chats.delete(chat, [*found, number])
             self._remember(job, sending=None, note=None)
         raise ConnectionError("its answers are lost")
 
@@ -244,6 +250,13 @@ class TelegramCourier:
 
     def _latest(self, job: Job) -> Job:
         return self._service.job(job.id) or job
+
+
+def _not_taken(job: Job, error: TelegramError) -> DeliveryError:
+    """In a group an admin may not let us; a private chat takes everything from those whom its owner has not blocked."""
+    is_in_group = job.place.chat.startswith("-")
+    is_kept_out = is_in_group or isinstance(error, Forbidden)
+    return DeliveryError(refusals.cannot_write_here() if is_kept_out else refusals.delivery_failed())
 
 
 def _status(standing: Standing) -> str:

@@ -67,6 +67,8 @@ class Desk:
                 await self._wished(message, place, requests.parse_wish(*wished), context.bot.id)
             elif command and (answer := await self._answer(command[0], message, place)):
                 await self._say(message, answer)
+            elif command and _in_group(message) and _names(message, context.bot.username):
+                await self._say(message, replies.help_text(language_of(message), in_group=True))
             elif song := song_in(message):
                 await self._unasked(message, place, song, context.bot.id)
             elif not _in_group(message):
@@ -86,8 +88,10 @@ class Desk:
         job = self._service.job(job_id) if action else None
         language, is_done = language_of(query), False
         try:
+            if job is None and action == "delete":
+                answer = replies.nothing_to_delete(language)
             # A message with buttons can be forwarded, and its data forged.
-            if job is None or (job.place.platform, job.place.chat) != (PLATFORM, place.chat):
+            elif job is None or (job.place.platform, job.place.chat) != (PLATFORM, place.chat):
                 answer = replies.no_longer_stored(language)
             elif action in ("cancel", "delete") and not await self._speaks_for(query, place, job):
                 answer = replies.not_yours(language)
@@ -169,7 +173,7 @@ class Desk:
         """Raises TooLarge for a file that Telegram would not let us download."""
         most_bytes = most_to_download(self._settings)
         if most_bytes and (song.file_size or 0) > most_bytes:
-            raise TooLarge(refusals.too_large_to_download(most_bytes / 1e6))
+            raise TooLarge(refusals.too_large_to_download())
         return order(place, wish, song, answers=message)
 
     async def _accept(self, wanted: Order) -> None:
@@ -262,6 +266,11 @@ async def _answer_tap(query: CallbackQuery, text: str, *, is_alert: bool) -> Non
         await insist(lambda: query.answer(text, show_alert=is_alert))
     except TelegramError as error:  # too old, most likely
         log.info("a tap cannot be answered (%s)", error)
+
+
+def _names(message: Message, me: str) -> bool:
+    """Whether a command says that it is for this bot."""
+    return f"@{me}".lower() in (message.text or message.caption or "").lower()
 
 
 def _in_group(message: Message) -> bool:

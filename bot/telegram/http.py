@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,6 +29,11 @@ MOST_WAIT_S = 900.0
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.WriteError, httpx.WriteTimeout)
 """Telegram has not got the whole request."""
 
+_FLOOD = re.compile(r"too many requests(?:: retry after (\d+))?|group send failed", re.IGNORECASE)
+"""What Telegram says of a flood of files, as if the request was bad."""
+_IN_PART = "failed to send message #"
+"""The other files of an album may be there."""
+
 _DOWNLOAD = httpx.Timeout(60.0, connect=30.0)
 
 
@@ -41,7 +48,8 @@ class Gone(Exception):
 async def insist(call: Callable[[], Awaitable[T]], *, is_once: bool = False) -> T:
     """What ``call`` returns; it is called again after a dropped connection, a time-out or a rate limit.
 
-    ``is_once``: done twice is worse than not done. Raises Unconfirmed where it may be done, and TelegramError.
+    ``is_once``: done twice is worse than not done. Raises Unconfirmed where it may be done, or be done in part, and
+    TelegramError; of these, RetryAfter for a rate limit that lasts.
     """
     pauses_s = list(PAUSES_S)
     while True:
@@ -52,8 +60,18 @@ async def insist(call: Callable[[], Awaitable[T]], *, is_once: bool = False) -> 
             pause_s = seconds_of(error.retry_after) + 0.1
             if pause_s > MOST_WAIT_S:
                 raise
+        except BadRequest as error:
+            flood = _FLOOD.search(error.message)
+            if not flood:
+                raise
+            if not pauses_s:
+                raise RetryAfter(timedelta(seconds=MOST_WAIT_S)) from error
+            pause_s = max(pauses_s.pop(0), float(flood[1] or 0))
+            if is_once and _IN_PART in error.message.lower():
+                await asyncio.sleep(pause_s)
+                raise Unconfirmed from error
         except NetworkError as error:
-            if isinstance(error, BadRequest) or is_too_large(error):
+            if is_too_large(error):
                 raise
             if is_once and not isinstance(error.__cause__, _NEVER_SENT):
                 raise Unconfirmed from error

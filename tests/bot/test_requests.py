@@ -33,13 +33,20 @@ from spectacles_engine.messages import STEMS
         ("stems", "nur Gesang und Schlagzeug bitte", Wish(("vocals", "drums"))),
         ("stems", "ohne den Gesang, als flac", Wish((), "karaoke", "flac")),
         ("stems", "alles außer Schlagzeug", Wish((), "no-drums")),
+        ("stems", "no_drums", Wish((), "no-drums")),
+        ("stems", "without drums and bass", Wish(("vocals", "other"))),
+        ("stems", "ohne Gesang und Schlagzeug, mp3", Wish(("bass", "other"), format="mp3")),
+        ("stems", "everything except the bass and drums", Wish(("vocals", "other"))),
+        ("stems", "no drums and no bass", Wish(("vocals", "other"))),
     ],
 )
 def test_what_people_type(command: str, text: str, wish: Wish) -> None:
     assert parse_wish(command, text) == wish
 
 
-@pytest.mark.parametrize("text", ["guitar", "karaoke no-drums", "mp3 flac", "<b>vocals</b>", "no guitar", "no"])
+@pytest.mark.parametrize(
+    "text", ["guitar", "karaoke no-drums", "mp3 flac", "<b>vocals</b>", "no guitar", "no", "no karaoke"]
+)
 def test_what_is_not_understood_gets_a_sentence(text: str) -> None:
     with pytest.raises(Refused) as refused:
         parse_wish("stems", text)
@@ -49,6 +56,12 @@ def test_what_is_not_understood_gets_a_sentence(text: str) -> None:
 def test_an_unknown_word_is_answered_with_what_there_is() -> None:
     with pytest.raises(Refused, match=r"“guitar”.*vocals.*karaoke.*flac"):
         parse_wish("stems", "guitar")
+
+
+@pytest.mark.parametrize("text", ["https://youtu.be/dQw4w9WgXcQ", "vocals www.example.org/song"])
+def test_of_a_link_it_is_said_that_files_are_taken(text: str) -> None:
+    with pytest.raises(Refused, match="files, not links"):
+        parse_wish("stems", text)
 
 
 def test_every_wish_is_in_the_menu_and_is_understood() -> None:
@@ -65,6 +78,7 @@ def test_every_wish_is_in_the_menu_and_is_understood() -> None:
         ("/Stems@SpecBot vocals\ndrums", ("stems", "vocals\ndrums")),
         ("/stems: vocals", ("stems", "vocals")),
         ("/stems,drums", ("stems", "drums")),
+        ("/stems!", ("stems", "")),
         ("/stems/drums", None),
         ("/stems@OtherBot", None),
         ("stems", None),

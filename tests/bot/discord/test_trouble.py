@@ -16,6 +16,7 @@ import soundfile
 
 from bot import pace
 from bot.discord.app import DiscordBot
+from bot.discord.http import download
 from bot.jobs import Job, Order, Place, Refused, State, Wish
 from bot.refusals import store_in_trouble
 from bot.store import StoreError
@@ -31,22 +32,29 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         yield world
 
 
-async def test_nine_minutes_go_down_the_ladder_until_they_fit(world: World, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("minutes", "takes_mib", "refusals"), [(18, 20, 0), (9, 10, 1)])
+async def test_long_songs_go_down_the_ladder_until_they_fit(
+    world: World, tmp_path: Path, minutes: int, takes_mib: int, refusals: int
+) -> None:
+    world.wire.most_bytes = takes_mib << 20
     alice = world.env.create_user("alice")
-    tone = 0.1 * np.sin(np.arange(16_000 * 540) / 7)
-    soundfile.write(tmp_path / "long.flac", tone, 16_000)
-    await alice.slash("separate", attachment=("long.flac", (tmp_path / "long.flac").read_bytes()), stems="vocals")
-    result = await world.result(alice.dm_channel)
-    assert names(result) == ["long – vocals.mp3"]
-    assert [attachment.size for attachment in result.attachments] == [pytest.approx(540 * 16_000, rel=0.01)]
-    assert result.content.endswith("Sent as MP3 at 128 kbit/s, because files may have at most 10 MB here.")
-    assert world.wire.refused == 0
+    for song in range(1, 3):
+        tone = 0.1 * np.sin(np.arange(16_000 * 60 * minutes) / (6 + song))
+        soundfile.write(tmp_path / "long.flac", tone, 16_000)
+        await alice.slash("separate", attachment=("long.flac", (tmp_path / "long.flac").read_bytes()), stems="vocals")
+        await world.quiet()
+        result = world.messages(alice.dm_channel)[-1]
+        assert names(result) == ["long – vocals.mp3"]
+        assert [attachment.size for attachment in result.attachments] == [pytest.approx(minutes * 960_000, rel=0.01)]
+        assert "Sent as MP3 at 128 kbit/s, because files may have at most" in result.content
+    # the second time, Discord's limit is known
+    assert world.wire.refused == refusals
 
 
 async def test_flac_that_does_not_fit_becomes_mp3(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(discord.utils, "DEFAULT_FILE_SIZE_LIMIT_BYTES", 1_000_000)
+    monkeypatch.setattr("bot.discord.courier._DEFAULT_BYTES", 1_000_000)
     alice = world.env.create_user("alice")
     noise = np.random.default_rng(0).uniform(-0.9, 0.9, (44_100 * 6, 2))
     soundfile.write(tmp_path / "noise.flac", noise, 44_100)
@@ -105,6 +113,24 @@ async def test_an_outage_is_waited_for(
         world.wire.drops = 6
     assert names(await world.result(alice.dm_channel)) == ["a – vocals.mp3"]
     assert world.wire.drops == 0
+
+
+async def test_a_song_is_fetched_once_discord_is_back(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outages_are_short(world.service, monkeypatch)
+    drops = [aiohttp.ClientConnectionError("no route")] * 9
+
+    async def download_later(*what: Any) -> None:
+        if drops:
+            raise drops.pop()
+        await download(*what)
+
+    monkeypatch.setattr("bot.discord.courier.download", download_later)
+    alice = world.env.create_user("alice")
+    await alice.slash("separate", attachment=("a.wav", wav(tmp_path)), **VOCALS)
+    assert names(await world.result(alice.dm_channel)) == ["a – vocals.mp3"]
+    assert not drops
 
 
 @pytest.mark.parametrize("has_arrived", [False, True])

@@ -66,7 +66,7 @@ class Outside:
 class Wire:
     """What crosses the wire to Discord, and what Discord takes: ``most_bytes`` for each file."""
 
-    most_bytes: int = 10 * MIB
+    most_bytes: int = 20 * MIB
     uploads: list[dict[str, int]] = field(default_factory=list)
     refused: int = 0
     shows_history: bool = True

@@ -21,7 +21,7 @@ from aiohttp import web
 
 TOKEN = "123456789:AAaBbCcDdEeFfGgHhIiJjKkLlMmNnOoPpQq"
 BOT = {"id": 123456789, "is_bot": True, "first_name": "SpecTacles", "username": "SpecTaclesBot"}
-DOWNLOAD_BYTES, UPLOAD_BYTES, UPLOAD_LOCAL_BYTES = 20_000_000, 50_000_000, 2_000_000_000
+DOWNLOAD_BYTES, UPLOAD_BYTES, UPLOAD_LOCAL_BYTES = 20 << 20, 50_000_000, 2_000_000_000
 
 Json = dict[str, Any]
 

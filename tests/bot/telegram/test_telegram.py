@@ -276,6 +276,16 @@ async def test_another_persons_taps(world: World, tmp_path: Path) -> None:
     assert world.server.files(GROUP) == world.server.notes(GROUP) == []
     assert not list(world.settings.data_folder.rglob("*.flac"))
     assert "no longer stored" in await world.server.tapped(note, ANN, "Drums")
+    assert "deleted by hand" in await world.server.tapped(note, ANN, "Delete")
+
+
+@pytest.mark.parametrize("words", ["/stem@SpecTaclesBot", "/separate@spectaclesbot vocals"])
+async def test_in_a_group_a_command_that_there_is_not_gets_help_if_it_names_the_bot(world: World, words: str) -> None:
+    world.server.say(GROUP, ANN, words.split("@")[0])
+    world.server.say(GROUP, ANN, words)
+    await world.server.until(lambda: world.server.texts(GROUP))
+    (text,) = world.server.texts(GROUP)
+    assert "/stems" in text
 
 
 async def test_cancel_while_waiting_and_while_running(world: World, tmp_path: Path) -> None:
@@ -350,7 +360,7 @@ async def test_forget(world: World, tmp_path: Path) -> None:
 
 
 async def test_too_large_is_refused_before_it_is_fetched(world: World, tmp_path: Path) -> None:
-    world.server.send(ANN, ANN, "audio", wav(tmp_path), file_name="a.wav", size=20_000_001)
+    world.server.send(ANN, ANN, "audio", wav(tmp_path), file_name="a.wav", size=(20 << 20) + 1)
     await world.server.until(lambda: world.server.texts(ANN))
     assert "up to 20 MB" in world.server.texts(ANN)[0]
     assert "MP3" in world.server.texts(ANN)[0]
@@ -400,6 +410,18 @@ async def test_only_listed_chats_are_served(tmp_path: Path, monkeypatch: pytest.
         assert "not on the list" in world.server.texts(BOB)[0]
         world.server.send(ANN, ANN, "audio", wav(tmp_path), file_name="a.wav", caption="/vocals")
         await world.answered(ANN)
+
+
+async def test_a_listed_group_stays_listed_when_it_becomes_a_supergroup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    telegram = TelegramSettings(allowed_chats=(-5,))
+    async with telegram_world(tmp_path, monkeypatch, telegram=telegram) as world:
+        world.server.say(-5, ANN, "hello")
+        world.server.upgrade(-5, ANN, -1005)
+        world.server.send(-1005, ANN, "audio", wav(tmp_path), file_name="a.wav", caption="/vocals")
+        await world.answered(-1005)
+    assert "chat -5 is -1005 now" in caplog.text
 
 
 async def test_a_local_bot_api_server_has_no_such_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -206,12 +206,61 @@ async def test_a_message_is_known_although_its_double_cannot_be_looked_for(world
 async def test_an_outage_is_waited_for(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outages_are_short(world.service, monkeypatch)
     world.server.forgiven += PROBES
-    for method, times in (("file", 2), ("sendMediaGroup", 5)):
+    for method, times in (("getFile", 9), ("file", 5), ("sendMediaGroup", 5)):
         world.server.troubles.append(Trouble(method, times, Refusal(502, "Bad Gateway")))
     send(world, tmp_path)
     await world.answered(ANN)
     assert world.server.names(ANN) == PAIR
     assert len(world.server.seen(ANN)) == 3
+
+
+FLOODS = [
+    'failed to send message #1 with the error message "Too Many Requests: retry after 1"',
+    "group send failed",
+    "Too Many Requests: retry after 1",
+]
+"""What Telegram says where it takes no more files just now."""
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+@pytest.mark.parametrize("times", [1, 6])
+async def test_a_flood_that_telegram_calls_a_bad_request_is_waited_for(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flood: str, times: int
+) -> None:
+    outages_are_short(world.service, monkeypatch)
+    world.server.forgiven += [flood, *PROBES]
+    world.server.troubles.append(Trouble("sendMediaGroup", times, bad(flood)))
+    send(world, tmp_path)
+    await world.answered(ANN)
+    assert world.server.names(ANN) == PAIR
+    assert len(world.server.notes(ANN)) == 1
+
+
+async def test_of_an_album_that_came_in_part_nothing_stays_twice(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    album, floods = TelegramServer._sendMediaGroup, [FLOODS[0]]
+
+    def send_album(self: TelegramServer, parameters: Json, files: Any) -> list[Json]:
+        if floods:
+            self._post_files(parameters, parameters["media"][1:], files)
+            raise bad(floods.pop())
+        return album(self, parameters, files)
+
+    monkeypatch.setattr(TelegramServer, "_sendMediaGroup", send_album)
+    world.server.forgiven += [FLOODS[0], *PROBES]
+    send(world, tmp_path)
+    await world.answered(ANN)
+    assert world.server.names(ANN) == PAIR
+    assert len(world.server.notes(ANN)) == 1
+
+
+@pytest.mark.parametrize(("chat", "sentence"), [(ANN, "could not send them"), (GROUP, "Ask an admin")])
+async def test_files_that_a_chat_does_not_take(world: World, tmp_path: Path, chat: int, sentence: str) -> None:
+    world.server.forgiven.append("not just so")
+    world.server.troubles.append(Trouble("sendMediaGroup", refusal=bad("not just so")))
+    send(world, tmp_path, chat=chat)
+    await world.server.until(lambda: any(sentence in text for text in world.server.texts(chat)))
 
 
 @pytest.mark.parametrize("waits", [False, True])
