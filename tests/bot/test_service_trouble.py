@@ -102,7 +102,8 @@ async def test_trouble_of_a_courier_is_a_sentence_and_the_next_song_is_served(
         assert (ended[1].error or "").startswith(sentence)
         assert courier.answers() == [("1", "a"), ("1", "c")]
         # only what may be over soon is tried again
-        assert courier.sending.count("b") == {"fetch": 0, "deliver": 1 + isinstance(error, ConnectionError) * 2}[call]
+        tries = courier.fetched if call == "fetch" else courier.sending
+        assert tries.count("b") == (3 if isinstance(error, ConnectionError) else 1)
 
 
 async def test_a_courier_that_hangs_is_given_up(tmp_path: Path) -> None:
@@ -115,6 +116,20 @@ async def test_a_courier_that_hangs_is_given_up(tmp_path: Path) -> None:
         courier.may_deliver.clear()
         job = await home.told(await home.service.accept(order("b")))
         assert (job.error or "").startswith("The stems are ready, but I could not send them.")
+
+
+async def test_songs_that_cannot_be_reached_keep_no_place_from_others(tmp_path: Path) -> None:
+    names = "abcdef"
+    courier = FakeCourier(trouble={("fetch", name): ConnectionError("no network") for name in names})
+    async with house(tmp_path, courier=courier, patience=replace(QUICK, outages_s=(0.05,) * 1000)) as home:
+        away = [await home.service.accept(order(name, chat=name, person=name)) for name in names]
+        await eventually(lambda: courier.fetched.count("f") > 2)
+        await home.told(await home.service.accept(order("near", chat="near", person="near")))
+        assert courier.answers() == [("near", "near")]
+        await home.service.cancel(away[0].id, away[0].place)
+        courier.trouble.clear()
+        ended = [await home.told(job) for job in away]
+        assert [job.state for job in ended] == [State.CANCELLED, *[State.DONE] * 5]
 
 
 async def test_stems_come_when_the_chat_can_be_reached_again(tmp_path: Path) -> None:
