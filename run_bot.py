@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from bot.jobs import StartError
 from bot.names import song_folder
-from bot.signals import ended_as_by_ctrl_c
+from bot.signals import ended_as_by_ctrl_c, signals_held
 from spectacles_engine.errors import MISTAKE_OF_OURS, InputError, SpecTaclesError
 from spectacles_engine.messages import (
     BLENDS,
@@ -47,7 +47,8 @@ CONFIG = Path(__file__).with_name("config.yaml")
 
 def engine(settings: Settings) -> SeparateSong:
     """The real engine; imported late, because torch takes seconds."""
-    from spectacles_engine.separation import SongSeparator
+    with signals_held():
+        from spectacles_engine.separation import SongSeparator
 
     return SongSeparator(_store(settings), settings.engine.device, settings.limits.of_a_song).separate
 
@@ -170,14 +171,18 @@ def _existing(file: Path) -> Path:
     try:
         if file.is_file():
             return file
-        raise InputError("not an audio file" if file.exists() else "no such file")
+        if file.is_dir():
+            raise InputError("a folder; name the files in it")
+        raise InputError("not a file that can be read again" if file.exists() else "no such file")
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}") from error
 
 
 def _demo(arguments: argparse.Namespace, settings: Settings, load_engine: LoadEngine) -> int:
     from bot.console import complain, print_demo, song_progress
-    from spectacles_engine import demo
+
+    with signals_held():
+        from spectacles_engine import demo
 
     folder: Path = arguments.out / "demo"
     mixture = folder / "mixture.wav"
@@ -198,6 +203,7 @@ def _demo(arguments: argparse.Namespace, settings: Settings, load_engine: LoadEn
 def _serve(settings: Settings) -> int:
     """Serves every chat that is set up, until it is told to end. Raises StartError."""
     from bot.config import TOKENS
+    from bot.console import announce
     from bot.logs import set_up
     from bot.service import SeparationService
     from bot.serving import serve
@@ -215,8 +221,8 @@ def _serve(settings: Settings) -> int:
         service = SeparationService(settings, store)
         apps = _chat_apps(settings, service)
         if not settings.tokens:
-            print(f"Neither {' nor '.join(TOKENS)} is set: only the web chat is served.", flush=True)
-        await serve(service, apps, lambda: start_engines(options), lambda line: print(line, flush=True))
+            announce(f"Neither {' nor '.join(TOKENS)} is set: only the web chat is served.")
+        await serve(service, apps, lambda: start_engines(options), announce)
 
     try:
         asyncio.run(run())

@@ -6,7 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -35,8 +35,15 @@ def steady_output() -> None:
 
 
 def complain(sentence: str) -> None:
-    """One line on stderr."""
-    print(printable(" ".join(sentence.split())), file=sys.stderr, flush=True)
+    """One line on stderr, if that takes any: it costs no song."""
+    with suppress(OSError):
+        print(printable(" ".join(sentence.split())), file=sys.stderr, flush=True)
+
+
+def announce(line: str) -> None:
+    """One line on stdout, if somebody reads it."""
+    with suppress(OSError):
+        print(line, flush=True)
 
 
 @contextmanager
@@ -95,7 +102,9 @@ def print_models(files: Iterable[FileStatus]) -> None:
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A drawn table in a terminal, columns padded with blanks elsewhere."""
     if sys.stdout.isatty():
-        table = Table(*columns)
+        table = Table()
+        for column in columns:
+            table.add_column(column, overflow="fold")
         for row in rows:
             table.add_row(*map(Text, row))
         Console().print(table)

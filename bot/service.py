@@ -174,6 +174,10 @@ class SeparationService:
         """A job as the store has it."""
         return self._ledger.get(job_id)
 
+    def note_use(self, result: StoredResult) -> None:
+        """Somebody wants stored stems: where room is needed, others go first."""
+        self._shelf.note_use(result)
+
     def result(self, job: Job) -> StoredResult | None:
         """The stored stems of a job's song, while they are kept."""
         return self._shelf.result(job.audio) if job.audio else None

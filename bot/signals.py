@@ -19,6 +19,20 @@ def ended_as_by_ctrl_c() -> Iterator[None]:
             signal.signal(kind, handler)
 
 
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Within, they wait: a library with native parts that is interrupted in its import is broken from then on."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    kinds = [signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if name in signal.Signals.__members__]
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, kinds)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 @asynccontextmanager
 async def set_by_signals(stopped: asyncio.Event) -> AsyncIterator[None]:
     """Within, the first of them sets the event; the second does what it does elsewhere."""

@@ -19,3 +19,9 @@ presets makes ensembles of what models finds, checks and fetches (download), as 
 errors has all that can go wrong, heap keeps memory small, demo is an excerpt with its true stems (stem_file reads it).
 audio_files and playback answer a bot's questions in short-lived children (short_child). training makes the weights.
 """
+
+import os
+
+# Before torch is imported. Its threads wait for each other in a loop, in vain where one has lost its core to another
+# program: beside a busy one a song took 1.4 times as long as with so few turns, and as long where nothing else ran.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")

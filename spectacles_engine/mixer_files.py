@@ -32,7 +32,9 @@ def save_mixer(mixer: Mixer, path: Path) -> None:
 
 
 def load_mixer(path: Path, device: str = "cpu") -> Mixer:
-    """What ``save_mixer`` wrote; raises ModelError where the file is none of ours."""
+    """What ``save_mixer`` wrote; raises ModelError where there is no file, or one that is none of ours."""
+    if not path.is_file():
+        raise ModelError(f"there is no mixer {path}")
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads(file.metadata()["mixer"])

@@ -203,19 +203,27 @@ def _paths(song: Path, out: Path, request: SeparationRequest) -> dict[str, Path]
     """The files that are asked for, by name; raises OutputError where one of them is the song."""
     names = [*(stem for stem in STEMS if stem in request.stems), *([request.mix] if request.mix else [])]
     paths = {name: out / f"{name}.{request.format}" for name in names}
-    if any(path.exists() and path.samefile(song) for path in paths.values()):
-        raise OutputError("its own stems would overwrite it; choose another folder for them")
+    with _told(out):
+        if any(path.exists() and path.samefile(song) for path in paths.values()):
+            raise OutputError("its own stems would overwrite it; choose another folder for them")
     return paths
+
+
+@contextmanager
+def _told(out: Path) -> Iterator[None]:
+    """Raises OutputError for a folder that cannot be made, or looked into."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"the folder {out} could not be made ({error.strerror})") from error
 
 
 @contextmanager
 def _folder(out: Path) -> Iterator[None]:
     """Makes a folder, and takes it away again if nothing came of it. Raises OutputError."""
-    is_new = not out.exists()
-    try:
+    with _told(out):
+        is_new = not out.exists()
         out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"the folder {out} could not be made ({error.strerror})") from error
     try:
         yield
     except BaseException:

@@ -136,7 +136,7 @@ def _leave_with_parent() -> None:
 
 def _limit(deadline_s: float) -> None:
     """Bounds memory, and the time of the processor: a library that hangs might never let the watching thread run."""
-    with contextlib.suppress(ImportError, ValueError, OSError):  # not every system has such limits
+    with contextlib.suppress(ImportError, ValueError, OverflowError, OSError):  # not every system has such limits
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY_BYTES, MOST_MEMORY_BYTES))

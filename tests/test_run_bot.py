@@ -120,7 +120,7 @@ def test_a_failure_is_one_line_and_the_others_are_done(tmp_path: Path, capsys: p
         f"{songs[0]}: not an audio file",
         f"{songs[1]}: something went wrong in SpecTacles itself (ValueError: shapes (2, 3) and (3, 2))",
         "nowhere.mp3: no such file",
-        f"{tmp_path}: not an audio file",
+        f"{tmp_path}: a folder; name the files in it",
     ]
     assert [made["status"] for made in objects] == ["failed", "failed", "done", "failed", "failed"]
     assert objects[0] == {"song": songs[0], "status": "failed", "error": "not an audio file"}

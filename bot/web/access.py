@@ -208,9 +208,9 @@ def language(headers: CIMultiDictProxy[str]) -> str:
     """The first language of ``Accept-Language`` that is known here, else English."""
     wishes = []
     for entry in headers.get("Accept-Language", "").split(","):
-        tag, _, quality = entry.partition(";q=")
+        tag, _, quality = entry.replace(" ", "").partition(";q=")
         try:
-            wishes.append((-float(quality or 1), tag.strip()))
+            wishes.append((-float(quality or 1), tag))
         except ValueError:
             continue
     # Sorting is stable: of equal wishes the first one counts.

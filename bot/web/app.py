@@ -41,6 +41,8 @@ _TYPES = {
 }
 _STATUS_OF: dict[type[Refused], int] = {TooLarge: 413, Unavailable: 503}
 _SENTENCE_OF = {404: "web.nothing_here", 405: "web.not_here"}
+_BEGUN = "begun"
+"""Of a request: its answer is on its way."""
 _MOST_CONNECTIONS = 400
 """Far below the 1024 files that a process may usually open: other chats need some; where none is left, asyncio tries
 again and again to accept the next connection."""
@@ -156,6 +158,11 @@ class WebApp:
         except ConnectionError:
             return web.Response(status=400)  # nobody is there any more to read it
         except Exception as error:
+            if request.get(_BEGUN) and request.transport:
+                # another answer in the midst of this one would be taken for part of it
+                log.warning("%s %s broke off (%s)", request.method, request.path, type(error).__name__)
+                request.transport.abort()
+                return web.Response(status=500)
             log.error("%s %s failed", request.method, request.path, exc_info=error)
             return _refusal(request, WebError(500, "web.our_mistake"))
 
@@ -240,6 +247,7 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
     response.headers.update(HEADERS)
     response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
     response.headers.pop(hdrs.SERVER, None)
+    request[_BEGUN] = True
 
 
 def _refusal(request: web.Request, error: WebError) -> web.Response:

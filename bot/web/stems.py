@@ -67,6 +67,7 @@ class StemRoutes:
         name, format = request.match_info["name"], _format(request, job)
         if name not in (*STEMS, *MIXES):
             raise WebError(404, "web.no_stem", stems=", ".join((*STEMS, *MIXES)))
+        self._service.note_use(result)
         file = await self._downloads.file(job, result, name, format)
         return await sent(request, file, {**_KEPT, **_named(OFFERED[format], file_name(job.order.title, name, format))})
 
@@ -76,6 +77,7 @@ class StemRoutes:
         format = _format(request, job)
         folder = safe_name(job.order.title)
         names = (*STEMS, "karaoke")
+        self._service.note_use(result)
         made = await asyncio.gather(*(self._downloads.file(job, result, name, format) for name in names))
         inside = [f"{folder}/{file_name(job.order.title, name, format)}" for name in names]
         files = dict(zip(inside, made, strict=True))
@@ -89,6 +91,7 @@ class StemRoutes:
     async def peaks(self, request: web.Request) -> web.StreamResponse:
         """Loudest samples along the song, to draw waveforms from."""
         _, result = self._finished(request)
+        self._service.note_use(result)  # once for each time that somebody listens
         file = await self._playbacks.file(result, PEAKS_FILE)
         return await sent(request, file, {**_KEPT, "Content-Type": "application/json"})
 
@@ -132,7 +135,8 @@ def _zip_blocks(files: Mapping[str, Path]) -> Iterator[bytes]:
     out = _Growing()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for name, path in files.items():
-            about = zipfile.ZipInfo(name, time.localtime()[:6])
+            # a board without a clock of its own may be in 1970, and a zip knows no time before 1980
+            about = zipfile.ZipInfo(name, max(time.localtime()[:6], (1980, 1, 1, 0, 0, 0)))
             with path.open("rb") as source, archive.open(about, "w", force_zip64=True) as entry:
                 while block := source.read(_BLOCK_BYTES):
                     entry.write(block)

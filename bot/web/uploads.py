@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import secrets
 from collections.abc import Callable, Collection
@@ -12,9 +13,12 @@ from typing import BinaryIO, cast
 
 from aiohttp import BodyPartReader, MultipartReader, web
 
-from bot.jobs import Job
-from bot.shelf import is_disk_full
+from bot import refusals
+from bot.jobs import Job, Unavailable
+from bot.shelf import is_disk_full, is_disk_trouble
 from bot.web.errors import WebError
+
+log = logging.getLogger(__name__)
 
 _BLOCK_BYTES = 1 << 16
 _MOST_AT_ONCE = 64
@@ -85,6 +89,9 @@ class Uploads:
         except OSError as error:
             if is_disk_full(error):
                 raise WebError(503, "web.disk_full") from error
+            if is_disk_trouble(error):
+                log.error("uploads cannot be written: %s", error)
+                raise Unavailable(refusals.disk_in_trouble()) from error
             raise
         finally:
             self._free += 1
@@ -148,7 +155,7 @@ class Uploads:
             await asyncio.shield(asyncio.to_thread(file.close))  # also for who hangs up in the midst of it
 
     def _too_large(self) -> WebError:
-        return WebError(413, "web.too_large", megabytes=f"{self._most_bytes / 1e6:.0f}")
+        return WebError(413, "web.too_large", megabytes=f"{self._most_bytes / 1e6:g}")
 
 
 async def _made(part: Path) -> BinaryIO:

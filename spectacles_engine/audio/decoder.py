@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 LEAST_RATE_HZ, MOST_RATE_HZ = 4_000, 384_000
 
+DAMAGED = "parts of the file are damaged and were left out"
 ENDS_EARLY = "the file ends early; separated as far as it goes"
 
 WAVE_ORDER: dict[int, tuple[str, ...]] = {

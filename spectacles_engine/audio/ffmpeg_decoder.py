@@ -14,11 +14,12 @@ import numpy as np
 from av.stream import Disposition
 from numpy.typing import NDArray
 
-from spectacles_engine.audio.decoder import ENDS_EARLY, LEAST_RATE_HZ, WAVE_ORDER
+from spectacles_engine.audio.decoder import DAMAGED, ENDS_EARLY, LEAST_RATE_HZ, WAVE_ORDER
 from spectacles_engine.errors import NotAudioError
 
 _FFMPEG_CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,asf,mp3,aac,flv,avi,wav,ogg,mpegts,mpeg,ape,wv,tta,amr,caf,aiff,flac,ac3"
+    ",eac3,voc"
 )
 _HEADER_TELLS_LENGTH = {
     "mov,mp4,m4a,3gp,3g2,mj2",
@@ -155,7 +156,7 @@ class FfmpegDecoder:
         if is_told and not is_whole:
             self.warnings.append(ENDS_EARLY)
         elif self._is_damaged:
-            self.warnings.append("parts of the file are damaged and were left out")
+            self.warnings.append(DAMAGED)
 
     def close(self) -> None:
         self._container.close()

@@ -11,7 +11,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from spectacles_engine.audio.decoder import ENDS_EARLY, WAVE_ORDER, XIPH_ORDER
+from spectacles_engine.audio.decoder import DAMAGED, ENDS_EARLY, WAVE_ORDER, XIPH_ORDER
+from spectacles_engine.audio.ffmpeg_decoder import FfmpegDecoder
 from spectacles_engine.errors import NotAudioError
 
 # libsndfile drops the whole block in which it meets an error, and seeks after each: neither large nor small.
@@ -40,8 +41,22 @@ class SoundfileDecoder:
             while len(block := self._file.read(_BLOCK_SAMPLES, dtype="float32", always_2d=True)):
                 read += len(block)
                 yield block.T
-        if read < self._file.frames and ENDS_EARLY not in self.warnings:
+        if read < self._file.frames and self._file.format == "FLAC":
+            for block in self._after(read):
+                read += block.shape[1]
+                yield block
+            # the frames that are damaged are left out: a file that was cut lacks more
+            self.warnings.append(ENDS_EARLY if self._file.frames - read > self.sample_rate else DAMAGED)
+        elif read < self._file.frames and ENDS_EARLY not in self.warnings:
             self.warnings.append(ENDS_EARLY)
+
+    def _after(self, samples: int) -> Iterator[NDArray[np.float32]]:
+        """What FFmpeg still finds, which goes on behind a damaged frame; libsndfile gives up there."""
+        self._handle.seek(0)
+        with contextlib.suppress(NotAudioError):
+            for block in FfmpegDecoder(self._handle).blocks():
+                yield block[:, samples:]
+                samples = max(0, samples - block.shape[1])
 
     def close(self) -> None:
         self._file.close()

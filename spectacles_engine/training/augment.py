@@ -7,6 +7,7 @@ data augmentation and network blending", ICASSP 2017; some mixtures stay coheren
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -227,6 +228,8 @@ class _Draws(IterableDataset[Tensor]):
     def __iter__(self) -> Iterator[Tensor]:
         if (worker := get_worker_info()) is not None:
             self._source.reseed(worker.id)
+            # who ends a whole group of processes ends the training, which ends them once it has saved what it has
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         while True:
             yield torch.from_numpy(self._source.draw().references)
 

@@ -23,9 +23,10 @@ def save_checkpoint(state: dict[str, Any], path: Path) -> None:
 
 
 def load_checkpoint(path: Path, device: str) -> dict[str, Any]:
-    """The inverse; raises ModelError for what is damaged."""
+    """The inverse; raises ModelError for what is damaged, and OSError for what cannot be read."""
+    whole = io.BytesIO(path.read_bytes())  # what torch.load has to say of a damaged file may be an OSError
     try:
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        state: dict[str, Any] = torch.load(whole, map_location=device, weights_only=True)
         return state
     except (RuntimeError, ValueError, EOFError, UnpicklingError, BadZipFile) as error:
         raise ModelError(f"{path} is damaged: remove it to start anew") from error

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from spectacles_engine.errors import InputError, ModelError, SpecTaclesError
+from spectacles_engine.errors import InputError, ModelError, OutputError, SpecTaclesError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.mixer_files import load_mixer, save_mixer
 from spectacles_engine.mixers import MeanMixer, require_models
@@ -64,6 +64,8 @@ def main() -> None:
         for file in map(vars(arguments).get, ("out", "json", "chart", "plot")):
             if file:  # before the work, not after it
                 file.parent.mkdir(parents=True, exist_ok=True)
+        if arguments.command in ("mixer", "mean", "calibrate") and arguments.out.is_dir():
+            raise InputError(f"{arguments.out} is a folder: --out names a file")
         RUN[arguments.command](arguments)
     except SpecTaclesError as error:
         raise SystemExit(f"{error}") from None
@@ -111,6 +113,10 @@ def _separators(arguments: argparse.Namespace) -> None:
         torch.set_num_threads(1)
     try:
         trainer.run(batches(source, arguments.batch, workers), validation)
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise OutputError("a process that draws mixtures was killed; for want of memory?") from error
     finally:
         print(*trainer.export(arguments.out), sep="\n")
 
@@ -126,6 +132,7 @@ def _mixer(arguments: argparse.Namespace) -> None:
         raise InputError(f"{solved_for}: it takes no --epochs, --bins or --stems")
     songs = estimates.read_estimates(*arguments.estimates)
     if is_linear:
+        _check_no_training(arguments.out)
         save_mixer(linear.fit(songs, arguments.recipe), arguments.out)
     else:
         recipe = mixer.RECIPES[arguments.recipe]
@@ -135,7 +142,14 @@ def _mixer(arguments: argparse.Namespace) -> None:
     print(arguments.out)
 
 
+def _check_no_training(out: Path) -> None:
+    """Raises InputError where another mixer would take the place of what a training goes on with."""
+    if (checkpoint := mixer.checkpoint_of(out)).exists():
+        raise InputError(f"{out} is what {checkpoint} goes on with: remove that first, or take another name")
+
+
 def _mean(arguments: argparse.Namespace) -> None:
+    _check_no_training(arguments.out)
     save_mixer(MeanMixer(tuple(load_mixer(file) for file in arguments.mixers)), arguments.out)
     print(arguments.out)
 
@@ -162,19 +176,24 @@ def _reproduce(arguments: argparse.Namespace) -> None:
 def _calibrate(arguments: argparse.Namespace) -> None:
     bench = _bench(arguments)
     store, spec, device = bench.store, bench.spec, bench.device
+    file = arguments.mixers
+    chosen = load_mixer(file, device) if file else load_blend(spec, store, arguments.blend, device)
     if arguments.estimates:
-        file = arguments.mixers
-        chosen = load_mixer(file, device) if file else load_blend(spec, store, arguments.blend, device)
         songs = estimates.read_estimates(*arguments.estimates)
         if songs:
             require_models(chosen, songs[0].names, str(file or arguments.blend))
         separations = calibration.blended(chosen, songs)
     else:
-        ensemble = load_ensemble(spec, store, blend=arguments.blend, device=device)
-        separations = calibration.separated(ensemble, _examples(arguments))
+        # the average listens to every model that there is, as a mixer that was trained does
+        ensemble = load_ensemble(spec, store, blend="average" if file else arguments.blend, device=device)
+        require_models(chosen, ensemble.names(), str(file or arguments.blend))
+        separations = calibration.separated(replace(ensemble, mixer=chosen), _examples(arguments))
     fitted = calibration.fit(calibration.observe(separations), arguments.out)
-    for stem, result in fitted.items():
-        print(stem, result.stored, "" if result.useful else "no better than the constant guess: left out")
+    for stem in STEMS:
+        if result := fitted.get(stem):
+            print(stem, result.stored, "" if result.useful else "no better than the constant guess: left out")
+        else:
+            print(stem, "too few songs: left out")
     if arguments.plot:
         plots.plot_calibration({stem: result.points for stem, result in fitted.items()}, arguments.plot)
 

@@ -91,7 +91,10 @@ def find_songs(folders: Iterable[Path], *, skip: Sequence[str] = (), only: Seque
     songs: dict[str, SongFiles] = {}
     for song in sorted(found, key=lambda song: (song.name, str(next(iter(song.stems.values())).path))):
         if _wanted(song.name, skip, only):
-            name = song.name if song.name not in songs else f"{song.name}-{len(songs)}"
+            name, number = song.name, 1
+            while name in songs:
+                number += 1
+                name = f"{song.name}-{number}"
             songs[name] = replace(song, name=name)
     return list(songs.values())
 
@@ -132,12 +135,14 @@ def decode(file: SoundFile, cache: Path, source: str) -> Recording:
     place = f"{path.resolve()}:{path.stat().st_mtime_ns}" + (f":{file.stream}" if file.stream else "")
     key = hashlib.sha256(place.encode()).hexdigest()[:16]
     cached = cache / f"{f'{path.parent.name}-{path.stem}'[:40]}-{key}.npy"  # 255 bytes are all that a name may have
-    if not cached.exists():
+    try:
+        samples = np.load(cached, mmap_mode="r")
+    except (FileNotFoundError, ValueError, EOFError):  # the others are what a power cut leaves
         cache.mkdir(parents=True, exist_ok=True)
         partial = cached.with_suffix(f".{os.getpid()}.tmp.npy")  # two trainings may share a cache
         np.save(partial, np.round(np.clip(read_stereo(file), -1, 32767 / 32768) * 32768).astype(np.int16))
         partial.replace(cached)
-    samples = np.load(cached, mmap_mode="r")
+        samples = np.load(cached, mmap_mode="r")
     seconds = samples[:, : samples.shape[1] // SAMPLE_RATE_HZ * SAMPLE_RATE_HZ].reshape(2, -1, SAMPLE_RATE_HZ)
     loudness = np.array([np.sqrt(np.mean((s.astype(np.float32) / 32768) ** 2)) for s in seconds.transpose(1, 0, 2)])
     return Recording(samples, np.flatnonzero(loudness > ACTIVE_RMS), source)

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import shutil
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -236,8 +235,6 @@ def write_songs(
             raise OutputError("a process that plays songs was killed; for want of memory?") from error
         finally:
             pool.shutdown(cancel_futures=True)
-    with suppress(OSError):
-        (out / "partial").rmdir()
     return [task.folder for task in tasks]
 
 
@@ -246,14 +243,18 @@ def _write_song(task: _Task) -> None:
     stems = render(
         _band(task.soundfont, task.instruments), arrangement, np.random.default_rng([task.seed, task.number, 1])
     )
-    # whole songs only ever lie in songs/, however a run ends
-    partial = task.out / "partial" / task.folder.name
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for stem, sound in stems.items():
-        _write_ogg(partial / f"{stem}.ogg", sound)
     task.folder.parent.mkdir(exist_ok=True)
-    partial.replace(task.folder)
+    # only whole songs are seen, however a run ends, and whoever else writes there: what is hidden is no data
+    with TemporaryDirectory(prefix=".made-up-", dir=task.out) as folder:
+        partial = Path(folder) / "song"
+        partial.mkdir()
+        for stem, sound in stems.items():
+            _write_ogg(partial / f"{stem}.ogg", sound)
+        try:
+            partial.replace(task.folder)
+        except OSError:
+            if not task.folder.exists():
+                raise
 
 
 _band = cache(Band)

@@ -80,16 +80,21 @@ RECIPES = {
 """The paper's; `wide`, ours with the other stems to hear, at nearly twice the cost; and ours."""
 
 
+def checkpoint_of(out: Path) -> Path:
+    """From what an interrupted training of ``out`` goes on."""
+    return out.with_name(f"{out.name.removesuffix('.safetensors')}.training")
+
+
 def train(songs: Sequence[StoredEstimates], recipe: Recipe, out: Path, device: str) -> Mixer:
     """Trains on all chunks of all songs, writes ``out`` after every epoch that got better, and returns the best.
 
-    ``out`` with the suffix ``.training`` is the checkpoint from which an interrupted training goes on.
+    An interrupted training goes on from the checkpoint beside it.
     """
     chunks = chunks_of(songs, recipe.chunk_s)
     if len(chunks) < 2:
         raise ModelError(f"there are too few estimates to train on: fewer than two chunks of {recipe.chunk_s} s")
     training = _Training(songs[0].names, recipe, device)
-    checkpoint, history = out.with_suffix(".training"), []
+    checkpoint, history = checkpoint_of(out), []
     made_of = {
         **asdict(recipe),
         "songs": [(song.name, song.fingerprint) for song in songs],
@@ -109,7 +114,7 @@ def train(songs: Sequence[StoredEstimates], recipe: Recipe, out: Path, device: s
         history.append(row)
         tqdm.write(f"epoch {epoch}: {recipe.loss} {row['train']:.5f}, held out {row['held_out']:.5f}")
         training.save(checkpoint, history, made_of)
-    plot_losses(history, out.with_suffix(".png"), loss=recipe.loss)
+    plot_losses(history, checkpoint.with_suffix(".png"), loss=recipe.loss)
     return load_mixer(out, device)
 
 
@@ -168,7 +173,7 @@ class _Training:
     def restore(self, checkpoint: Path, made_of: dict[str, Any]) -> list[dict[str, float]]:
         """The history of what is gone on from; raises ModelError where it is another training's."""
         saved = load_checkpoint(checkpoint, self.mixers.placement.device)
-        if saved["made_of"] != made_of:
+        if saved.get("made_of") != made_of:
             raise ModelError(f"{checkpoint} is of another recipe or of other songs: remove it to start anew")
         for name, part in self._state.items():
             part.load_state_dict(saved[name])

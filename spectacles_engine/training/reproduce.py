@@ -5,6 +5,7 @@ Everything lies below one folder, and what is there already isn't done again: an
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,17 +96,24 @@ def reproduce(
     # what an earlier run with other songs has left there is not for this one
     songs = [song for song in estimates.read_estimates(out / "estimates") if song.name in names]
     files = {name: out / f"{name}.safetensors" for name in ("linear", *recipes)}
-    if not _is_newer(files["linear"], out / "estimates"):
+    fitted_to = [(song.name, song.fingerprint) for song in songs]
+    if not _was_fitted(files["linear"], fitted_to):
         save_mixer(linear.fit(songs), files["linear"])
+        _notes_of(files["linear"]).write_text(json.dumps(fitted_to), encoding="utf-8")
     for name, recipe in recipes.items():
         mixer.train(songs, recipe, files[name], bench.device)
     return bench.evaluate(test, files, ours="spectacles", json=out / "table.json", chart=out / "table.png")
 
 
-def _is_newer(file: Path, estimates: Path) -> bool:
-    """Whether a file was made of what is in this folder. A fit that is made again may differ in its last bits."""
-    made_s = max(path.stat().st_mtime for path in estimates.glob("*/estimates.json"))
-    return file.exists() and file.stat().st_mtime >= made_s
+def _was_fitted(file: Path, songs: Sequence[tuple[str, str]]) -> bool:
+    """Whether a linear mixer was fitted to these songs. One that is fitted again may differ in its last bits."""
+    notes = _notes_of(file)
+    return file.exists() and notes.exists() and notes.read_text(encoding="utf-8") == json.dumps(songs)
+
+
+def _notes_of(file: Path) -> Path:
+    """What a mixer was fitted to."""
+    return file.with_suffix(".songs")
 
 
 def halves(folders: Sequence[Path], test: Sequence[Path]) -> tuple[list[Path], list[Path]]:

@@ -207,6 +207,7 @@ async def test_secrets_are_for_us_alone(tmp_path: Path) -> None:
         ("fr", "en"),
         ("fr, de;q=0.3", "de"),
         ("de;q=0.4, en;q=0.6", "en"),
+        ("de; q=0.9, en; q=0.1", "de"),
         ("en, de", "en"),
         ("de, en", "de"),
         ("de;q=x, ;;,q=", "en"),

@@ -8,10 +8,13 @@ import struct
 import time
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiohttp import ClientError
 
+from bot.jobs import StoredResult
 from bot.web.access import HEADERS
 from bot.words import sentence
 from spectacles_engine.messages import STEMS
@@ -104,3 +107,41 @@ async def test_what_has_no_length_has_no_head(chat: Chat, song: Path) -> None:
                 assert (answer.status, answer.headers["Allow"]) == (405, "GET")
         async with client.request("HEAD", job["stems"]["bass"]) as answer:
             assert answer.status == 200
+
+
+async def test_a_zip_that_breaks_off_is_cut_and_holds_no_other_answer(
+    chat: Chat, song: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def zipped(files: Any) -> Any:
+        yield b"PK"
+        raise FileNotFoundError("gone meanwhile")
+
+    monkeypatch.setattr("bot.web.stems._zipped", zipped)
+    async with chat.browser() as client:
+        job = await client.done(song)
+        with pytest.raises(ClientError):
+            async with client.get(f"/api/jobs/{job['id']}/zip?format=flac") as answer:
+                await answer.read()
+
+
+async def test_a_clock_that_stands_in_1970_is_no_trouble(
+    chat: Chat, song: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.web.stems.time", SimpleNamespace(localtime=lambda: time.gmtime(0)))
+    async with chat.browser() as client:
+        job = await client.done(song)
+        async with client.get(f"/api/jobs/{job['id']}/zip?format=flac") as answer:
+            assert zipfile.ZipFile(io.BytesIO(await answer.read())).testzip() is None
+
+
+@pytest.mark.parametrize("what", ["stems/bass", "zip", "peaks"])
+async def test_what_is_listened_to_or_taken_along_is_wanted(
+    chat: Chat, song: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    async with chat.browser() as client:
+        job = await client.done(song)
+        wanted: list[StoredResult] = []
+        monkeypatch.setattr(chat.service, "note_use", wanted.append)
+        async with client.get(f"/api/jobs/{job['id']}/{what}") as answer:
+            assert answer.status == 200
+        assert len(wanted) == 1

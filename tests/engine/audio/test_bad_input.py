@@ -253,6 +253,22 @@ def test_a_header_that_exaggerates_is_not_believed(tmp_path: Path) -> None:
         assert song.warnings == ["the file ends early; separated as far as it goes"]
 
 
+def test_a_flac_goes_on_behind_a_damaged_frame(tmp_path: Path) -> None:
+    path = write_sound(tmp_path / "a.flac", noise(44_100 * 4, 1, 44_100), 44_100)
+    data = bytearray(path.read_bytes())
+    for at in (0.1, 0.4, 0.7):
+        damaged = data.copy()
+        damaged[int(len(data) * at)] ^= 0x55
+        path.write_bytes(damaged)
+        _, samples, warnings = decode(path)
+        assert samples == pytest.approx(44_100 * 4, abs=2 * 4_096)
+        assert warnings == ["parts of the file are damaged and were left out"]
+    path.write_bytes(data[: len(data) // 2])
+    _, samples, warnings = decode(path)
+    assert samples == pytest.approx(44_100 * 2, rel=0.1)
+    assert warnings == ["the file ends early; separated as far as it goes"]
+
+
 def test_a_flac_streamed_without_a_length(tmp_path: Path) -> None:
     path = write_sound(tmp_path / "a.flac", noise(44_100 * 2, 1, 44_100), 44_100)
     data = bytearray(path.read_bytes())

@@ -250,3 +250,50 @@ def test_a_training_that_is_told_to_end_keeps_what_it_has(
         run("separators", "--data", "songs", "--model", "mdx-low", "--batch", "1", "--steps", "3", "--out", "run")
     assert json.loads((tmp_path / "run" / "mdx-low" / "history.json").read_text().splitlines()[0])["step"] == 1
     assert (tmp_path / "run" / "mdx-low" / "checkpoint.pt").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no /proc")
+def test_who_ends_all_processes_of_a_training_at_once_loses_nothing(tmp_path: Path) -> None:
+    _write_songs(tmp_path / "songs", 1)
+    command = [sys.executable, "-m", "spectacles_engine.training", "separators", "--data", str(tmp_path / "songs")]
+    command += [
+        "--out",
+        str(tmp_path / "run"),
+        "--model",
+        "mdx-low",
+        "--batch",
+        "1",
+        "--steps",
+        "999",
+        "--workers",
+        "2",
+    ]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as training:
+        children = Path(f"/proc/{training.pid}/task/{training.pid}/children")
+        while training.poll() is None and len(children.read_text().split()) < 2:
+            time.sleep(0.1)
+        time.sleep(1)
+        os.killpg(training.pid, signal.SIGTERM)
+        _, told = training.communicate(timeout=60)
+    assert "stopped; the same command goes on where this one was" in told
+    assert "Traceback" not in told
+    assert (tmp_path / "run" / "mdx-low" / "checkpoint.pt").exists()
+
+
+def test_a_note_is_fitted_to_the_mixer_that_is_named(run: Run, tmp_path: Path) -> None:
+    _write_songs(tmp_path / "songs", 1)
+    with pytest.raises(SystemExit, match="there is no mixer gone"):
+        run("calibrate", "--data", "songs", "--mixers", "gone.safetensors", "--out", "q.json")
+
+
+def test_no_other_mixer_takes_the_place_of_one_in_training(run: Run, tmp_path: Path) -> None:
+    _write_estimates(tmp_path / "est", 20)
+    run("mixer", "--estimates", "est", "--epochs", "1", "--out", "m-0.1.safetensors")
+    assert (tmp_path / "m-0.1.training").exists()
+    assert (tmp_path / "m-0.1.png").exists()
+    for command in (["mixer", "--estimates", "est", "--recipe", "linear"], ["mean", "--mixers", "m-0.1.safetensors"]):
+        with pytest.raises(SystemExit, match=r"m-0\.1\.training goes on with"):
+            run(*command, "--out", "m-0.1.safetensors")
+    (tmp_path / "m-0.1.training").write_bytes((tmp_path / "m-0.1.training").read_bytes()[:5000])
+    with pytest.raises(SystemExit, match="is damaged: remove it to start anew"):
+        run("mixer", "--estimates", "est", "--epochs", "1", "--out", "m-0.1.safetensors")

@@ -191,6 +191,17 @@ def test_a_file_is_decoded_once_and_then_mapped(folder: Path, tmp_path: Path) ->
     changed = decode(path, tmp_path / "cache", "line_01")
     assert (changed.samples.min(), changed.samples.max()) == (0, 32767)
     assert list(changed.active_s) == [0]
+    for cached in (tmp_path / "cache").iterdir():
+        cached.write_bytes(cached.read_bytes()[:100])  # as after a power cut
+    assert list(decode(path, tmp_path / "cache", "line_01").active_s) == [0]
+
+
+def test_songs_of_one_name_are_told_apart_whatever_else_there_is(tmp_path: Path) -> None:
+    for name in ("A/song", "B/song", "B/aaa"):
+        _write(tmp_path / name / "bass.wav", 1, 100)
+    assert [song.name for song in find_songs([tmp_path / "A", tmp_path / "B"])] == ["aaa", "song", "song-2"]
+    chosen = find_songs([tmp_path / "A", tmp_path / "B"], skip=["aaa"])
+    assert [song.name for song in chosen] == ["song", "song-2"]
 
 
 def test_a_song_may_have_the_longest_name_that_there_is(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,9 +17,11 @@ from spectacles_engine.models import ModelStore
 from spectacles_engine.training.data import find_songs
 from spectacles_engine.training.estimates import Songs
 from spectacles_engine.training.mixer import RECIPES
-from spectacles_engine.training.reproduce import Bench, _is_newer, halves, reproduce
+from spectacles_engine.training.reproduce import Bench, halves, reproduce
 from spectacles_engine.training.table import WRITTEN
 from tests.engine.fakes import write_studio
+
+QUICK = replace(RECIPES["spectacles"], bins=2_000, chunk_s=0.5, epochs=1)
 
 
 def _studio(folder: Path) -> ModelStore:
@@ -46,8 +47,7 @@ def test_one_call_goes_from_songs_to_the_table_and_the_second_computes_nothing(
     assert halves([data], []) == ([data / "train"], [data / "test"])
     store = _studio(tmp_path / "models")
     bench = Bench(store, store.preset("studio"), "cpu")
-    recipes = {"paper": RECIPES["paper"], "spectacles": replace(RECIPES["spectacles"], bins=2_000)}
-    recipes = {name: replace(recipe, chunk_s=0.5, epochs=1) for name, recipe in recipes.items()}
+    recipes = {"paper": replace(RECIPES["paper"], chunk_s=0.5, epochs=1), "spectacles": QUICK}
     text = reproduce(bench, train, test, recipes, out).text()
     for row in ("demucs", "mdx", "average", "stemmixer", "linear", "paper", "spectacles", f"spectacles{WRITTEN}"):
         assert f"| {row} | " in text
@@ -58,17 +58,16 @@ def test_one_call_goes_from_songs_to_the_table_and_the_second_computes_nothing(
     assert reproduce(bench, train, test, recipes, out).text() == text
 
 
-@pytest.mark.parametrize(("made_s", "is_newer"), [(None, False), (19, False), (20, True), (21, True)])
-def test_what_was_fitted_to_older_estimates_is_fitted_again(tmp_path: Path, made_s: int | None, is_newer: bool) -> None:
-    for name, written_s in (("first", 20), ("second", 10)):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "estimates.json").touch()
-        os.utime(tmp_path / name / "estimates.json", (written_s, written_s))
-    fitted = tmp_path / "linear.safetensors"
-    if made_s is not None:
-        fitted.touch()
-        os.utime(fitted, (made_s, made_s))
-    assert _is_newer(fitted, tmp_path) is is_newer
+def test_a_linear_mixer_is_fitted_again_once_a_song_has_left(tmp_path: Path) -> None:
+    store, songs, out = _studio(tmp_path / "models"), _songs(tmp_path / "data", 3), tmp_path / "run"
+    bench = Bench(store, store.preset("studio"), "cpu")
+    mixers = []
+    for train, test in ((songs.files[:2], songs.files[2:]), (songs.files[:1], songs.files[1:])):
+        reproduce(bench, Songs(train), Songs(test), {"spectacles": QUICK}, out)
+        mixers.append((out / "linear.safetensors").read_bytes())
+        for left in (*out.glob("*.training"), *out.glob("table.*")):
+            left.unlink()
+    assert mixers[0] != mixers[1]
 
 
 def test_a_song_is_never_trained_on_and_tested_on(tmp_path: Path) -> None:
