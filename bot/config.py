@@ -125,7 +125,7 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, env_nested_delimiter="__", env_ignore_empty=True, frozen=True, extra="forbid"
     )
 
-    data_dir: Path | None = None
+    data_dir: Annotated[Path | None, BeforeValidator(lambda given: given or None)] = None
     engine: EngineSettings = EngineSettings()
     limits: LimitSettings = LimitSettings()
     storage: StorageSettings = StorageSettings()

@@ -73,6 +73,7 @@ class Separating:
         self._news = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._is_stopping = False
+        self._started_at = time.time()
 
     @property
     def busy(self) -> set[Chat]:
@@ -103,7 +104,9 @@ class Separating:
                 self._all_of(audio, State.QUEUED, state=State.RUNNING)
         if self.engines.are_dead:
             for job in self._ledger.live(State.QUEUED):
-                self._ledger.change(job.id, state=State.FAILED, error=refusals.engine_in_trouble())
+                # what was accepted before this start waits for the next one: perhaps it is this one's settings
+                if job.accepted_at >= self._started_at:
+                    self._ledger.change(job.id, state=State.FAILED, error=refusals.engine_in_trouble())
         forget_idle(self.served_at, self._ledger)
         self._news.set()
 

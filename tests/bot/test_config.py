@@ -54,6 +54,11 @@ def test_the_shipped_file_names_every_setting_with_its_default(tmp_path: Path) -
             assert all(f"\n  {key}:" in text for key in getattr(field.default.__class__, "model_fields", {}))
 
 
+def test_an_empty_data_dir_is_the_usual_one_and_not_the_current_folder(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text('data_dir: ""\n')
+    assert load(tmp_path / "c.yaml").data_folder == Settings().data_folder
+
+
 def test_choices_are_the_engines() -> None:
     fields = EngineSettings.model_fields
     assert get_args(fields["preset"].annotation) == PRESETS

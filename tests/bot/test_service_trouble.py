@@ -326,6 +326,18 @@ async def test_without_an_engine_people_are_told_so_until_there_is_one(tmp_path:
         assert (await home.told(await home.service.accept(order("b")))).state is State.DONE
 
 
+async def test_what_was_accepted_before_waits_for_an_engine_that_starts(tmp_path: Path) -> None:
+    async with house(tmp_path, engines=0) as home:
+        job = await home.service.accept(order("a"))
+        await home.until(job, State.QUEUED)
+    engine = FakeEngine(start_troubles=[EngineError("no cuda")] * 10_000)
+    async with house(tmp_path, engine=engine) as home:
+        await eventually(lambda: engine.starts > 5)
+        assert home.standing(job).job.state is State.QUEUED
+    async with house(tmp_path) as home:
+        assert (await home.told(job)).state is State.DONE
+
+
 async def test_an_engine_that_starts_at_the_second_try_costs_no_song(tmp_path: Path) -> None:
     engine = FakeEngine(start_troubles=[EngineError("no")])
     async with house(tmp_path, engine=engine, patience=replace(QUICK, restart_s=(0.3,))) as home:
