@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -181,7 +182,9 @@ class StartError(Exception):
         else:  # a name that nobody knows, or an address of another machine
             key, remedy = key.replace("port", "host"), "set {} to an address of this machine, without a port"
         named = f"{section}.{key} (SPECTACLES_{section.upper()}__{key.upper()})"
-        because = (error.strerror or str(error)).lower()
+        # asyncio says the address once more
+        is_known = error.errno in (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL)
+        because = (os.strerror(error.errno or 0) if is_known else error.strerror or str(error)).lower()
         return cls(f"{who} cannot listen on {host}:{port} ({because}); {remedy.format(named)}")
 
 

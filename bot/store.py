@@ -6,6 +6,7 @@ It knows rows only; the files that belong to them are the shelf's. All calls are
 from __future__ import annotations
 
 import json
+import logging
 import math
 import sqlite3
 import time
@@ -18,7 +19,9 @@ from filelock import FileLock, Timeout
 
 from bot.database import SAVE_JOB, job_of, job_row, note_of, open_database, place_of
 from bot.jobs import Job, Place, StartError, State, StoredResult, Unavailable
-from bot.refusals import store_in_trouble
+from bot.refusals import disk_full, store_in_trouble
+
+log = logging.getLogger(__name__)
 
 _FINAL = tuple(state.value for state in State if state.is_final)
 _TIMES = (("jobs", "finished_at"), ("jobs", "charged_at"), ("results", "made_at"), ("results", "used_at"))
@@ -251,4 +254,6 @@ def _sentences() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise StoreError(store_in_trouble()) from error
+        log.warning("the list of songs cannot be read or written: %s", error)
+        is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        raise StoreError(disk_full() if is_full else store_in_trouble()) from error

@@ -272,3 +272,10 @@ def test_trouble_while_it_runs_is_a_sentence(store: JobStore, monkeypatch: pytes
     other.close()
     with pytest.raises(StoreError, match=r"^I cannot reach my list of songs"):
         store.songs()
+
+
+def test_a_disk_that_is_full_is_told_as_such(store: JobStore, caplog: pytest.LogCaptureFixture) -> None:
+    store._database.execute("PRAGMA max_page_count = 1")
+    with pytest.raises(StoreError, match=r"^There is no room left on my disk"):
+        store.save([replace(JOB, id=f"j{number}") for number in range(999)])
+    assert "full" in caplog.text
