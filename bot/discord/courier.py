@@ -112,8 +112,9 @@ class DiscordCourier:
                         note = delivery.note(job, result, rung, ladder[0], most_bytes, _MOST_CHARACTERS)
                         if await self._takes(job, plain(note), parcels):
                             return
-                        self._is_up_to_date = False
-                        most_bytes = min(_least_limit_bytes(), max(parcel.size_bytes for parcel in parcels) - 1)
+                        largest_bytes = max(parcel.size_bytes for parcel in parcels)
+                        self._is_up_to_date &= largest_bytes > _DEFAULT_BYTES
+                        most_bytes = min(_least_limit_bytes(), largest_bytes - 1)
         except discord.HTTPException as error:
             if _is_lost(error):
                 raise DeliveryError(refusals.cannot_write_here()) from error

@@ -41,7 +41,7 @@ _TYPES = {
 }
 _STATUS_OF: dict[type[Refused], int] = {TooLarge: 413, Unavailable: 503}
 _SENTENCE_OF = {404: "web.nothing_here", 405: "web.not_here"}
-_BEGUN = "begun"
+_BEGUN = web.RequestKey("begun", bool)
 """Of a request: its answer is on its way."""
 _MOST_CONNECTIONS = 400
 """Far below the 1024 files that a process may usually open: other chats need some; where none is left, asyncio tries

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from aiohttp import FormData
 
-from bot.refusals import disk_full
+from bot.refusals import disk_full, disk_in_trouble
 from bot.words import sentence
 from tests.bot.web.chat import Chat, form_of, never, serving, with_file
 from tests.service_fakes import Usage
@@ -222,15 +222,21 @@ async def test_who_stops_in_the_midst_of_a_field_is_not_waited_for(chat: Chat, m
     writer.close()
 
 
-async def test_a_full_disk_is_a_sentence(chat: Chat, song: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [(errno.ENOSPC, sentence("web.disk_full", "en")), (errno.EROFS, disk_in_trouble())],
+)
+async def test_a_disk_that_takes_nothing_is_a_sentence(
+    chat: Chat, song: Path, monkeypatch: pytest.MonkeyPatch, kind: int, told: str
+) -> None:
     def write(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(kind, os.strerror(kind))
 
     monkeypatch.setattr("bot.web.uploads._write", write)
     async with chat.browser() as client:
         form = with_file(form_of(), song.read_bytes())
         async with client.request("POST", "/api/jobs", data=form) as answer:
-            assert (answer.status, await answer.json()) == (503, {"error": sentence("web.disk_full", "en")})
+            assert (answer.status, await answer.json()) == (503, {"error": told})
         assert chat.uploads() == []
 
 
