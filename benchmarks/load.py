@@ -20,14 +20,15 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import mean, median
 
 import soundfile
 
 from bot.config import LimitSettings, Settings, StorageSettings
-from bot.jobs import DeliveryError, Job, Order, Place, Standing, State, StoredResult, Wish
+from bot.jobs import DeliveryError, Job, Order, Place, Refused, Standing, State, StoredResult, Wish
+from bot.patience import PATIENCE
 from bot.service import SeparationService
 from bot.stations import Inspect
 from bot.store import JobStore
@@ -83,6 +84,7 @@ class Chats:
     async def fetch(self, job: Job, to: Path) -> None:
         await asyncio.sleep(self._chance.uniform(0, 0.05))
         self._maybe(ConnectionResetError("reset"))
+        self._maybe(Refused("The chat has lost the file."))
         await asyncio.to_thread(shutil.copyfile, self.songs / job.order.source["song"], to)
 
     async def tell(self, standing: Standing) -> None:
@@ -151,7 +153,9 @@ async def measure(load: Load, folder: Path, inspect: Inspect = audio_files.inspe
     engine = EngineProcess(options, target=fake_engine.main, patience=EnginePatience(stall_s=load.stall_s))
     settings = Settings(data_dir=folder / "data", limits=LimitSettings(), storage=StorageSettings(keep_free_mb=0))
     store = JobStore(settings.data_folder)
-    service = SeparationService(settings, store, inspect=inspect)
+    # a platform is away for a moment, not for minutes
+    patience = replace(PATIENCE, outages_s=(0.5, 1.0, 2.0))
+    service = SeparationService(settings, store, inspect=inspect, patience=patience)
     service.attach("load", chats)
     for seed in {load.song(number) for number in range(load.jobs)}:
         await asyncio.to_thread(write_song, _path(songs, seed), seed=seed)
