@@ -162,7 +162,7 @@ class Chats:
                     await self._bot.send_chat_action(chat, ChatAction.UPLOAD_DOCUMENT, message_thread_id=thread)
                 await asyncio.sleep(_SHOWS_S)
 
-        showing = None if _is_group(chat) else asyncio.create_task(show())
+        showing = None if is_group(chat) else asyncio.create_task(show())
         try:
             yield
         finally:
@@ -245,15 +245,16 @@ class Chats:
 
 
 def _new_room(chat: str) -> _Room:
-    return _Room(Pace(BETWEEN_EDITS_IN_GROUPS_S if _is_group(chat) else BETWEEN_EDITS_S))
+    return _Room(Pace(BETWEEN_EDITS_IN_GROUPS_S if is_group(chat) else BETWEEN_EDITS_S))
 
 
-def _is_group(chat: str) -> bool:
+def is_group(chat: str) -> bool:
+    """Private chats have the numbers of persons, and groups negative ones."""
     return chat.startswith("-")
 
 
 def _most_asked(chat: str) -> int:
-    return _MOST_ASKED_IN_GROUPS if _is_group(chat) else _MOST_ASKED
+    return _MOST_ASKED_IN_GROUPS if is_group(chat) else _MOST_ASKED
 
 
 def _answering(answers: Reference | None) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from bot.config import Settings
 from bot.jobs import DeliveryError, Job, Refused, Standing, State, StoredResult, TooLarge
 from bot.service import SeparationService
 from bot.telegram.buttons import result_keyboard, status_keyboard
-from bot.telegram.chats import Chats
+from bot.telegram.chats import Chats, is_group
 from bot.telegram.http import Gone, Unconfirmed, download, insist, is_too_large
 from bot.telegram.media import Item
 from bot.telegram.orders import PLATFORM
@@ -254,8 +254,7 @@ class TelegramCourier:
 
 def _not_taken(job: Job, error: TelegramError) -> DeliveryError:
     """In a group an admin may not let us; a private chat takes everything from those whom its owner has not blocked."""
-    is_in_group = job.place.chat.startswith("-")
-    is_kept_out = is_in_group or isinstance(error, Forbidden)
+    is_kept_out = is_group(job.place.chat) or isinstance(error, Forbidden)
     return DeliveryError(refusals.cannot_write_here() if is_kept_out else refusals.delivery_failed())
 
 

@@ -47,6 +47,13 @@ def send(world: World, folder: Path, behaviour: Behaviour = Behaviour(), *, chat
     )
 
 
+async def comes_once(world: World, chat: int) -> None:
+    """Waits for the stems that ``send`` asked for, and their note."""
+    await world.answered(chat)
+    assert world.server.names(chat) == PAIR
+    assert len(world.server.notes(chat)) == 1
+
+
 def too_many(seconds: int = 1) -> Refusal:
     return Refusal(429, f"Too Many Requests: retry after {seconds}", retry_after=seconds)
 
@@ -123,9 +130,7 @@ async def test_stems_whose_answer_was_lost_as_their_group_moved_come_once(
     world.server.troubles.append(Trouble("sendMediaGroup", 2, is_done=True))
     world.server.forgiven += PROBES
     send(world, tmp_path, chat=OLD)
-    await world.answered(NEW)
-    assert world.server.names(NEW) == PAIR
-    assert len(world.server.notes(NEW)) == 1
+    await comes_once(world, NEW)
 
 
 async def test_why_it_failed_is_said_where_a_group_has_moved(
@@ -184,9 +189,7 @@ async def test_a_note_comes_once_although_its_stems_cannot_be_looked_for(
     # more often than it is tried at once
     world.server.troubles.append(Trouble("editMessageCaption", 6, Refusal(502, "Bad Gateway")))
     send(world, tmp_path)
-    await world.answered(ANN)
-    assert world.server.names(ANN) == PAIR
-    assert len(world.server.notes(ANN)) == 1
+    await comes_once(world, ANN)
     assert world.server.count("editMessageCaption") > 6
 
 
@@ -231,9 +234,7 @@ async def test_a_flood_that_telegram_calls_a_bad_request_is_waited_for(
     world.server.forgiven += [flood, *PROBES]
     world.server.troubles.append(Trouble("sendMediaGroup", times, bad(flood)))
     send(world, tmp_path)
-    await world.answered(ANN)
-    assert world.server.names(ANN) == PAIR
-    assert len(world.server.notes(ANN)) == 1
+    await comes_once(world, ANN)
 
 
 async def test_of_an_album_that_came_in_part_nothing_stays_twice(
@@ -250,9 +251,7 @@ async def test_of_an_album_that_came_in_part_nothing_stays_twice(
     monkeypatch.setattr(TelegramServer, "_sendMediaGroup", send_album)
     world.server.forgiven += [FLOODS[0], *PROBES]
     send(world, tmp_path)
-    await world.answered(ANN)
-    assert world.server.names(ANN) == PAIR
-    assert len(world.server.notes(ANN)) == 1
+    await comes_once(world, ANN)
 
 
 @pytest.mark.parametrize(("chat", "sentence"), [(ANN, "could not send them"), (GROUP, "Ask an admin")])
