@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from bot.jobs import Job, Order, Place, StartError, State, Wish
 from spectacles_engine.messages import QualityNote, StemQuality, WeakSpot
+
+log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 _BUSY_S = 2.0
@@ -87,6 +91,25 @@ def _prepare(database: sqlite3.Connection, file: Path) -> None:
         database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT")
     if (complaint := database.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
         raise sqlite3.DatabaseError(complaint)
+    _drop_unreadable(database)
+
+
+def _drop_unreadable(database: sqlite3.Connection) -> None:
+    """Deletes rows with damaged texts: a single one would keep all others from being read, at each start anew."""
+    readers: dict[str, tuple[str, tuple[Callable[[sqlite3.Row], object], ...]]] = {
+        "jobs": ("id", (job_of,)),
+        "songs": ("audio", (warnings_of,)),
+        "results": ("audio", (note_of, warnings_of)),
+    }
+    for table, (key, read) in readers.items():
+        for row in database.execute(f"SELECT * FROM {table}").fetchall():
+            try:
+                for part in read:
+                    part(row)
+            except (ValueError, TypeError, LookupError, AttributeError) as error:
+                log.error("%s of the table %s cannot be read (%s), and is deleted", row[key], table, error)
+                with database:
+                    database.execute(f"DELETE FROM {table} WHERE {key} = ?", (row[key],))
 
 
 def job_row(job: Job, now: float) -> dict[str, Any]:
@@ -128,7 +151,13 @@ def place_of(row: sqlite3.Row) -> Place:
     return Place(row["platform"], row["chat"], row["person"])
 
 
-def note_of(stored: dict[str, Any]) -> QualityNote:
-    """The note, as ``asdict`` and JSON have left it."""
+def warnings_of(row: sqlite3.Row) -> tuple[str, ...]:
+    """The warnings of a row in ``songs`` or ``results``."""
+    return tuple(json.loads(row["warnings"]))
+
+
+def note_of(row: sqlite3.Row) -> QualityNote:
+    """The note of a row in ``results``, as ``asdict`` and JSON have left it."""
+    stored = json.loads(row["note"])
     stems = {name: StemQuality(**quality) for name, quality in stored["stems"].items()}
     return QualityNote(stems, stored["residual_db"], tuple(WeakSpot(**spot) for spot in stored["weak_spots"]))

@@ -58,6 +58,7 @@ class Shelf:
         _clear(self._results, known)
         for audio in known:
             _clear_unfinished(self._results / audio)
+        self._store.hold_reserve()
 
     # A song on its way in.
 
@@ -168,6 +169,7 @@ class Shelf:
         for result in results:
             if excess > 0 and result.audio not in spared:
                 excess -= self.drop_result(result.audio)
+        self._store.hold_reserve()
 
     def make_room(self, needed_bytes: float, spared: Collection[str]) -> None:
         """Sees that there is room, at the cost of results if need be; raises Unavailable if they are not enough."""

@@ -10,16 +10,18 @@ import logging
 import math
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
-from bot.database import SAVE_JOB, job_of, job_row, note_of, open_database, place_of
+from bot.database import SAVE_JOB, job_of, job_row, note_of, open_database, place_of, warnings_of
 from bot.jobs import Job, Place, StartError, State, StoredResult, Unavailable
 from bot.refusals import disk_full, store_in_trouble
+from bot.reserve import Reserve
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +32,13 @@ _TIMES = (("jobs", "finished_at"), ("jobs", "charged_at"), ("results", "made_at"
 
 class StoreError(Unavailable):
     """The store cannot be read or written just now; ``str()`` is a sentence."""
+
+
+class _DiskFull(StoreError):
+    """There is no room for what was to be written."""
+
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,8 @@ class JobStore:
             raise StartError(f"another SpecTacles bot is at work in {folder}") from None
         except OSError as error:
             raise StartError(f"{folder} cannot be written ({error.strerror or error})") from error
+        self._reserve = Reserve(folder / "reserve")
+        self._reserve.give_up()  # what is opened wants to be written to
         try:
             self._database = open_database(folder / "jobs.sqlite3")
         except BaseException:
@@ -78,6 +89,10 @@ class JobStore:
         """Closes the database and unlocks the folder."""
         self._database.close()
         self._lock.release()
+
+    def hold_reserve(self) -> None:
+        """Holds some room on the disk, without which nothing could be deleted once it is full."""
+        self._reserve.hold()
 
     # Jobs.
 
@@ -118,10 +133,14 @@ class JobStore:
         """Deletes jobs, and results that no job is about any more; returns the sounds of these."""
         ids = [(job_id,) for job_id in job_ids]
         nobodys = "FROM results WHERE audio NOT IN (SELECT audio FROM jobs WHERE audio IS NOT NULL)"
-        with self._transaction() as database:
+
+        def delete(database: sqlite3.Connection) -> list[str]:
             database.executemany("DELETE FROM jobs WHERE id = ?", ids)
             audios = [row["audio"] for row in database.execute(f"SELECT audio {nobodys}")]
             database.execute(f"DELETE {nobodys}")
+            return audios
+
+        audios = self._freeing(delete)
         with suppress(StoreError):  # they are deleted all the same; what the files still hold of them goes next time
             if ids:
                 self._rows("VACUUM")  # pages keep what rows they held once
@@ -150,11 +169,10 @@ class JobStore:
         self._change("INSERT OR REPLACE INTO songs VALUES (?, ?, ?, ?, ?)", *values)
 
     def songs(self) -> list[Song]:
-        rows = self._rows("SELECT * FROM songs")
-        return [Song(**dict(row) | {"warnings": tuple(json.loads(row["warnings"]))}) for row in rows]
+        return [Song(**dict(row) | {"warnings": warnings_of(row)}) for row in self._rows("SELECT * FROM songs")]
 
     def delete_song(self, audio: str) -> None:
-        self._change("DELETE FROM songs WHERE audio = ?", audio)
+        self._freeing(lambda database: database.execute("DELETE FROM songs WHERE audio = ?", (audio,)))
 
     # Results.
 
@@ -182,7 +200,7 @@ class JobStore:
 
     def delete_result(self, audio: str) -> None:
         """Deletes a result and what is known of its uploads."""
-        self._change("DELETE FROM results WHERE audio = ?", audio)
+        self._freeing(lambda database: database.execute("DELETE FROM results WHERE audio = ?", (audio,)))
 
     def upload(self, audio: str, name: str, key: str, platform: str) -> str | None:
         """``key``, kept as the format: in which format a file was sent, and with which tags."""
@@ -230,8 +248,8 @@ class JobStore:
             row["seconds"],
             row["sample_rate"],
             row["channels"],
-            note_of(json.loads(row["note"])),
-            tuple(json.loads(row["warnings"])),
+            note_of(row),
+            warnings_of(row),
             row["made_at"],
         )
 
@@ -242,6 +260,17 @@ class JobStore:
     def _change(self, statement: str, *values: object) -> None:
         with self._transaction() as database:
             database.execute(statement, values)
+
+    def _freeing(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """What ``work`` returns, which deletes rows: on a full disk, with the room that is held in reserve."""
+        try:
+            with self._transaction() as database:
+                return work(database)
+        except _DiskFull:
+            if not self._reserve.give_up():
+                raise
+        with self._transaction() as database:
+            return work(database)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -255,5 +284,6 @@ def _sentences() -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         log.warning("the list of songs cannot be read or written: %s", error)
-        is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-        raise StoreError(disk_full() if is_full else store_in_trouble()) from error
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            raise _DiskFull(disk_full()) from error
+        raise StoreError(store_in_trouble()) from error

@@ -11,7 +11,7 @@ from bot.config import Settings
 from bot.jobs import Courier, Job, State
 from bot.ledger import Ledger
 from bot.shelf import Shelf
-from bot.store import JobStore
+from bot.store import JobStore, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,10 @@ class Upkeep:
             await asyncio.sleep(self._tidy_s)
 
     async def _delete_older(self, oldest: float) -> None:
-        self._ledger.flush()
+        try:
+            self._ledger.flush()
+        except StoreError:  # the disk may be full, and what is deleted now make room for it
+            log.exception("what changed cannot be stored yet")
         self._store.leave_the_future(time.time())
         outdated = self._store.finished_before(oldest) + self._stranded(oldest)
         await self._shelf.clear_results(self._ledger.forget(job.id for job in outdated))

@@ -5,7 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -274,8 +274,102 @@ def test_trouble_while_it_runs_is_a_sentence(store: JobStore, monkeypatch: pytes
         store.songs()
 
 
+@pytest.mark.parametrize("damage", ["state = 'lost'", "\"order\" = '[]'", "\"order\" = '{'", "status = X'ff'"])
+def test_a_damaged_job_keeps_no_other_from_being_read(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = JobStore(tmp_path)
+    store.save([JOB, replace(JOB, id="j2")])
+    _damage(store, f"UPDATE jobs SET {damage} WHERE id = 'j2'")
+    again = JobStore(tmp_path)
+    assert again.unfinished() == [JOB]
+    assert "j2 of the table jobs cannot be read" in caplog.text
+    again.close()
+
+
+@pytest.mark.parametrize("damage", ["note = 'null'", "note = '{\"stems\": 3}'", "warnings = ''"])
+def test_a_damaged_result_is_made_again(tmp_path: Path, damage: str) -> None:
+    store = JobStore(tmp_path)
+    for audio in "ab":
+        store.save_result(_result(store, audio), "lite")
+    store.save_song(Song("a", 3.0, 44_100, 2))
+    store.save_song(Song("b", 3.0, 44_100, 2))
+    _damage(
+        store, f"UPDATE results SET {damage} WHERE audio = 'b'", "UPDATE songs SET warnings = 'x' WHERE audio = 'b'"
+    )
+    again = JobStore(tmp_path)
+    assert [result.audio for result in again.results()] == [song.audio for song in again.songs()] == ["a"]
+    again.save_result(_result(again, "b"), "lite")
+    assert again.result("b") == _result(again, "b")
+    again.close()
+
+
+def _damage(store: JobStore, *statements: str) -> None:
+    with store._database:
+        for statement in statements:
+            store._database.execute(statement)
+    store.close()
+
+
 def test_a_disk_that_is_full_is_told_as_such(store: JobStore, caplog: pytest.LogCaptureFixture) -> None:
     store._database.execute("PRAGMA max_page_count = 1")
     with pytest.raises(StoreError, match=r"^There is no room left on my disk"):
         store.save([replace(JOB, id=f"j{number}") for number in range(999)])
     assert "full" in caplog.text
+
+
+def test_on_a_full_disk_what_is_deleted_takes_the_room_that_was_held(
+    store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.save([replace(JOB, audio="a"), replace(JOB, id="j2", audio="b")])
+    for audio in "abc":
+        store.save_result(_result(store, audio), "lite")
+    store.save_song(Song("a", 3.0, 44_100, 2))
+    room = store.folder / "reserve"
+    monkeypatch.setattr(store, "_database", _Full(store._database, room))
+    deletions: list[tuple[Callable[[], object], object]] = [
+        (lambda: store.delete(["j2"]), ["b", "c"]),
+        (lambda: store.delete_result("a"), None),
+        (lambda: store.delete_song("a"), None),
+    ]
+    for delete, returned in deletions:
+        room.touch()
+        with pytest.raises(StoreError, match=r"^There is no room left on my disk"):
+            store.note_told("j1")
+        assert room.exists()  # it is not for what takes more
+        assert delete() == returned
+        assert not room.exists()
+    assert not store.results()
+    assert not store.songs()
+    store.hold_reserve()
+    assert room.stat().st_size > 2**19
+
+
+class _Full:
+    """A database whose disk is full, unless ``room`` was deleted."""
+
+    def __init__(self, database: sqlite3.Connection, room: Path) -> None:
+        self._database, self._room = database, room
+
+    def execute(self, statement: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+        self._refuse(statement)
+        return self._database.execute(statement, values)
+
+    def executemany(self, statement: str, values: Sequence[Sequence[object]]) -> sqlite3.Cursor:
+        self._refuse(statement)
+        return self._database.executemany(statement, values)
+
+    def _refuse(self, statement: str) -> None:
+        if self._room.exists() and not statement.startswith("SELECT"):
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+
+    def __enter__(self) -> None:
+        self._database.__enter__()
+
+    def __exit__(self, *why: object) -> None:
+        self._database.__exit__(*why)  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        self._database.close()
