@@ -45,7 +45,8 @@ _BEGUN = web.RequestKey("begun", bool)
 """Of a request: its answer is on its way."""
 _MOST_CONNECTIONS = 400
 """Far below the 1024 files that a process may usually open: other chats need some; where none is left, asyncio tries
-again and again to accept the next connection."""
+again and again to accept the next connection. Where half of them are open, each is closed after its answer: browsers
+keep six each, whether they need them or not."""
 
 _IDLE_S = 300.0
 """Longer than reverse proxies keep a connection."""
@@ -65,6 +66,7 @@ class WebApp:
         self._downloads, self._playbacks = Downloads(), Playbacks()
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
+        self._is_full = False
         self.address = ""
         """Where the page is once it is served, e.g. ``http://127.0.0.1:8080``."""
 
@@ -91,7 +93,10 @@ class WebApp:
         logging.getLogger("aiohttp.server").addFilter(_is_worth_a_line)
 
         def connection() -> asyncio.Protocol:
-            return server() if len(server.connections) < _MOST_CONNECTIONS else _TurnedAway()
+            was_full, self._is_full = self._is_full, len(server.connections) >= _MOST_CONNECTIONS
+            if self._is_full and not was_full:
+                log.warning("the web chat has %d connections, and turns more of them away", len(server.connections))
+            return _TurnedAway() if self._is_full else server()
 
         try:
             self._listener = await asyncio.get_running_loop().create_server(connection, host, port)
@@ -128,7 +133,7 @@ class WebApp:
 
     def _app(self) -> web.Application:
         app = web.Application(middlewares=[self._guard])
-        app.on_response_prepare.append(_add_headers)
+        app.on_response_prepare.append(self._prepare)
         jobs = JobRoutes(self._service, self._uploads)
         app.add_routes(jobs.routes())
         app.add_routes(StemRoutes(self._service, self._downloads, self._playbacks, jobs.job).routes())
@@ -165,6 +170,17 @@ class WebApp:
                 return web.Response(status=500)
             log.error("%s %s failed", request.method, request.path, exc_info=error)
             return _refusal(request, WebError(500, "web.our_mistake"))
+
+    async def _prepare(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Before the headers of any answer are sent."""
+        response.headers.update(HEADERS)
+        response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
+        response.headers.pop(hdrs.SERVER, None)
+        request[_BEGUN] = True
+        server = self._runner and self._runner.server
+        if server and len(server.connections) > _MOST_CONNECTIONS // 2:
+            response.force_close()
+            response.headers[hdrs.CONNECTION] = "close"
 
     async def _page(self, request: web.Request) -> web.Response:
         """What the page has to know before it shows anything."""
@@ -241,13 +257,6 @@ def _page_files(folder: Path) -> dict[str, _PageFile]:
 
 async def _health(request: web.Request) -> web.Response:
     return web.json_response({"status": "ok"})
-
-
-async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(HEADERS)
-    response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
-    response.headers.pop(hdrs.SERVER, None)
-    request[_BEGUN] = True
 
 
 def _refusal(request: web.Request, error: WebError) -> web.Response:

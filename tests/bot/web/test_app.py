@@ -18,19 +18,40 @@ from tests.bot.web.chat import Chat, serving, settings_for
 
 
 async def test_connections_without_end_leave_files_for_the_other_chats(
-    chat: Chat, monkeypatch: pytest.MonkeyPatch
+    chat: Chat, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("bot.web.app._MOST_CONNECTIONS", 2)
     opened = [await asyncio.open_connection("127.0.0.1", chat.port) for _ in range(2)]
     await asyncio.sleep(0.1)  # to a client it is open before the server has it
     opened.append(await asyncio.open_connection("127.0.0.1", chat.port))
     assert await opened[2][0].read() == b""
+    assert "turns more of them away" in caplog.text
     assert not opened[0][0].at_eof()
     for _, writer in opened:
         writer.close()
     await asyncio.sleep(0.1)
     async with chat.client() as client:
         assert (await client.json("/healthz")) == {"status": "ok"}
+
+
+async def test_many_browsers_that_keep_connections_leave_room_for_more(
+    chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.web.app._MOST_CONNECTIONS", 4)
+    opened = []
+    for number in range(8):
+        reader, writer = await asyncio.open_connection("127.0.0.1", chat.port)
+        opened.append((reader, writer))
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b" 200 " in head
+        assert (b"Connection: close" in head) == (number >= 2)
+        assert b"ok" in await reader.readuntil(b"}")
+        if number >= 2:
+            assert await reader.read() == b""
+    assert not any(reader.at_eof() for reader, _ in opened[:2])
+    for _, writer in opened:
+        writer.close()
 
 
 async def test_what_scanners_send_leaves_no_traceback_in_the_log(chat: Chat, caplog: pytest.LogCaptureFixture) -> None:
