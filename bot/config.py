@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from platformdirs import user_data_path
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from spectacles_engine.messages import Blend, Limits, Preset
 
 PREFIX = "SPECTACLES_"
+_SHORTEST_CODE = 6
 
 
 class ConfigError(Exception):
@@ -78,13 +80,26 @@ class StorageSettings(_Section):
     keep_free_mb: float = Field(default=500, ge=0)
 
 
+def plain_code(code: str) -> str:
+    """An access code as it is compared: typed small or without the dash it is still right."""
+    return re.sub(r"[\s-]", "", code).upper()
+
+
+def _of_some_length(code: SecretStr | None) -> SecretStr | None:
+    if code and len(plain_code(code.get_secret_value())) < _SHORTEST_CODE:
+        raise PydanticCustomError(
+            "short_code", "at least {least} characters long, spaces and dashes aside", {"least": _SHORTEST_CODE}
+        )
+    return code
+
+
 class WebSettings(_Section):
     """The local web chat."""
 
     enabled: bool = True
     host: str = Field(default="127.0.0.1", min_length=1)
     port: int = Field(default=8080, ge=1, le=65535)
-    access_code: SecretStr | None = Field(default=None, min_length=6)
+    access_code: Annotated[SecretStr | None, AfterValidator(_of_some_length)] = None
 
 
 class TelegramSettings(_Section):

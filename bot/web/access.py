@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from multidict import CIMultiDictProxy
 
-from bot.config import WebSettings
+from bot.config import WebSettings, plain_code
 from bot.jobs import Job, Place
 from bot.web.errors import WebError
 from bot.words import known_language
@@ -91,7 +91,7 @@ class Access:
         wrong = self._wrong_lately(_asker(request))
         if len(wrong) >= _WRONG_CODES or sum(map(len, self._wrong.values())) >= _WRONG_CODES_OF_ALL:
             raise WebError(429, "web.too_many_codes")
-        if not _equal(_plain(code), _plain(self.code)):
+        if not _equal(plain_code(code), plain_code(self.code)):
             wrong.append(time.monotonic())
             raise WebError(403, "web.wrong_code")
         _set_cookie(request, response, ADMITTED, self._mark())
@@ -181,11 +181,6 @@ def _set_cookie(request: web.Request, response: web.StreamResponse, name: str, v
 def _new_code() -> str:
     letters = "".join(secrets.choice(_ALPHABET) for _ in range(8))
     return f"{letters[:4]}-{letters[4:]}"
-
-
-def _plain(code: str) -> str:
-    """A code as it is compared: typed small or without the dash it is still right."""
-    return re.sub(r"[\s-]", "", code).upper()
 
 
 def _equal(one: str, other: str) -> bool:

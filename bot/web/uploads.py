@@ -125,6 +125,8 @@ class Uploads:
                     raise WebError(400, "web.one_song")
                 upload.name = (entry.filename or "").replace("%22", '"')  # so is it written in a form
                 await self._save(entry, upload.path)
+            elif entry.filename is not None:
+                raise WebError(400, "web.no_file")
             else:
                 earlier = upload.fields.get(entry.name)
                 text = await _text(entry)

@@ -160,6 +160,7 @@ def test_mistakes_in_the_file_are_one_sentence(tmp_path: Path, text: str, senten
         ("SPECTACLES_TELEGRAM__ALLOWED_CHATS", "1,2", "CHATS is '1,2', but must be a list, like [1, 2]"),
         ("SPECTACLES_TELEGRAM__ALLOWED_CHATS", "[1, x", "CHATS is '[1, x', but must be a list, like [1, 2]"),
         ("SPECTACLES_WEB__ACCESS_CODE", "abc", "SPECTACLES_WEB__ACCESS_CODE must be at least 6 characters long"),
+        ("SPECTACLES_WEB__ACCESS_CODE", "- - a-b-c -", "at least 6 characters long, spaces and dashes aside"),
     ],
 )
 def test_mistakes_in_the_environment_are_one_sentence(
@@ -193,7 +194,7 @@ def test_a_token_in_the_file_is_refused_and_not_shown(tmp_path: Path, text: str)
     "text",
     [
         *("telegram: 123:abc", "telegram: {key: 123:abc}", "telegram: 123:abc\n  x: [", "\t123:abc"),
-        *("web: {access_code: abc}", "web: {access_code: [abc]}"),
+        *("web: {access_code: abc}", "web: {access_code: [abc]}", "web: {access_code: '----abc'}"),
     ],
 )
 def test_no_complaint_shows_what_may_be_a_secret(tmp_path: Path, text: str) -> None:

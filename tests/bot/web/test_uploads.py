@@ -43,6 +43,15 @@ async def test_a_wrong_form_is_refused_and_nothing_of_it_kept(chat: Chat, form: 
         assert (await client.json("/api/jobs"))["jobs"] == []
 
 
+async def test_a_file_under_another_name_is_told_which_it_should_have(chat: Chat, song: Path) -> None:
+    form = FormData()
+    form.add_field("song", song.read_bytes(), filename="song.wav")
+    async with chat.browser() as client, client.request("POST", "/api/jobs", data=form) as answer:
+        assert answer.status == 400
+        assert (await answer.json())["error"] == sentence("web.no_file", "en")
+    assert chat.uploads() == []
+
+
 @pytest.mark.parametrize("type", ["text/vnd.trolltech.linguist", "model/vnd.mts"])
 async def test_videos_of_camcorders_are_listened_to(chat: Chat, song: Path, type: str) -> None:
     async with chat.browser() as client:
