@@ -7,7 +7,8 @@ import re
 import time
 import zipfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from pathlib import Path
+from contextlib import ExitStack
+from typing import BinaryIO
 from urllib.parse import quote
 
 from aiohttp import web
@@ -80,12 +81,16 @@ class StemRoutes:
         self._service.note_use(result)
         made = await asyncio.gather(*(self._downloads.file(job, result, name, format) for name in names))
         inside = [f"{folder}/{file_name(job.order.title, name, format)}" for name in names]
-        files = dict(zip(inside, made, strict=True))
         response = web.StreamResponse(headers=_named("application/zip", f"{folder}.zip"))
-        await response.prepare(request)
-        async for block in _zipped(files):
-            await response.write(block)
-        await response.write_eof()
+        with ExitStack() as opened:  # all of them at once: what is deleted meanwhile still arrives whole
+            try:
+                files = [opened.enter_context(file.open("rb")) for file in made]
+            except FileNotFoundError:
+                raise WebError(404, "web.gone") from None
+            await response.prepare(request)
+            async for block in _zipped(dict(zip(inside, files, strict=True))):
+                await response.write(block)
+            await response.write_eof()
         return response
 
     async def peaks(self, request: web.Request) -> web.StreamResponse:
@@ -124,20 +129,20 @@ def _named(type: str, name: str) -> dict[str, str]:
     return {"Content-Type": type, "Content-Disposition": f"attachment; {known}"}
 
 
-async def _zipped(files: Mapping[str, Path]) -> AsyncIterator[bytes]:
+async def _zipped(files: Mapping[str, BinaryIO]) -> AsyncIterator[bytes]:
     blocks = _zip_blocks(files)
     while (block := await asyncio.to_thread(next, blocks, None)) is not None:
         yield block
 
 
-def _zip_blocks(files: Mapping[str, Path]) -> Iterator[bytes]:
+def _zip_blocks(files: Mapping[str, BinaryIO]) -> Iterator[bytes]:
     """A zip file as it grows. Sound does not get smaller, so nothing is compressed."""
     out = _Growing()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-        for name, path in files.items():
+        for name, source in files.items():
             # a board without a clock of its own may be in 1970, and a zip knows no time before 1980
             about = zipfile.ZipInfo(name, max(time.localtime()[:6], (1980, 1, 1, 0, 0, 0)))
-            with path.open("rb") as source, archive.open(about, "w", force_zip64=True) as entry:
+            with archive.open(about, "w", force_zip64=True) as entry:
                 while block := source.read(_BLOCK_BYTES):
                     entry.write(block)
                     yield out.taken()

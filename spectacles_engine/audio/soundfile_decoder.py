@@ -53,8 +53,8 @@ class SoundfileDecoder:
     def _after(self, samples: int) -> Iterator[NDArray[np.float32]]:
         """What FFmpeg still finds, which goes on behind a damaged frame; libsndfile gives up there."""
         self._handle.seek(0)
-        with contextlib.suppress(NotAudioError):
-            for block in FfmpegDecoder(self._handle).blocks():
+        with contextlib.suppress(NotAudioError), contextlib.closing(FfmpegDecoder(self._handle)) as decoder:
+            for block in decoder.blocks():
                 yield block[:, samples:]
                 samples = max(0, samples - block.shape[1])
 

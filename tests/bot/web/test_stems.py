@@ -7,6 +7,7 @@ import shutil
 import struct
 import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from aiohttp import ClientError
 
 from bot.jobs import StoredResult
+from bot.web import stems
 from bot.web.access import HEADERS
 from bot.words import sentence
 from spectacles_engine.messages import STEMS
@@ -122,6 +124,23 @@ async def test_a_zip_that_breaks_off_is_cut_and_holds_no_other_answer(
         with pytest.raises(ClientError):
             async with client.get(f"/api/jobs/{job['id']}/zip?format=flac") as answer:
                 await answer.read()
+
+
+async def test_a_zip_arrives_whole_though_its_stems_are_deleted_meanwhile(
+    chat: Chat, song: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with chat.browser() as client:
+        job = await client.done(song)
+        folder = chat.result_folder(job["id"])
+        blocks = stems._zip_blocks
+
+        def deleted_meanwhile(files: Any) -> Iterator[bytes]:
+            shutil.rmtree(folder)
+            yield from blocks(files)
+
+        monkeypatch.setattr("bot.web.stems._zip_blocks", deleted_meanwhile)
+        async with client.get(f"/api/jobs/{job['id']}/zip?format=flac") as answer:
+            assert zipfile.ZipFile(io.BytesIO(await answer.read())).testzip() is None
 
 
 async def test_a_clock_that_stands_in_1970_is_no_trouble(
