@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
@@ -24,7 +25,7 @@ class Ledger:
         self._on_change = on_change
         self._live: dict[str, Job] = {}
         self._ending: dict[str, Job] = {}  # final, but nobody was told yet
-        self._forgotten: set[str] = set()
+        self._forgotten: dict[str, float] = {}  # since when
         self._unsaved: dict[str, Job] = {}
 
     def get(self, job_id: str) -> Job | None:
@@ -84,7 +85,8 @@ class Ledger:
 
     def untold(self, since: float) -> list[Job]:
         """Jobs whose end is still to be told. Those that ended before ``since`` are given up. Raises StoreError."""
-        for job in [job for job in self._store.untold(since) if job.id in self._ending]:
+        long_forgotten = [self._ending[job_id] for job_id, at in self._forgotten.items() if at < since]
+        for job in [job for job in self._store.untold(since) if job.id in self._ending] + long_forgotten:
             log.warning("job %s: it is %s, and nobody could be told", job.id, job.state)
             self.note_told(job.id)
         return list(self._ending.values())
@@ -97,7 +99,7 @@ class Ledger:
         except StoreError:
             log.exception("job %s: it cannot be noted that its end was told", job_id)
             return
-        self._forgotten.discard(job_id)
+        self._forgotten.pop(job_id, None)
         self._ending.pop(job_id, None)
 
     def forget(self, job_ids: Iterable[str]) -> list[str]:
@@ -110,7 +112,7 @@ class Ledger:
         for job_id in gone:
             self._unsaved.pop(job_id, None)
             if job_id in self._ending:
-                self._forgotten.add(job_id)
+                self._forgotten[job_id] = time.time()
         return audios
 
     def flush(self) -> None:

@@ -68,7 +68,7 @@ class Separating:
         self.runs: dict[str, Run] = {}
         self.served_at: dict[Chat, float] = {}
         self._lost_over: dict[str, int] = {}
-        """How many engines, by the sound of the song."""
+        """How many engines, by the sound of a song that somebody waits for."""
         self._numbers = itertools.count(1)
         self._news = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -108,6 +108,8 @@ class Separating:
                 if job.accepted_at >= self._started_at:
                     self._ledger.change(job.id, state=State.FAILED, error=refusals.engine_in_trouble())
         forget_idle(self.served_at, self._ledger)
+        for audio in self._lost_over.keys() - {job.audio for job in self._ledger.live(State.QUEUED, State.RUNNING)}:
+            del self._lost_over[audio]
         self._news.set()
 
     async def _serve(self, number: int) -> None:
@@ -175,7 +177,6 @@ class Separating:
         if not waiting:  # they left while the last chunk ran, and may have been forgotten
             return
         self._shelf.keep(song, made)
-        self._lost_over.pop(song.audio, None)
         has_stayed = any(job.id == run.turn.id for job in waiting)
         self._on_done(run.turn if has_stayed else waiting[0], made)
         self._all_of(song.audio, State.QUEUED, State.RUNNING, state=State.DELIVERING)
@@ -188,7 +189,6 @@ class Separating:
             self._on_progress(self._ledger.live(State.RUNNING, audio=run.song.audio))
 
     def _fail(self, audio: str, error: Exception) -> None:
-        self._lost_over.pop(audio, None)
         sentence = sentence_of(error, refusals.mistake_of_ours())
         self._all_of(audio, State.RUNNING, state=State.FAILED, error=sentence)
 

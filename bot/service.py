@@ -222,7 +222,7 @@ class SeparationService:
             log.exception("a file that was uploaded is uploaded again the next time")
 
     async def cancel(self, job_id: str, place: Place) -> Job | None:
-        """Ends a waiting or running job; None if it is not this person's, or already final."""
+        """Ends a job, also while its stems are being sent; None if it is not this person's, or already final."""
         job = self._ledger.get(job_id)
         return self._ledger.change(job_id, state=State.CANCELLED) if job and job.place == place else None
 
@@ -292,9 +292,9 @@ class SeparationService:
             self._store.charge(payer.id, made.seconds)
             self._store.note_speed(self._setup, made.elapsed_s, max(made.seconds, LEAST_S))
             self._board.elapsed_per_second = self._store.speed(self._setup)
-            self._upkeep.tidy()
         except StoreError:
             log.exception("job %s: what it took cannot be noted", payer.id)
+        self._upkeep.tidy_soon()
 
     def _look_soon(self) -> None:
         """Has all stations look at what has changed, once for all that changes now."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import re
 import secrets
 import shutil
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,7 +30,7 @@ _OURS = re.compile(r"\.?[0-9a-f]{24}([0-9a-f]{40})?(\.making|-[0-9a-f]{8})?")
 class Shelf:
     """``work/<job>/`` while a song is fetched, ``songs/<audio>`` until it is separated, then ``results/<audio>/``.
 
-    Each of the three may lie on a disk of its own, where a move is a copy: a row is written only when all is there.
+    Each of the three may lie on a disk of its own; then the move of a song is a copy.
     ``ensemble``: the results of any other are deleted at start. Audios that are ``spared`` are needed by some job.
     """
 
@@ -95,8 +94,8 @@ class Shelf:
     # Results.
 
     def making(self, audio: str) -> Path:
-        """The folder into which the engine writes."""
-        return self._work / f"{audio}.making"
+        """The folder into which the engine writes: on the disk on which the stems will stay."""
+        return self._results / f"{audio}.making"
 
     def clear_making(self, audio: str) -> None:
         shutil.rmtree(self.making(audio), ignore_errors=True)
@@ -110,7 +109,7 @@ class Shelf:
         )
         _remove(folder)
         try:
-            shutil.move(self.making(song.audio), folder)
+            self.making(song.audio).rename(folder)
             self._store.save_result(result, self._ensemble)
         except Exception:
             _remove(folder)
@@ -158,33 +157,39 @@ class Shelf:
 
     # Room.
 
-    def tidy(self, spared: Collection[str]) -> None:
-        """Deletes results whose time is over, and the least wanted ones of those beyond the budget."""
+    async def tidy(self, spared: Callable[[], Collection[str]]) -> None:
+        """Deletes results whose time is over, and the least wanted ones of those beyond the budget.
+
+        In a thread goes what takes time: to look how large hundreds of them are, and to delete.
+        """
+        found = self._store.results()
+        sizes = await asyncio.to_thread(lambda: {result.audio: _size_bytes(result.folder) for result in found})
+        excess = sum(sizes.values()) - self._settings.disk_budget_gb * 1e9
         oldest = time.time() - self._settings.keep_hours * 3600
-        for result in self._store.results():
-            if result.made_at < oldest and result.audio not in spared:
-                self.drop_result(result.audio)
-        results = self._store.results()
-        excess = sum(_size_bytes(result.folder) for result in results) - self._settings.disk_budget_gb * 1e9
-        for result in results:
-            if excess > 0 and result.audio not in spared:
-                excess -= self.drop_result(result.audio)
+        results, needed = self._store.results(), spared()
+        gone = []
+        for result in sorted(results, key=lambda result: result.made_at >= oldest):  # the outdated ones first
+            if (result.made_at < oldest or excess > 0) and result.audio not in needed:
+                self._store.delete_result(result.audio)
+                excess -= sizes.get(result.audio, 0)
+                gone.append(result.audio)
+        await self.clear_results(gone)
         self._store.hold_reserve()
 
     def make_room(self, needed_bytes: float, spared: Collection[str]) -> None:
         """Sees that there is room, at the cost of results if need be; raises Unavailable if they are not enough."""
         needed_bytes += self._settings.keep_free_mb * 1e6
-        if self._free_bytes() >= needed_bytes:
-            return
-        for result in self._store.results():
-            if result.audio not in spared:
-                self.drop_result(result.audio)
-                if self._free_bytes() >= needed_bytes:
-                    return
-        raise Unavailable(disk_full())
+        if self._free_bytes(self._results) < needed_bytes:
+            for result in self._store.results():
+                if result.audio not in spared:
+                    self.drop_result(result.audio)
+                    if self._free_bytes(self._results) >= needed_bytes:
+                        break
+        if min(self._free_bytes(self._results), self._free_bytes(self._store.folder)) < needed_bytes:
+            raise Unavailable(disk_full())
 
-    def _free_bytes(self) -> int:
-        return shutil.disk_usage(self._store.folder).free
+    def _free_bytes(self, folder: Path) -> int:
+        return shutil.disk_usage(folder if folder.exists() else self._store.folder).free
 
 
 def stems_bytes(song: Song) -> float:
@@ -203,17 +208,6 @@ def _set_aside(folder: Path) -> Path:
         return folder.rename(aside)
     except OSError:
         return folder
-
-
-def is_disk_trouble(error: BaseException) -> bool:
-    """Whether an error is of this machine's disk, not of a network."""
-    troubles = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
-    return isinstance(error, OSError) and error.errno in troubles
-
-
-def is_disk_full(error: BaseException) -> bool:
-    """Whether there is no room left."""
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _clear(folder: Path, known: Collection[str]) -> None:

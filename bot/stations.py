@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,12 +19,13 @@ from weakref import WeakValueDictionary
 from bot import refusals
 from bot.admission import Admission
 from bot.announcer import Announcer
+from bot.disk import is_disk_full, is_disk_trouble
 from bot.jobs import Courier, DeliveryError, Job, Order, Refused, State
 from bot.ledger import Ledger
 from bot.names import one_line
 from bot.patience import Patience
 from bot.queue import Chat, Ticket, turns
-from bot.shelf import Shelf, is_disk_full, is_disk_trouble
+from bot.shelf import Shelf
 from bot.store import Song
 from spectacles_engine.audio_files import Inspected
 from spectacles_engine.errors import SpecTaclesError
@@ -32,6 +33,7 @@ from spectacles_engine.errors import SpecTaclesError
 log = logging.getLogger(__name__)
 
 MOST_ARRIVALS = 4
+"""Of a platform, as ``MOST_DELIVERIES``: one that has us wait must not hold up what comes from another."""
 MOST_ARRIVALS_OF_A_CHAT = 3
 """One place is left to others: what somebody else sends must not wait until slow downloads end."""
 MOST_DELIVERIES = 8
@@ -80,9 +82,6 @@ class Crew:
     ) -> None:
         self._ledger, self._state, self._work, self._when_done = ledger, state, work, when_done
         self._tasks: dict[str, asyncio.Task[None]] = {}
-
-    def __len__(self) -> int:
-        return len(self._tasks)
 
     def waiting(self) -> list[Job]:
         """Jobs in the state that have no task yet; ends the tasks of those that have left it."""
@@ -137,6 +136,7 @@ class Preparing:
         self._inspect, self._patience = inspect, patience
         self._crew = Crew(ledger, State.PREPARING, self._prepare, when_done)
         self._served_at: dict[Chat, float] = {}
+        self._looks = asyncio.Semaphore(MOST_ARRIVALS)
         self._outages: dict[str, Iterator[float]] = {}
         """By job whose platform could not be reached: how long to wait the next times."""
         self._paused: set[str] = set()
@@ -149,11 +149,12 @@ class Preparing:
             del self._outages[job_id]
         waiting = {job.id: job for job in self._crew.waiting() if job.id not in self._paused}
         busy = Counter(chat_of(job) for job in self._crew.busy())
+        arriving = Counter(job.place.platform for job in self._crew.busy())
         for next_one in turns(map(ticket, waiting.values()), self._served_at, busy):
-            if len(self._crew) >= MOST_ARRIVALS:
-                return
-            if busy[next_one.chat] >= MOST_ARRIVALS_OF_A_CHAT:
+            platform, _ = next_one.chat
+            if arriving[platform] >= MOST_ARRIVALS or busy[next_one.chat] >= MOST_ARRIVALS_OF_A_CHAT:
                 continue
+            arriving[platform] += 1
             busy[next_one.chat] += 1
             self._served_at[next_one.chat] = time.time()
             self._crew.begin(waiting[next_one.job_id])
@@ -170,7 +171,8 @@ class Preparing:
                 self._pause(job, error)
                 return
             limits = self._admission.limits.of_a_song
-            found = await self._inspect(song, longest_s=limits.longest_s, deadline_s=limits.decode_deadline_s)
+            async with self._looks:
+                found = await self._inspect(song, longest_s=limits.longest_s, deadline_s=limits.decode_deadline_s)
             self._take_in(self._ledger.updated(job), song, found)
         finally:
             self._shelf.clear_arrival(job.id)
@@ -231,7 +233,7 @@ class Delivering:
         self._patience = patience
         self._crew = Crew(ledger, State.DELIVERING, self._deliver, when_done)
         self._chats: WeakValueDictionary[Chat, asyncio.Lock] = WeakValueDictionary()
-        self._slots = asyncio.Semaphore(MOST_DELIVERIES)
+        self._slots: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(MOST_DELIVERIES))
 
     def look(self) -> None:
         """Begins with all that is ready."""
@@ -257,7 +259,7 @@ class Delivering:
 
     async def _send(self, job: Job) -> None:
         chat = self._chats.setdefault(chat_of(job), asyncio.Lock())
-        async with chat, self._slots:
+        async with chat, self._slots[job.place.platform]:
             await self._announcer.heard(job.id, self._patience.first_word_s)
             result = self._shelf.result(job.audio) if job.audio else None
             if result is None:  # lost meanwhile: once more from the start

@@ -19,9 +19,9 @@ from typing import TypeVar
 from filelock import FileLock, Timeout
 
 from bot.database import SAVE_JOB, job_of, job_row, note_of, open_database, place_of, warnings_of
+from bot.disk import Reserve
 from bot.jobs import Job, Place, StartError, State, StoredResult, Unavailable
 from bot.refusals import disk_full, store_in_trouble
-from bot.reserve import Reserve
 
 log = logging.getLogger(__name__)
 

@@ -35,6 +35,7 @@ class Upkeep:
         self._settings, self._store, self._ledger, self._shelf = settings, store, ledger, shelf
         self._couriers, self._tidy_s, self._on_untold = couriers, tidy_s, on_untold
         self._task: asyncio.Task[None] | None = None
+        self._tidying: asyncio.Task[None] | None = None
         self._awaited: set[str] = set()
         """Sounds that jobs of chats which cannot be reached yet will need."""
 
@@ -44,8 +45,8 @@ class Upkeep:
 
     def stop(self) -> None:
         """Leaves everything as it is."""
-        if self._task:
-            self._task.cancel()
+        for task in filter(None, (self._task, self._tidying)):
+            task.cancel()
 
     def await_couriers(self, unfinished: Iterable[Job]) -> None:
         """Spares what these jobs will need once their chats, set up but away, can be reached."""
@@ -56,9 +57,10 @@ class Upkeep:
         """Sees that so much may be written, at the cost of stems that no job waits for; raises Unavailable."""
         self._shelf.make_room(needed_bytes, self._spared())
 
-    def tidy(self) -> None:
-        """Deletes stems whose time is over, or for which there is no room; raises StoreError."""
-        self._shelf.tidy(self._spared())
+    def tidy_soon(self) -> None:
+        """Deletes stems whose time is over, or that are beyond the budget, without anybody waiting for it."""
+        if not self._tidying or self._tidying.done():
+            self._tidying = asyncio.create_task(self._tidy())
 
     def drop_songs(self, at_work: Iterable[str]) -> None:
         """Deletes songs that no job waits to have separated; ``at_work``: sounds that an engine reads just now."""
@@ -88,7 +90,13 @@ class Upkeep:
         self._store.leave_the_future(time.time())
         outdated = self._store.finished_before(oldest) + self._stranded(oldest)
         await self._shelf.clear_results(self._ledger.forget(job.id for job in outdated))
-        self.tidy()
+        await self._shelf.tidy(self._spared)
+
+    async def _tidy(self) -> None:
+        try:
+            await self._shelf.tidy(self._spared)
+        except Exception:
+            log.exception("what is beyond the budget cannot be deleted yet")
 
     def _stranded(self, oldest: float) -> list[Job]:
         """Older jobs of platforms that are not set up any more: nobody can be told, and nothing is kept for ever."""

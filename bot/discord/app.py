@@ -50,9 +50,8 @@ class DiscordBot(commands.Bot):
         self._service = service
         self._desk = Desk(settings, service)
         self._commands = Commands(self._desk)
-        self._is_set_up = asyncio.Event()
         self._teaching: asyncio.Task[None] | None = None
-        self.courier = DiscordCourier(self, settings, service, self.when_ready)
+        self.courier = DiscordCourier(self, settings, service)
         self.tree.error(self._on_command_error)
 
     async def setup_hook(self) -> None:
@@ -65,18 +64,12 @@ class DiscordBot(commands.Bot):
             self.tree.add_command(command)
         # after many starts Discord may make this wait for hours, and nobody else is to wait along
         self._teaching = asyncio.create_task(self._teach_commands())
-        self._is_set_up.set()
 
     async def close(self) -> None:
         """Disconnects."""
         if self._teaching:
             self._teaching.cancel()
         await super().close()
-
-    async def when_ready(self) -> None:
-        """Returns when the client is logged in, and knows its servers."""
-        await self._is_set_up.wait()
-        await self.wait_until_ready()
 
     async def on_message(self, message: discord.Message, /) -> None:
         # that somebody pinned one, say, is a message of theirs as well, which cannot be answered

@@ -5,8 +5,10 @@ An interaction's own answers live for 15 minutes, and a job may outlive them: so
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ _DEFAULT_BYTES = 20 << 20
 """How large a file may be everywhere, since September 2026 (discord-api-docs, pull request 8578). discord.py knows of
 half of it, and so did some of Discord's own servers then."""
 
+_READY_S = 10.0
 _FORMAT = "mp3"
 """Plays in the chat itself."""
 
@@ -46,18 +49,11 @@ Of a file's description."""
 
 class DiscordCourier:
     """The service's way to Discord. It has one ``tell`` of a job at a time, and one ``deliver`` in a channel.
-
-    ``when_ready`` returns when the client is logged in and knows its servers.
+    The ``client`` is logged in; whether Discord's events reach it is no matter.
     """
 
-    def __init__(
-        self,
-        client: discord.Client,
-        settings: Settings,
-        service: SeparationService,
-        when_ready: Callable[[], Awaitable[None]],
-    ) -> None:
-        self._client, self._settings, self._service, self._when_ready = client, settings, service, when_ready
+    def __init__(self, client: discord.Client, settings: Settings, service: SeparationService) -> None:
+        self._client, self._settings, self._service = client, settings, service
         self._pace_of = lru_cache(_MOST_CHANNELS)(_new_pace)
         """By channel; the cache makes what it lacks."""
         self._shown: dict[str, str] = {}
@@ -67,7 +63,6 @@ class DiscordCourier:
 
     async def fetch(self, job: Job, to: Path) -> None:
         """See Courier."""
-        await self._when_ready()
         most_bytes = self._settings.limits.largest_file_bytes
         try:
             with outages_told():
@@ -81,7 +76,6 @@ class DiscordCourier:
 
     async def tell(self, standing: Standing) -> None:
         """See Courier."""
-        await self._when_ready()
         job = standing.job
         try:
             if job.state is State.DONE:
@@ -100,7 +94,9 @@ class DiscordCourier:
 
     async def deliver(self, job: Job, result: StoredResult) -> None:
         """See Courier."""
-        await self._when_ready()
+        with suppress(TimeoutError):  # without, its server's own limit is not known
+            async with asyncio.timeout(_READY_S):
+                await self._client.wait_until_ready()
         most_bytes = self._most_bytes(job)
         ladder = delivery.rungs(job.order.wish.format or _FORMAT)
         try:

@@ -14,8 +14,8 @@ from typing import BinaryIO, cast
 from aiohttp import BodyPartReader, MultipartReader, web
 
 from bot import refusals
+from bot.disk import is_disk_full, is_disk_trouble
 from bot.jobs import Job, Unavailable
-from bot.shelf import is_disk_full, is_disk_trouble
 from bot.web.errors import WebError
 
 log = logging.getLogger(__name__)

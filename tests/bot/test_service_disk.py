@@ -15,6 +15,7 @@ from bot import refusals
 from bot.admission import DAY_S, Admission
 from bot.config import LimitSettings, Settings, StorageSettings
 from bot.jobs import Job, Place, Refused, State
+from bot.store import StoreError
 from tests.service_fakes import (
     QUICK,
     FakeCourier,
@@ -146,7 +147,7 @@ async def test_what_a_job_still_needs_is_kept_beyond_time_and_budget(tmp_path: P
     async with house(tmp_path, courier=courier, storage=storage) as home:
         job = await home.service.accept(order("a"))
         await home.until(job, State.DELIVERING)
-        home.service._upkeep.tidy()
+        home.service._upkeep.tidy_soon()
         await asyncio.sleep(4 * QUICK.tidy_s)
         assert _stored(tmp_path) == 1
         courier.may_deliver.set()
@@ -180,23 +181,28 @@ async def test_results_may_lie_on_a_disk_of_their_own(tmp_path: Path, monkeypatc
     monkeypatch.setattr(os, "rename", within_a_disk)
     monkeypatch.setattr(os, "replace", within_a_disk)
     async with house(tmp_path) as home:
-        job = await home.told(await home.service.accept(order("a")))
-        assert job.state is State.DONE
+        first = await home.told(await home.service.accept(order("a")))
+        assert first.state is State.DONE
         assert not any((tmp_path / "work").iterdir())
+        # where it is full, older ones make room; where the other is, they would not
+        full = tmp_path
+        free = {tmp_path / "results": lambda: 0 if _stored(tmp_path) else 10**9, tmp_path: lambda: 10**9}
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(1, 1, free[folder]()))
+        assert (await home.told(await home.service.accept(order("b")))).state is State.DONE
+        assert home.service.result(first) is None
+        free |= {tmp_path / "results": lambda: 10**9, full: lambda: 10}
+        assert (await home.refused(order("c", size_bytes=11))).startswith("There is no room left")
+        assert _stored(tmp_path) == 1
 
 
-async def test_a_disk_that_fills_up_while_stems_are_taken_over_keeps_no_half_of_them(
+async def test_stems_of_which_nothing_can_be_noted_are_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(source: Path, target: Path) -> None:
-        if Path(target).parent.name == "results":
-            Path(target).mkdir()
-            (Path(target) / "vocals.flac").touch()
-            raise OSError(errno.ENOSPC, "No space left on device")
-        os.rename(source, target)
+    def full(*result: object) -> None:
+        raise StoreError(refusals.disk_full())
 
     async with house(tmp_path) as home:
-        monkeypatch.setattr(shutil, "move", full)
+        monkeypatch.setattr(home.store, "save_result", full)
         job = await home.told(await home.service.accept(order("a")))
         assert (job.error or "").startswith("There is no room left")
         await eventually(lambda: home.files() == [])

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from bot.config import StorageSettings
 from bot.jobs import Place, State, Wish
 from tests.service_fakes import (
     PATIENCE_S,
@@ -150,6 +151,17 @@ async def test_what_is_forgotten_in_the_midst_of_it_leaves_nothing_and_sends_not
         # a word that was under way comes back too late, and brings no row back
         home.service.note_status(job.id, {"message": 1})
         assert home.store.of_chat("fake", "1") == []
+
+
+async def test_what_was_forgotten_long_ago_and_cannot_be_told_is_given_up(tmp_path: Path) -> None:
+    courier = FakeCourier(trouble={("tell", "a"): RuntimeError("no such token")})
+    storage = StorageSettings(keep_hours=0.2 / 3600, keep_free_mb=0)
+    async with house(tmp_path, courier=courier, engine=held_engine(), storage=storage) as home:
+        job = await home.service.accept(order("a"))
+        await home.until(job, State.RUNNING)
+        await home.service.forget(job.place)
+        assert home.service._ledger.latest(job.id)
+        await eventually(lambda: not home.service._ledger.latest(job.id))
 
 
 async def test_what_is_forgotten_while_its_last_chunk_runs_is_not_kept(tmp_path: Path) -> None:

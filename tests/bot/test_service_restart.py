@@ -7,7 +7,7 @@ import errno
 import shutil
 import sqlite3
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -184,7 +184,7 @@ async def test_an_end_is_told_when_a_long_outage_is_over(tmp_path: Path, has_res
 async def test_an_end_is_told_also_while_nothing_can_be_deleted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def tidy(shelf: Shelf, spared: Collection[str]) -> None:
+    async def tidy(shelf: Shelf, spared: Callable[[], Collection[str]]) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(Shelf, "tidy", tidy)

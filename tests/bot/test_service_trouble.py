@@ -11,12 +11,23 @@ from typing import Any
 import pytest
 
 from bot.jobs import DeliveryError, Refused, Standing, State
+from spectacles_engine.audio_files import Inspected
 from spectacles_engine.errors import MISTAKE_OF_OURS, EngineError, PoisonousError, SpecTaclesError
 from spectacles_engine.messages import SeparationResult
 from spectacles_engine.process import EngineProcess
 from tests import fake_engine
 from tests.fake_engine import FakeOptions
-from tests.service_fakes import QUICK, FakeCourier, FakeEngine, audio_of, eventually, held_engine, house, order
+from tests.service_fakes import (
+    QUICK,
+    FakeCourier,
+    FakeEngine,
+    audio_of,
+    eventually,
+    held_engine,
+    house,
+    inspect,
+    order,
+)
 
 
 @pytest.mark.parametrize(
@@ -269,6 +280,74 @@ async def test_only_a_few_results_are_sent_at_once(tmp_path: Path) -> None:
             await home.told(job)
 
 
+@pytest.mark.parametrize("call", ["fetch", "deliver"])
+async def test_a_platform_that_has_us_wait_holds_up_no_other(tmp_path: Path, call: str) -> None:
+    async with house(tmp_path) as home:
+        getattr(home.courier, f"may_{call}").clear()
+        away = [await home.service.accept(order(f"song{chat}", chat=str(chat))) for chat in range(10)]
+        for job in away:
+            await home.until(job, State.PREPARING if call == "fetch" else State.DELIVERING)
+        home.service.attach("other", other := FakeCourier())
+        job = await home.service.accept(order("mine", platform="other"))
+        assert (await home.until(job)).job.state is State.DONE
+        assert other.answers() == [("1", "mine")]
+        getattr(home.courier, f"may_{call}").set()
+        for job in away:
+            assert (await home.told(job)).state is State.DONE
+
+
+async def test_songs_are_looked_at_a_few_at_a_time_whoever_sent_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once: list[int] = []
+    looking = 0
+
+    async def slow(path: Path, *, longest_s: float, deadline_s: float) -> Inspected:
+        nonlocal looking
+        looking += 1
+        at_once.append(looking)
+        await asyncio.sleep(0.02)
+        looking -= 1
+        return await inspect(path, longest_s=longest_s, deadline_s=deadline_s)
+
+    monkeypatch.setattr("tests.service_fakes.inspect", slow)
+    async with house(tmp_path) as home:
+        platforms = ("fake", "other", "third")
+        for platform in platforms[1:]:
+            home.service.attach(platform, FakeCourier())
+        where = [(platform, str(chat)) for platform in platforms for chat in range(4)]
+        jobs = [await home.service.accept(order("a", platform=platform, chat=chat)) for platform, chat in where]
+        for job in jobs:
+            assert (await home.until(job)).job.state is State.DONE
+    assert max(at_once) == 4
+
+
+async def test_each_word_of_a_job_may_fail_as_often(tmp_path: Path) -> None:
+    class Shaky(FakeCourier):
+        failed: tuple[State, ...] = ()
+
+        async def tell(self, standing: Standing) -> None:
+            state = standing.job.state
+            if state in (State.PREPARING, State.RUNNING, State.DONE) and state not in self.failed:
+                self.failed = (*self.failed, state)
+                raise ConnectionError("reset")
+            await super().tell(standing)
+
+    def has_told(state: State) -> bool:
+        return any(told.job.state is state for told in home.courier.told)
+
+    engine = held_engine()
+    patience = replace(QUICK, tidy_s=1000.0, pace_s=0.5)
+    async with house(tmp_path, courier=Shaky(), engine=engine, patience=patience) as home:
+        home.courier.may_fetch.clear()
+        job = await home.service.accept(order("a"))
+        await eventually(lambda: has_told(State.PREPARING))
+        home.courier.may_fetch.set()
+        await eventually(lambda: has_told(State.RUNNING))
+        engine.may_go.set()
+        assert (await home.told(job)).state is State.DONE
+
+
 async def test_an_end_that_could_not_be_told_is_tried_again(tmp_path: Path) -> None:
     class Stubborn(FakeCourier):
         refusals = 2
@@ -381,6 +460,45 @@ async def test_an_engine_that_is_lost_for_a_moment_costs_no_job(tmp_path: Path) 
         job = await home.told(await home.service.accept(order("a")))
         assert job.state is State.DONE
         assert home.engine.starts == 2
+
+
+class OnceLost(FakeEngine):
+    """Ends with the next song."""
+
+    is_to_be_lost = True
+
+    async def separate(self, *call: Any) -> SeparationResult:
+        if self.is_to_be_lost:
+            self.is_to_be_lost = False
+            raise EngineError("it died")
+        return await super().separate(*call)
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_an_engine_that_was_lost_over_a_song_long_ago_does_not_count(tmp_path: Path, is_cancelled: bool) -> None:
+    engine = OnceLost()
+    engine.may_go.clear()
+    async with house(tmp_path, engine=engine) as home:
+        first = await home.service.accept(order("a"))
+        await eventually(lambda: engine.begun == ["a"])  # the second time
+        if is_cancelled:
+            await home.service.cancel(first.id, first.place)
+        engine.may_go.set()
+        await home.told(first)
+        await home.service.forget(first.place)
+        engine.is_to_be_lost = True
+        assert (await home.told(await home.service.accept(order("a")))).state is State.DONE
+
+
+async def test_outages_of_a_job_that_is_over_are_not_remembered(tmp_path: Path) -> None:
+    courier = FakeCourier(trouble={("fetch", "a"): ConnectionError("no network")})
+    async with house(tmp_path, courier=courier, patience=replace(QUICK, outages_s=(0.01,) * 1000)) as home:
+        outages = home.service._preparing._outages
+        job = await home.service.accept(order("a"))
+        await eventually(lambda: job.id in outages)
+        await home.service.cancel(job.id, job.place)
+        await home.told(job)
+        await eventually(lambda: not outages)
 
 
 async def test_songs_wait_for_the_first_engine(tmp_path: Path) -> None:

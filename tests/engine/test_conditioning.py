@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from spectacles_engine.chunking import Array, rebatch
-from spectacles_engine.conditioning import LOOK_AHEAD_S, LOW_HZ, TOLERATED_DB, balanced, in_channels
+from spectacles_engine.conditioning import LOOK_AHEAD_S, LOW_HZ, TOLERATED_DB, balanced, in_channels, without_offset
 from spectacles_engine.messages import SAMPLE_RATE_HZ
 
 SECOND = SAMPLE_RATE_HZ
@@ -205,3 +205,11 @@ def test_silence_stays_silent() -> None:
     heard, gains = _balanced(np.zeros((2, 3 * SECOND), np.float32))
     assert not heard.any()
     np.testing.assert_array_equal(gains, np.ones_like(heard))
+
+
+def test_the_mean_of_a_short_low_note_is_no_offset() -> None:
+    chunk = np.zeros((1, 2, 4 * SECOND), np.float32)
+    chunk[..., :13_230] = np.sin(2 * np.pi * 41.2 * np.arange(13_230) / SECOND + 0.5)  # of 0.3 s
+    assert (without_offset(chunk) == chunk).all()
+    long = np.roll(chunk, SECOND, axis=-1) + np.float32(0.5)
+    assert np.abs(without_offset(long).mean()) < 1e-3

@@ -456,3 +456,25 @@ def test_ctrl_c_is_for_the_parent_alone_from_the_first_moment(tmp_path: Path) ->
     assert float(lines[-2]) == 1.0
     assert err == ""
     assert_gone(int(lines[0]))
+
+
+async def test_a_child_that_is_lost_before_it_has_begun_is_not_the_songs_fault(bench: Bench) -> None:
+    await bench.engine.start()
+    pid = bench.engine.pid
+    assert pid
+    os.kill(pid, signal.SIGSTOP)
+    job = asyncio.create_task(bench.separate("a", Behaviour(crashes=1)))
+    await asyncio.sleep(0.1)
+    os.kill(pid, signal.SIGKILL)
+    assert (await job).files
+
+
+async def test_a_cancel_by_force_is_not_the_second_time(bench: Bench) -> None:
+    bench.with_options(Patience(cancel_s=0.2))
+    shares: list[float] = []
+    job = asyncio.create_task(bench.separate("a", Behaviour(crashes=1, hangs=1), shares.append))
+    while shares.count(0.0) < 2:
+        await asyncio.sleep(0.01)
+    bench.engine.cancel("a")
+    with pytest.raises(CancelledError):
+        await job

@@ -148,7 +148,7 @@ async def test_nobody_waits_until_discord_takes_the_commands(
     try:
         async with asyncio.timeout(10):
             await app.start()
-            await app.client.when_ready()
+            await app.client.wait_until_ready()
     finally:
         await app.stop()
 

@@ -1,15 +1,27 @@
-"""Reserve: some room on the disk, held so that rows can still be deleted once there is none left."""
+"""The disk: what its errors mean, and some room that is held in reserve."""
 
 from __future__ import annotations
 
+import errno
 import secrets
 from pathlib import Path
 
 _BYTES = 1 << 20
 
 
+def is_disk_trouble(error: BaseException) -> bool:
+    """Whether an error is of this machine's disk, not of a network."""
+    troubles = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+    return isinstance(error, OSError) and error.errno in troubles
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether there is no room left."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 class Reserve:
-    """A file that stands for the room. Others may fill a disk, and who wants to free it has to write to it first."""
+    """A file that stands for some room. Others may fill a disk, and who deletes rows to free it has to write first."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
