@@ -25,3 +25,6 @@ import os
 # Before torch is imported. Its threads wait for each other in a loop, in vain where one has lost its core to another
 # program: beside a busy one a song took 1.4 times as long as with so few turns, and as long where nothing else ran.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+# Before onnxruntime is imported: since 1.32 its builds for Linux tell Microsoft what they run, and on what machine.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -308,6 +308,16 @@ def test_an_onnx_is_found_below_any_name_in_any_locale(tmp_path: Path) -> None:
 # Devices --------------------------------------------------------------------------------------------------------------
 
 
+def test_what_runs_a_net_leaves_nothing_behind_that_could_be_sent(tmp_path: Path) -> None:
+    for name in ("home", "tmp"):
+        (tmp_path / name).mkdir()
+    own = {"HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path / "tmp"), "PYTHONDONTWRITEBYTECODE": "1"}
+    given = {name: os.environ[name] for name in os.environ.keys() - {"ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"}}
+    net = write_net(tmp_path / "net.onnx")
+    subprocess.run([sys.executable, "-c", LOAD_AN_ONNX, net], cwd=ROOT, env=given | own, check=True)
+    assert [path for name in ("home", "tmp") for path in (tmp_path / name).iterdir()] == []
+
+
 def gpu_with_room_for(chunks: int, tried: list[tuple[int, str]], error: Exception) -> Any:
     def job(part: Array, device: str) -> dict[str, Array]:
         tried.append((len(part), device))
