@@ -61,7 +61,22 @@ def _decoder_of(handle: io.FileIO) -> Decoder:
         except soundfile.LibsndfileError:
             pass
         handle.seek(0)
-    return FfmpegDecoder(handle)
+    try:
+        return FfmpegDecoder(handle)
+    except NotAudioError:
+        behind = _behind_tag(handle)
+        if not behind:
+            raise
+    # Behind a tag of more than 1 MiB (a cover) FFmpeg expects an MP3, unless a file's name says otherwise.
+    return FfmpegDecoder(handle, behind)
+
+
+def _behind_tag(handle: io.FileIO) -> int:
+    """Where the sound begins in a file that an ID3 tag comes first in (ID3v2.4 structure, 3.1); else 0."""
+    handle.seek(0)
+    head = handle.read(10)
+    size = sum((byte & 0x7F) << bits for byte, bits in zip(head[6:], (21, 14, 7, 0), strict=False))
+    return size + 10 if head[:3] == b"ID3" and len(head) == 10 else 0
 
 
 def _unreadable(error: OSError) -> InputError:

@@ -34,6 +34,7 @@ _HEADER_TELLS_LENGTH = {
     "tta",
 }
 _FFMPEG_ERRORS = (av.FFmpegError, OSError, ValueError)
+_SAMPLE_TYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
 # Padding of the last frame of a codec with long frames: at most two frames of AAC.
 _MOST_PADDING_SAMPLES = 4_096
 # Tags behind an MP3 (a cover, lyrics) or between two that were joined, which FFmpeg takes for sound that is damaged.
@@ -43,7 +44,7 @@ _LATE_TAGS = (b"APETAGEX", b"LYRICSBEGIN", b"ID3")
 class FfmpegDecoder:
     """MP3, AAC, ALAC, WMA and the sound of videos, read by FFmpeg; of several sounds the default one."""
 
-    def __init__(self, handle: io.FileIO) -> None:
+    def __init__(self, handle: io.FileIO, begin: int = 0) -> None:
         self._handle = handle
         self.warnings: list[str] = []
         self._is_damaged = self._has_late_tags = False
@@ -52,7 +53,7 @@ class FfmpegDecoder:
         self._resampler: av.AudioResampler | None = None
         try:
             self._container: av.container.InputContainer = av.open(
-                _Nameless(handle),
+                _Nameless(handle, begin),
                 "r",
                 options={"format_whitelist": _FFMPEG_CONTAINERS, "protocol_whitelist": "none", "enable_drefs": "0"},
                 metadata_errors="replace",
@@ -166,14 +167,19 @@ class FfmpegDecoder:
 class _Nameless:
     """A readable file without a name, so that FFmpeg has no suffix to guess a format by."""
 
-    def __init__(self, handle: io.FileIO) -> None:
-        self.read, self.tell = handle.read, handle.tell
-        self._seek = handle.seek
+    def __init__(self, handle: io.FileIO, begin: int = 0) -> None:
+        self.read = handle.read
+        self._handle, self._begin = handle, begin
+        handle.seek(begin)
+
+    def tell(self) -> int:
+        return self._handle.tell() - self._begin
 
     def seek(self, offset: int, whence: int) -> int:
         """As of a file, but -1 for where none can be: PyAV prints what is raised here."""
         try:
-            return self._seek(offset, whence)
+            at = self._handle.seek(offset + (self._begin if whence == io.SEEK_SET else 0), whence)
+            return at - self._begin
         except OSError:
             return -1
 
@@ -187,13 +193,13 @@ def _speakers(frame: av.AudioFrame) -> tuple[str, ...]:
 
 def _floats(frame: av.AudioFrame) -> NDArray[np.float32]:
     """Samples of a frame as (channels, samples), full scale at ±1."""
-    data: NDArray[Any] = (
-        np.frombuffer(bytes(frame.planes[0]), np.int64, frame.samples * frame.layout.nb_channels)
-        if frame.format.name == "s64"  # of which PyAV makes no array
-        else frame.to_ndarray()
-    )
-    if not frame.format.is_planar:
-        data = data.reshape(-1, frame.layout.nb_channels).T
+    # Not by PyAV's to_ndarray, which knows no s64, and of eight planes counts nine and crashes.
+    channels, is_planar = frame.layout.nb_channels, frame.format.is_planar
+    planes, size = (channels, frame.samples) if is_planar else (1, frame.samples * channels)
+    kind = _SAMPLE_TYPES[frame.format.name.removesuffix("p")]
+    data: NDArray[Any] = np.stack([np.frombuffer(bytes(plane), kind, size) for plane in frame.planes[:planes]])
+    if not is_planar:
+        data = data.reshape(-1, channels).T
     if data.dtype == np.uint8:
         return (data.astype(np.float32) - np.float32(128)) / np.float32(128)
     if np.issubdtype(data.dtype, np.integer):

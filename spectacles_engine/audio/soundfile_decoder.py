@@ -17,6 +17,8 @@ from spectacles_engine.errors import NotAudioError
 
 # libsndfile drops the whole block in which it meets an error, and seeks after each: neither large nor small.
 _BLOCK_SAMPLES = 4_096
+# Bits of WAVEFORMATEXTENSIBLE's dwChannelMask; of the front the two between centre and corner are not known here.
+_MASK = ("FL", "FR", "FC", "LFE", "BL", "BR", "", "", "BC", "SL", "SR")
 
 
 class SoundfileDecoder:
@@ -27,7 +29,7 @@ class SoundfileDecoder:
         self._handle = handle
         self._file = file
         self.sample_rate = int(file.samplerate)
-        self.speakers = order.get(file.channels, ("?",) * file.channels)
+        self.speakers = _masked(file) or order.get(file.channels, ("?",) * file.channels)
         self.duration_s: float | None = file.frames / file.samplerate
         self.title, self.performer = str(file.title), str(file.artist)
         self.warnings: list[str] = []
@@ -61,6 +63,13 @@ class SoundfileDecoder:
     def close(self) -> None:
         self._file.close()
         self._handle.close()
+
+
+def _masked(file: soundfile.SoundFile) -> tuple[str, ...]:
+    """The speakers that the channel mask of a WAV names, if it names one that is known for every channel."""
+    found = re.search(r"Channel Mask\s*: 0x([0-9A-Fa-f]+)", file.extra_info)
+    named = [name for bit, name in enumerate(_MASK) if found and int(found[1], 16) >> bit & 1]
+    return tuple(named) if len(named) == file.channels and all(named) else ()
 
 
 def _is_cut(file: soundfile.SoundFile, handle: io.FileIO) -> bool:

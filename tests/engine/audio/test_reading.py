@@ -134,6 +134,55 @@ def test_channels_are_mixed_by_the_itu_weights(tmp_path: Path, channels: int) ->
     np.testing.assert_allclose(heard[:, ::100].T, expected, atol=1e-7)
 
 
+@pytest.mark.parametrize(
+    ("mask", "expected"),
+    [
+        (0x00B, "l r -"),  # 2.1
+        (0x00F, "l r c -"),
+        (0x107, "l r c b"),  # 4.0
+        (0x10F, "l r c - b"),
+        (0x033, "l r L R"),
+        (0x60F, "l r c - L R"),
+        (0x063F0, "l r c - b L R"),  # speakers of which nothing is known: by their number
+    ],
+)
+def test_wav_says_which_speakers_it_has(tmp_path: Path, mask: int, expected: str) -> None:
+    half = 0.5 * 2**-0.5
+    front = {"l": (0.5, 0), "r": (0, 0.5), "c": (half, half), "-": (0, 0)}
+    of = front | {"b": (0.25, 0.25), "L": (half, 0), "R": (0, half)}
+    speakers = expected.split()
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.eye(len(speakers)).repeat(100, axis=0) * 0.5, 44_100, format="WAVEX")
+    content = bytearray(path.read_bytes())
+    content[40:44] = mask.to_bytes(4, "little")
+    path.write_bytes(content)
+    np.testing.assert_allclose(decode(path)[0][:, 50::100].T, [of[speaker] for speaker in speakers], atol=1e-3)
+
+
+def test_eight_channels_of_a_video_are_read(tmp_path: Path) -> None:
+    left = np.concatenate([noise(44_100, 1, 44_100), np.zeros((7, 44_100), np.float32)])
+    with av.open(str(tmp_path / "a.m4a"), "w") as output:
+        stream = output.add_stream("aac", rate=44_100, layout="7.1")
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(left.T).reshape(1, -1), "flt", "7.1")
+        frame.sample_rate, frame.pts = 44_100, 0
+        output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    heard, _, _ = decode(tmp_path / "a.m4a")
+    assert heard[0].std() == pytest.approx(left[0].std(), rel=0.1)
+    assert np.abs(heard[1]).max() < 0.05
+
+
+@pytest.mark.parametrize("name", ["a.flac", "a.mp3", "a.wav"])
+def test_sound_behind_the_tag_of_a_large_cover_is_read(tmp_path: Path, name: str) -> None:
+    sound = noise(44_100, 2, 44_100)
+    soundfile.write(tmp_path / name, sound.T, 44_100)
+    cover = 1_200_000
+    size = bytes((cover >> bits) & 0x7F for bits in (21, 14, 7, 0))
+    (tmp_path / name).write_bytes(b"ID3\x04\0\0" + size + bytes(cover) + (tmp_path / name).read_bytes())
+    heard, samples, warnings = decode(tmp_path / name)
+    assert (samples, lag(sound, heard), warnings) == (44_100, 0, [])
+
+
 def test_vorbis_and_aac_surround_keep_their_own_channel_order(tmp_path: Path) -> None:
     centre_in_vorbis = np.zeros((6, 44_100), np.float32)
     centre_in_vorbis[1] = noise(44_100, 1, 44_100)
