@@ -13,8 +13,13 @@ def quality_note(note: QualityNote, language: str = ENGLISH) -> str:
     """The estimate of every stem, the weakest passages, and what was left over if it can be heard."""
     order = [*(stem for stem in STEMS if stem in note.stems), *(name for name in note.stems if name not in STEMS)]
     sentences = []
-    if order and all(note.stems[name].grade == "unknown" for name in order):
+    figured = [name for name in order if note.stems[name].estimated_sdr_db is not None]
+    silent = [name for name in order if note.stems[name].grade == "silent"]
+    if order and not figured and len(silent) < len(order):
         sentences.append(sentence("note.unknown", language))
+        if silent:
+            names = ", ".join(_stem(name, language) for name in silent)
+            sentences.append(sentence("note.silent", language, names=names))
     elif order:
         grades = " · ".join(_grade(name, note.stems[name], language) for name in order)
         sentences.append(sentence("note.estimated", language, grades=grades))

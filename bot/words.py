@@ -22,6 +22,7 @@ _WORDS: dict[str, tuple[str, str]] = {
         "There is no estimate of the quality for this blend.",
         "Für diese Mischung gibt es keine Schätzung der Qualität.",
     ),
+    "note.silent": ("Silent: {names}.", "Still: {names}."),
     "note.estimated": (
         "Estimated quality (dB SDR, 80 % range): {grades}.",
         "Geschätzte Qualität (dB SDR, Bereich mit 80 %): {grades}.",

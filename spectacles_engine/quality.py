@@ -187,13 +187,19 @@ class Meter:
         window = np.ones(WEAK_WINDOW_S)
         smooth = np.apply_along_axis(lambda x: np.convolve(x, window, "same"), 0, products)
         own, mixture = products[:, -1, -1].mean(), self._by_block[:, 0, 0].mean()
-        heard = smooth[:, -1, -1] > WEAK_WINDOW_S * max(own * WEAK_LEAST_SHARE, mixture * 10 ** (QUIET_DB / 10))
+        least = max(own * WEAK_LEAST_SHARE, mixture * 10 ** (QUIET_DB / 10))
+        heard = smooth[:, -1, -1] > WEAK_WINDOW_S * least
         local = np.array([_agreement_db(p) for p in smooth])
         weak = heard & (local < _agreement_db(products.sum(axis=0)) - WEAK_BELOW_DB)
         edges = np.flatnonzero(np.diff(np.concatenate([[0], weak.astype(int), [0]])))
         end_s = self._samples / SAMPLE_RATE_HZ
-        found = [(float(a), min(float(b), end_s)) for a, b in edges.reshape(-1, 2) if b - a >= WEAK_WINDOW_S // 2]
-        return [WeakSpot(stem, from_s, to_s) for from_s, to_s in found]
+        found = []
+        for start, end in edges.reshape(-1, 2):
+            # a window reaches into the silence before and behind
+            sounding = start + np.flatnonzero(products[start:end, -1, -1] > least)
+            if len(sounding) and sounding[-1] + 1 - sounding[0] >= WEAK_WINDOW_S // 2:
+                found.append(WeakSpot(stem, float(sounding[0]), min(float(sounding[-1] + 1), end_s)))
+        return found
 
 
 @dataclass(frozen=True)

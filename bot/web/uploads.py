@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import secrets
 from collections.abc import Callable, Collection
@@ -152,6 +153,7 @@ class Uploads:
                     await asyncio.to_thread(_write, file, bytes(held))
                     held.clear()
                 if not chunk:
+                    await asyncio.to_thread(_settle, file)
                     return
         finally:
             await asyncio.shield(asyncio.to_thread(file.close))  # also for who hangs up in the midst of it
@@ -172,6 +174,11 @@ async def _made(part: Path) -> BinaryIO:
 
 def _write(file: BinaryIO, data: bytes) -> None:
     file.write(data)
+
+
+def _settle(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())  # what is accepted outlives a power cut
 
 
 async def _text(entry: BodyPartReader) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -23,7 +24,8 @@ CEILING = 0.999
 
 def inspect(path: str, longest_s: float) -> dict[str, Any]:
     """The fields of ``audio_files.Inspected``; raises InputError."""
-    with Song(Path(path), longest_s, np.inf) as song:
+    with Song(Path(path), longest_s, np.inf) as song, open(path, "rb") as arrived:
+        os.fsync(arrived.fileno())  # that it is there is noted next, and outlives a power cut: so must it
         digest = hashlib.sha256(f"{song.sample_rate} {song.channels} ".encode())
         for second in song.seconds():
             # sample by sample, so that it does not depend on where blocks end

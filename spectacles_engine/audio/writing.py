@@ -109,6 +109,7 @@ class StemWriter:
     def _publish(self) -> None:
         try:
             self._encoder.close()
+            os.fsync(self._handle.fileno())  # who is told of the file finds it whole, also after a power cut
             self._handle.close()
             os.replace(self._part, self._path)
         except ENCODER_ERRORS as error:

@@ -28,6 +28,12 @@ def test_a_blend_without_a_calibration_says_so_once() -> None:
     assert quality_note(note) == "There is no estimate of the quality for this blend."
 
 
+def test_a_blend_without_a_calibration_names_what_is_silent_and_promises_no_figures() -> None:
+    note = QualityNote(dict.fromkeys(STEMS, StemQuality("unknown")) | {"other": StemQuality("silent")}, -40.0)
+    assert quality_note(note) == "There is no estimate of the quality for this blend. Silent: other."
+    assert quality_note(note, "de").endswith(" Still: Sonstiges.")
+
+
 def test_silent_and_unknown_stems_and_a_loud_residual() -> None:
     note = QualityNote(
         stems={

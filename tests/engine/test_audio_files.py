@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from spectacles_engine import audio_files
+from spectacles_engine.audio import __main__ as program
 from spectacles_engine.audio_files import Inspected, encode, inspect
 from spectacles_engine.chunking import Array
 from spectacles_engine.errors import InputError, NotAudioError, OutputError, TooLongError
@@ -225,3 +226,20 @@ async def test_an_encoding_that_is_cancelled_leaves_nothing(tmp_path: Path, monk
     with pytest.raises(asyncio.CancelledError):
         await encoding
     assert list(tmp_path.iterdir()) == []
+
+
+def test_songs_and_stems_are_on_the_disk_before_anything_is_noted_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled: dict[int, int] = {}
+
+    def fsync(descriptor: int) -> None:
+        about = os.stat(descriptor)
+        settled[about.st_ino] = about.st_size
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    song, stem = tmp_path / "song.wav", tmp_path / "stem.flac"
+    soundfile.write(song, noise(9_000), 44_100)
+    program.inspect(str(song), 60.0)
+    program.encode([str(song)], str(stem), "flac", None, {})
+    assert settled == {path.stat().st_ino: path.stat().st_size for path in (song, stem)}

@@ -167,6 +167,17 @@ def test_the_longest_weak_spot_comes_first_and_none_is_in_silence_or_behind_the_
     assert first.to_s == 59.5
 
 
+def test_a_weak_passage_ends_with_its_sound() -> None:
+    stems = [_noise(i, 60) for i in range(4)]
+    errors = [_errors(0.01, 60, 10 + 2 * i) for i in range(4)]
+    errors[0][0][:, 45 * SAMPLE_RATE_HZ :] *= 15
+    for sound in (*stems, *(error for pair in errors for error in pair)):
+        sound[:, 54 * SAMPLE_RATE_HZ :] = 0
+    (spot,) = note(_meter(stems, errors), None).weak_spots
+    assert spot.from_s == pytest.approx(45, abs=4)
+    assert spot.to_s == 54
+
+
 @pytest.mark.parametrize(("level", "weak"), [(0.01, ["other"]), (0.003, [])])
 def test_a_stem_that_is_hardly_heard_has_no_weak_spot(level: float, weak: list[str]) -> None:
     stems = [*(_noise(i, 60) for i in range(3)), _noise(3, 60, level)]

@@ -43,6 +43,16 @@ async def test_a_wrong_form_is_refused_and_nothing_of_it_kept(chat: Chat, form: 
         assert (await client.json("/api/jobs"))["jobs"] == []
 
 
+async def test_a_song_is_on_the_disk_before_it_is_accepted(
+    chat: Chat, song: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: settled.append(os.stat(descriptor).st_size))
+    async with chat.browser() as client:
+        await client.send(song)
+    assert settled[0] == song.stat().st_size
+
+
 async def test_a_file_under_another_name_is_told_which_it_should_have(chat: Chat, song: Path) -> None:
     form = FormData()
     form.add_field("song", song.read_bytes(), filename="song.wav")
