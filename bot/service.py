@@ -240,9 +240,7 @@ class SeparationService:
     async def _forget(self, jobs: Sequence[Job]) -> Forgotten:
         for job in jobs:
             self._ledger.change(job.id, state=State.CANCELLED)
-        audios = self._ledger.forget(job.id for job in jobs)
-        freed_bytes = await self._shelf.clear_results(audios)
-        return Forgotten(len({job.audio or job.id for job in jobs}), len(audios), freed_bytes / 1e6)
+        return await self._upkeep.forget(jobs)
 
     def _check_new_song(self, job: Job) -> None:
         """Raises Refused for a song that would have to be fetched or separated."""

@@ -155,6 +155,12 @@ class Shelf:
 
         return await asyncio.to_thread(delete)
 
+    def drop_named(self, audio: str, name_keys: Iterable[str]) -> None:
+        """Deletes files that were encoded of a result under these names (see ``Order.name_key``): tags hold titles."""
+        for key in name_keys:
+            for path in (self._results / audio).glob(f"{key}-*"):
+                _unlink(path)
+
     # Room.
 
     async def tidy(self, spared: Callable[[], Collection[str]]) -> None:

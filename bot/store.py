@@ -122,6 +122,10 @@ class JobStore:
         """All jobs of a person in all chats of a platform, oldest first."""
         return self._jobs("platform = ? AND person = ?", platform, person)
 
+    def of_audio(self, audio: str) -> list[Job]:
+        """All jobs about a sound, oldest first."""
+        return self._jobs("audio = ?", audio)
+
     def finished_before(self, at: float) -> list[Job]:
         """Jobs that ended before ``at``, and whose end was told."""
         return self._jobs("finished_at < ? AND told", at)

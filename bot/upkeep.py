@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from bot.config import Settings
-from bot.jobs import Courier, Job, State
+from bot.jobs import Courier, Forgotten, Job, State
 from bot.ledger import Ledger
 from bot.shelf import Shelf
 from bot.store import JobStore, StoreError
@@ -57,6 +57,16 @@ class Upkeep:
         """Sees that so much may be written, at the cost of stems that no job waits for; raises Unavailable."""
         self._shelf.make_room(needed_bytes, self._spared())
 
+    async def forget(self, jobs: Iterable[Job]) -> Forgotten:
+        """Deletes jobs that are over, results that are nobody's then, and of others what these jobs have named."""
+        jobs = list(jobs)
+        audios = self._ledger.forget(job.id for job in jobs)
+        for audio in {job.audio for job in jobs if job.audio} - set(audios):
+            others = {job.order.name_key for job in self._store.of_audio(audio)}
+            self._shelf.drop_named(audio, {job.order.name_key for job in jobs if job.audio == audio} - others)
+        freed_bytes = await self._shelf.clear_results(audios)
+        return Forgotten(len({job.audio or job.id for job in jobs}), len(audios), freed_bytes / 1e6)
+
     def tidy_soon(self) -> None:
         """Deletes stems whose time is over, or that are beyond the budget, without anybody waiting for it."""
         if not self._tidying or self._tidying.done():
@@ -89,7 +99,7 @@ class Upkeep:
             log.exception("what changed cannot be stored yet")
         self._store.leave_the_future(time.time())
         outdated = self._store.finished_before(oldest) + self._stranded(oldest)
-        await self._shelf.clear_results(self._ledger.forget(job.id for job in outdated))
+        await self.forget(outdated)
         await self._shelf.tidy(self._spared)
 
     async def _tidy(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -160,6 +161,30 @@ async def test_a_finished_song_is_forgotten(chat: Chat, song: Path, tmp_path: Pa
             assert await answer.json() == {"forgotten": job["id"]}
         assert [job["id"] for job in (await client.json("/api/jobs"))["jobs"]] == [kept["id"]]
         assert not folder.exists()
+
+
+async def test_who_is_forgotten_leaves_no_title_where_somebody_else_has_the_song(
+    chat: Chat, song: Path, tmp_path: Path
+) -> None:
+    secret = Path(shutil.copy(song, tmp_path / "Geheimnis.wav"))
+    async with chat.browser() as ann, chat.browser() as bob:
+        jobs = [await ann.done(secret), await bob.done(song)]
+        folder = chat.result_folder(jobs[1]["id"])
+        assert chat.result_folder(jobs[0]["id"]) == folder
+        for client, job in zip((ann, bob), jobs, strict=True):
+            for name in ("karaoke", "vocals"):
+                async with client.get(f"/api/jobs/{job['id']}/stems/{name}?format=mp3") as answer:
+                    assert answer.status == 200
+        assert _holds(folder, "Geheimnis") == 2
+        async with ann.request("DELETE", f"/api/jobs/{jobs[0]['id']}") as answer:
+            assert answer.status == 200
+        assert _holds(folder, "Geheimnis") == 0
+        assert _holds(folder, "song") == 2
+
+
+def _holds(folder: Path, title: str) -> int:
+    """How many MP3s there have a title in their tags."""
+    return sum(title.encode() in file.read_bytes() for file in folder.glob("*.mp3"))
 
 
 async def test_all_songs_are_forgotten(chat: Chat, song: Path, tmp_path: Path) -> None:
