@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -49,6 +49,31 @@ async def test_a_locked_store_refuses_and_goes_on_when_it_can(tmp_path: Path) ->
         await eventually(lambda: home.store.untold() == [])
         home.engine.may_go.set()
         assert (await home.told(await home.service.accept(order("b")))).state is State.DONE
+
+
+async def test_an_end_that_was_told_is_not_noted_before_the_end_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = JobStore.save
+
+    def full(store: JobStore, jobs: Iterable[Job]) -> None:
+        jobs = list(jobs)
+        if any(job.state.is_final for job in jobs):
+            raise StoreError("full")
+        save(store, jobs)
+
+    async with house(tmp_path) as home:
+        monkeypatch.setattr(JobStore, "save", full)
+        job = await home.service.accept(order("a"))
+        await eventually(lambda: "a" in home.courier.ends())
+        await eventually(lambda: not home.service._announcer._tasks)
+        assert home.service._ledger.latest(job.id)
+        monkeypatch.undo()
+        await eventually(lambda: not home.service._ledger.latest(job.id))
+        stored = home.store.job(job.id)
+        assert stored is not None
+        assert stored.state is State.DONE
+        assert home.store.untold() == []
 
 
 async def test_where_a_job_stands_is_written_as_soon_as_it_can_be(tmp_path: Path) -> None:

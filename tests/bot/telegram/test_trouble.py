@@ -7,15 +7,17 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import httpx
 import pytest
 import pytest_asyncio
 from telegram import Bot, Chat, Message, User
-from telegram.error import NetworkError, RetryAfter
+from telegram.error import BadRequest, NetworkError, RetryAfter
 from telegram.request import HTTPXRequest
 
+from bot.telegram import http as telegram_http
 from bot.telegram.chats import Chats
 from bot.telegram.http import insist
 from spectacles_engine import worker
@@ -235,6 +237,28 @@ async def test_a_flood_that_telegram_calls_a_bad_request_is_waited_for(
     world.server.troubles.append(Trouble("sendMediaGroup", times, bad(flood)))
     send(world, tmp_path)
     await comes_once(world, ANN)
+
+
+async def test_a_flood_is_waited_for_as_long_as_telegram_says_and_no_shorter_than_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits: list[float] = []
+    answers: list[Exception | str] = [BadRequest(f"Too Many Requests: retry after {wait}") for wait in (2, 40)]
+    answers.append("sent")
+
+    async def call() -> str:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def sleep(wait_s: float) -> None:
+        waits.append(wait_s)
+
+    monkeypatch.setattr(telegram_http, "asyncio", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(telegram_http, "PAUSES_S", (10.0, 10.0))
+    assert await insist(call) == "sent"
+    assert waits == [10.0, 40.0]
 
 
 async def test_of_an_album_that_came_in_part_nothing_stays_twice(
