@@ -148,7 +148,7 @@ class TelegramApp:
                 allowed_updates=_UPDATES,
                 bootstrap_retries=2,
             )
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise StartError.no_port("Telegram's webhook", host, port, ("telegram", "webhook_port"), error) from error
 
 

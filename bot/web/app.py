@@ -100,7 +100,7 @@ class WebApp:
 
         try:
             self._listener = await asyncio.get_running_loop().create_server(connection, host, port)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             await self.stop()
             raise StartError.no_port("the web chat", host, port, ("web", "port"), error) from error
         self.address = _address(self._listener.sockets[0].getsockname(), host)

@@ -225,6 +225,14 @@ async def test_a_webhook_whose_port_is_taken_is_one_sentence(tmp_path: Path, mon
                 pass
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_a_webhook_host_that_is_no_name_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    telegram = TelegramSettings(webhook_url="https://songs.example/hook", webhook_host="192.168..5")
+    with pytest.raises(StartError, match=r"no such name.*set telegram\.webhook_host \(SPECTACLES_TELEGRAM__WEBHOOK_HO"):
+        async with telegram_world(tmp_path, monkeypatch, telegram=telegram):
+            pass
+
+
 async def test_a_webhook_takes_what_telegram_sends_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

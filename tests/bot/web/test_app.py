@@ -110,6 +110,13 @@ async def test_a_port_in_use_is_told_in_a_sentence(chat: Chat, tmp_path: Path) -
         await second.start()
 
 
+@pytest.mark.parametrize("host", ["192.168..5", ".", "a" * 64, "x\0y"])
+async def test_a_host_that_is_no_name_is_told_in_a_sentence(chat: Chat, tmp_path: Path, host: str) -> None:
+    second = WebApp(settings_for(tmp_path, host=host), chat.service)
+    with pytest.raises(StartError, match=r"\(no such name\); set web\.host \(SPECTACLES_WEB__HOST\) to an address of"):
+        await second.start()
+
+
 async def test_the_page_speaks_the_browsers_language(chat: Chat) -> None:
     async with chat.client() as client:
         english, german = [
