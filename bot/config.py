@@ -8,13 +8,23 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 
 import yaml
 from platformdirs import user_data_path
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -27,6 +37,16 @@ _SHORTEST_CODE = 6
 
 class ConfigError(Exception):
     """The configuration cannot be used; ``str()`` is one sentence that says which key and what is allowed."""
+
+
+def _no_switch(given: Any) -> Any:
+    if isinstance(given, bool):  # as YAML reads yes and off, and Python takes them for 1 and 0
+        raise PydanticCustomError("switch", "a number")
+    return given
+
+
+Whole = Annotated[int, BeforeValidator(_no_switch)]
+Number = Annotated[float, BeforeValidator(_no_switch)]
 
 
 class _Section(BaseModel):
@@ -53,13 +73,13 @@ class EngineSettings(_Section):
 class LimitSettings(_Section):
     """What is refused. Songs are in progress until their stems are sent; minutes are of audio that was separated."""
 
-    longest_song_minutes: float = Field(default=60, gt=0)
-    decode_deadline_s: float = Field(default=600, gt=0)
-    largest_file_mb: float = Field(default=2000, gt=0)
-    songs_in_progress_per_person: int = Field(default=20, ge=1)
-    songs_in_progress_per_chat: int = Field(default=50, ge=1)
-    minutes_a_day_per_person: float = Field(default=300, gt=0)
-    minutes_a_day_per_chat: float = Field(default=600, gt=0)
+    longest_song_minutes: Number = Field(default=60, gt=0)
+    decode_deadline_s: Number = Field(default=600, gt=0)
+    largest_file_mb: Number = Field(default=2000, gt=0)
+    songs_in_progress_per_person: Whole = Field(default=20, ge=1)
+    songs_in_progress_per_chat: Whole = Field(default=50, ge=1)
+    minutes_a_day_per_person: Number = Field(default=300, gt=0)
+    minutes_a_day_per_chat: Number = Field(default=600, gt=0)
 
     @property
     def largest_file_bytes(self) -> int:
@@ -75,9 +95,9 @@ class LimitSettings(_Section):
 class StorageSettings(_Section):
     """What is kept on the disk, and for how long."""
 
-    keep_hours: float = Field(default=24, gt=0)
-    disk_budget_gb: float = Field(default=10, gt=0)
-    keep_free_mb: float = Field(default=500, ge=0)
+    keep_hours: Number = Field(default=24, gt=0)
+    disk_budget_gb: Number = Field(default=10, gt=0)
+    keep_free_mb: Number = Field(default=500, ge=0)
 
 
 def plain_code(code: str) -> str:
@@ -98,25 +118,41 @@ class WebSettings(_Section):
 
     enabled: bool = True
     host: str = Field(default="127.0.0.1", min_length=1)
-    port: int = Field(default=8080, ge=1, le=65535)
+    port: Whole = Field(default=8080, ge=1, le=65535)
     access_code: Annotated[SecretStr | None, AfterValidator(_of_some_length)] = None
+
+
+def _that_can_be_called(url: str | None, info: ValidationInfo) -> str | None:
+    # what is behind one's own Bot API server may do without TLS
+    schemes = ("https", "http") if info.data.get("local_mode") else ("https",)
+    if url is not None and not _is_url(url, schemes):
+        raise PydanticCustomError("no_url", "an address with https://, like https://songs.example.org/hook")
+    return url
+
+
+def _is_url(text: str, schemes: Collection[str]) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that do not close, a port that is none
+        return False
 
 
 class TelegramSettings(_Section):
     """The Telegram chat."""
 
     local_mode: bool = False
-    allowed_chats: tuple[int, ...] = ()
-    webhook_url: str | None = None
+    allowed_chats: tuple[Whole, ...] = ()
+    webhook_url: Annotated[str | None, AfterValidator(_that_can_be_called)] = None
     webhook_host: str = "127.0.0.1"
-    webhook_port: int = Field(default=8443, ge=1, le=65535)
+    webhook_port: Whole = Field(default=8443, ge=1, le=65535)
 
 
 class DiscordSettings(_Section):
     """The Discord chat."""
 
-    allowed_guilds: tuple[int, ...] = ()
-    allowed_channels: tuple[int, ...] = ()
+    allowed_guilds: tuple[Whole, ...] = ()
+    allowed_channels: tuple[Whole, ...] = ()
 
 
 class _Environment(EnvSettingsSource):
@@ -140,7 +176,7 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, env_nested_delimiter="__", env_ignore_empty=True, frozen=True, extra="forbid"
     )
 
-    data_dir: Annotated[Path | None, BeforeValidator(lambda given: given or None)] = None
+    data_dir: Annotated[Path | None, BeforeValidator(lambda given: None if given == "" else given)] = None
     engine: EngineSettings = EngineSettings()
     limits: LimitSettings = LimitSettings()
     storage: StorageSettings = StorageSettings()
@@ -187,7 +223,7 @@ _SECTIONS = tuple(name for name in _FILE_KEYS if name != "data_dir")
 _KEYS = {section: type(Settings.model_fields[section].default).model_fields for section in _SECTIONS}
 _ONE_UNDERSCORE = {f"{section}_{key}": f"{section}__{key}" for section, keys in _KEYS.items() for key in keys}
 """Names that are easily written in place of the right ones."""
-_SECRETS = {
+_SECRETS = {"telegram.webhook_url"} | {  # part of which nobody else should know
     f"{section}.{key}"
     for section, keys in _KEYS.items()
     for key, field in keys.items()

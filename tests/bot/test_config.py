@@ -128,6 +128,13 @@ def test_settings_are_frozen() -> None:
         ("web: {host: ''}", "config.yaml: web.host is '', but must be some text"),
         ("telegram: {allowed_chats: 5}", "telegram.allowed_chats is '5', but must be a list, like [1, 2]"),
         ("data_dir: [x]", "config.yaml: data_dir is \"['x']\", but must be a path"),
+        ("data_dir: off", "config.yaml: data_dir is 'False', but must be a path"),
+        ("data_dir: 0", "config.yaml: data_dir is '0', but must be a path"),
+        ("data_dir: []", "config.yaml: data_dir is '[]', but must be a path"),
+        ("data_dir: {}", "config.yaml: data_dir is '{}', but must be a path"),
+        ("web: {port: true}", "config.yaml: web.port is 'True', but must be a number"),
+        ("storage: {keep_hours: yes}", "config.yaml: storage.keep_hours is 'True', but must be a number"),
+        ("telegram: {allowed_chats: [1, on]}", "telegram.allowed_chats.1 is 'True', but must be a number"),
         ("web: 8080", "config.yaml: web must be a section with keys of its own"),
         ("- web", "must hold sections (data_dir, engine, limits, storage, web, telegram, discord), not a list"),
         ("web: [", "config.yaml is not YAML: expected the node content, but found '<stream end>' in line 1"),
@@ -157,6 +164,8 @@ def test_mistakes_in_the_file_are_one_sentence(tmp_path: Path, text: str, senten
             "9000",
             "SPECTACLES_WEB_PORT: there is no such variable; this setting is called SPECTACLES_WEB__PORT",
         ),
+        ("SPECTACLES_WEB__PORT", "true", "SPECTACLES_WEB__PORT is 'true', but must be a valid integer"),
+        ("SPECTACLES_STORAGE__KEEP_HOURS", "yes", "STORAGE__KEEP_HOURS is 'yes', but must be a valid number"),
         ("SPECTACLES_TELEGRAM__ALLOWED_CHATS", "1,2", "CHATS is '1,2', but must be a list, like [1, 2]"),
         ("SPECTACLES_TELEGRAM__ALLOWED_CHATS", "[1, x", "CHATS is '[1, x', but must be a list, like [1, 2]"),
         ("SPECTACLES_WEB__ACCESS_CODE", "abc", "SPECTACLES_WEB__ACCESS_CODE must be at least 6 characters long"),
@@ -168,6 +177,21 @@ def test_mistakes_in_the_environment_are_one_sentence(
 ) -> None:
     monkeypatch.setenv(name, value)
     assert sentence in _complaint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://abc.example/hook", "no url", "", "https://[abc/hook", "https://:8443/abc", "https://abc.example:99999/"],
+)
+def test_a_webhook_that_nobody_can_call_is_one_sentence_without_what_may_be_a_secret(tmp_path: Path, url: str) -> None:
+    sentence = _complaint(tmp_path, f"telegram: {{webhook_url: {url!r}}}")
+    assert sentence.startswith("config.yaml: telegram.webhook_url must be an address with https://")
+    assert "abc" not in sentence
+
+
+def test_behind_a_server_of_ones_own_a_webhook_needs_no_tls(tmp_path: Path) -> None:
+    settings = _load(tmp_path, "telegram: {local_mode: true, webhook_url: 'http://127.0.0.1:8443/hook'}")
+    assert settings.telegram.webhook_url == "http://127.0.0.1:8443/hook"
 
 
 def test_an_empty_variable_is_not_blamed_for_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
