@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import secrets
 from typing import Any
 from urllib.parse import urlsplit
 
 from telegram import BotCommand, Update
-from telegram.error import Conflict, InvalidToken, TelegramError
+from telegram.error import BadRequest, Conflict, InvalidToken, TelegramError
 from telegram.ext import AIORateLimiter, Application, ApplicationBuilder, CallbackQueryHandler, MessageHandler, filters
 
 from bot.config import Settings
@@ -50,6 +51,7 @@ def build_application(settings: Settings) -> App:
     # It shows a traceback when Telegram asks it to wait, or is away at the end of the bot: nothing to worry about.
     for name in ("AIORateLimiter", "Updater"):
         logging.getLogger(f"telegram.ext.{name}").setLevel(logging.CRITICAL)
+    logging.getLogger("telegram.ext").addFilter(_is_said_by_nobody_else)
     try:
         return (
             ApplicationBuilder()
@@ -146,10 +148,21 @@ class TelegramApp:
                 secret_token=secrets.token_urlsafe(32),
                 drop_pending_updates=False,
                 allowed_updates=_UPDATES,
-                bootstrap_retries=2,
+                bootstrap_retries=0,
             )
+        except BadRequest as error:
+            # the library writes it in small letters, and a server might repeat what it was asked
+            words = re.sub(re.escape(self._app.bot.token), "…", error.message, flags=re.IGNORECASE)
+            raise StartError(
+                f"Telegram does not take telegram.webhook_url (SPECTACLES_TELEGRAM__WEBHOOK_URL): {words}"
+            ) from None
         except (OSError, ValueError) as error:
             raise StartError.no_port("Telegram's webhook", host, port, ("telegram", "webhook_port"), error) from error
+
+
+def _is_said_by_nobody_else(record: logging.LogRecord) -> bool:
+    """False for tracebacks of what ``start`` raises as a sentence."""
+    return "(Bootstrap " not in record.getMessage()
 
 
 def _log_polling(error: TelegramError) -> None:

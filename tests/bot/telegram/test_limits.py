@@ -14,12 +14,14 @@ import pytest_asyncio
 
 from bot import pace
 from bot.config import Settings, TelegramSettings
-from bot.jobs import StartError
+from bot.jobs import StartError, UnreachableError
+from bot.service import SeparationService
+from bot.store import JobStore
 from bot.telegram import app as telegram_app
 from bot.telegram import courier as telegram_courier
-from bot.telegram.app import build_application
+from bot.telegram.app import TelegramApp, build_application
 from spectacles_engine.messages import STEMS
-from tests.bot.telegram.server import BOT, TOKEN, Json, Refusal, TelegramServer, Trouble
+from tests.bot.telegram.server import BOT, TOKEN, Json, Refusal, TelegramServer, Trouble, bad, telegram_server
 from tests.bot.telegram.world import World, telegram_world
 from tests.fake_engine import Behaviour, write_song
 from tests.ports import free_port
@@ -231,6 +233,30 @@ async def test_a_webhook_host_that_is_no_name_is_one_sentence(tmp_path: Path, mo
     with pytest.raises(StartError, match=r"no such name.*set telegram\.webhook_host \(SPECTACLES_TELEGRAM__WEBHOOK_HO"):
         async with telegram_world(tmp_path, monkeypatch, telegram=telegram):
             pass
+
+
+async def test_a_webhook_that_telegram_does_not_take_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    telegram = TelegramSettings(webhook_url="https://songs.example/hook", webhook_port=free_port())
+    async with telegram_server(tmp_path / "telegram") as server:
+        monkeypatch.setenv("TELEGRAM_BOT_TOKEN", TOKEN)
+        monkeypatch.setenv("TELEGRAM_API_BASE_URL", server.base)
+        settings = Settings(data_dir=tmp_path / "data", telegram=telegram)
+        store = JobStore(settings.data_folder)
+        app = TelegramApp(settings, SeparationService(settings, store))
+        why = bad(f"bad webhook: failed to resolve host of {TOKEN}")
+        server.troubles.append(Trouble("setWebhook", times=100, refusal=why))
+        with pytest.raises(StartError) as caught:
+            await app.start()
+        await app.stop()
+        store.close()
+    assert str(caught.value) == (
+        "Telegram does not take telegram.webhook_url (SPECTACLES_TELEGRAM__WEBHOOK_URL): "
+        "Bad webhook: failed to resolve host of …"
+    )
+    assert not isinstance(caught.value, UnreachableError)
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 async def test_a_webhook_takes_what_telegram_sends_and_nothing_else(
