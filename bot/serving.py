@@ -24,7 +24,7 @@ class ChatApp(Protocol):
     """A chat that is served; ``str()`` after ``start`` says in one line what and where."""
 
     async def start(self) -> None:
-        """Connects. Raises StartError; after UnreachableError it may be called again."""
+        """Connects. Raises StartError; after UnreachableError it may be called again. May be cancelled at any time."""
 
     async def stop(self) -> None:
         """Disconnects."""
@@ -36,35 +36,41 @@ async def serve(
     start_engines: Callable[[], Awaitable[Sequence[Engine]]],
     say: Callable[[str], None],
 ) -> None:
-    """Serves until it is told to end; raises StartError if a chat cannot be started, and then has served none.
+    """Serves until it is told to end; raises StartError if a chat cannot be started, which ends the others.
 
-    Chats are answered while the engines still load, and while other platforms are not there yet.
+    No chat waits for another one to start, nor for the engines, and it may be told to end while they do.
     """
     stopped = asyncio.Event()
-    away: list[ChatApp] = []
+    failures: list[Exception] = []
+
+    async def serve_one(app: ChatApp) -> None:
+        try:
+            await app.start()
+            say(str(app))
+        except UnreachableError as error:
+            log.warning("%s; it is tried again until it can be", error)
+            await _reach(app, say)
+        except Exception as error:  # noqa: BLE001  raised below
+            failures.append(error)
+            stopped.set()
+
     async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(set_by_signals(stopped))
+        await service.start()
         for app in apps:
             stack.push_async_callback(_stop, app)
-            try:
-                await app.start()
-            except UnreachableError as error:
-                log.warning("%s; it is tried again until it can be", error)
-                away.append(app)
         stack.push_async_callback(service.stop)
-        await service.start()
-        await stack.enter_async_context(set_by_signals(stopped))
-        for app in apps:
-            if app not in away:
-                say(str(app))
-        coming = [_load(service, start_engines), *(_reach(app, say) for app in away)]
-        tasks = [asyncio.create_task(each) for each in coming]
+        tasks = [asyncio.create_task(each) for each in (*map(serve_one, apps), _load(service, start_engines))]
         try:
             await stopped.wait()
         finally:
-            say("ending; songs in progress go on at the next start")
+            if not failures:
+                say("ending; songs in progress go on at the next start")
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+    if failures:
+        raise failures[0]
 
 
 async def _load(service: SeparationService, start_engines: Callable[[], Awaitable[Sequence[Engine]]]) -> None:

@@ -415,8 +415,10 @@ def test_a_chat_that_cannot_be_reached_is_one_sentence_without_the_token_and_the
     monkeypatch.setenv("TELEGRAM_BOT_TOKEN", TOKEN)
     monkeypatch.setenv("TELEGRAM_API_BASE_URL", f"http://127.0.0.1:{free_port()}")
     with _serving() as (bot, _):
+        assert bot.stderr is not None
+        err = bot.stderr.readline()
         bot.send_signal(signal.SIGTERM)
-        _, err = bot.communicate(timeout=60)
+        err += bot.communicate(timeout=60)[1]
     assert bot.returncode == 0
     assert len(err.splitlines()) == 1
     assert "Telegram cannot be reached (NetworkError); it is tried again until it can be" in err

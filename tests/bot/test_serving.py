@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -109,6 +111,47 @@ async def test_what_a_platform_says_when_it_comes_back(tmp_path: Path, caplog: p
         await eventually(lambda: "X does not know the token; it is not served" in caplog.text)
     store.close()
     assert (stranger.starts, stranger.stops, clumsy.starts, clumsy.stops) == (3, 1, 3, 1)
+
+
+@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
+async def test_a_platform_that_accepts_and_never_answers_holds_up_nobody_and_not_the_end_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: signal.Signals
+) -> None:
+    monkeypatch.setenv("TELEGRAM_BOT_TOKEN", TOKEN)
+    settings = Settings(data_dir=tmp_path / "data", web=WebSettings(port=free_port()))
+    store, lines = JobStore(settings.data_folder), list[str]()
+    service = SeparationService(settings, store)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("TELEGRAM_API_BASE_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        apps = TelegramApp(settings, service), WebApp(settings, service)
+        bot = asyncio.create_task(serve(service, apps, no_engines, lines.append))
+        async with asyncio.timeout(5):
+            await eventually(lambda: lines == [f"web chat: http://127.0.0.1:{settings.web.port}"])
+            signal.raise_signal(kind)
+            await bot
+    store.close()
+    assert lines[1:] == ["ending; songs in progress go on at the next start"]
+
+
+async def test_a_chat_that_can_never_start_ends_the_bot_also_while_others_are_served(tmp_path: Path) -> None:
+    store, lines = JobStore(tmp_path), list[str]()
+    may_answer = asyncio.Event()
+
+    class Slow(Platform):
+        async def start(self) -> None:
+            await may_answer.wait()
+            await super().start()
+
+    apps = [Slow(StartError("X does not know the token")), Platform(None)]
+    bot = asyncio.create_task(
+        serve(SeparationService(Settings(data_dir=tmp_path), store), apps, no_engines, lines.append)
+    )
+    await eventually(lambda: lines == ["a chat"])
+    may_answer.set()
+    with pytest.raises(StartError, match="X does not know the token"):
+        await bot
+    store.close()
+    assert [app.stops for app in apps] == [1, 1]
 
 
 async def test_a_chat_that_can_never_start_ends_the_bot(tmp_path: Path) -> None:
