@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 from collections.abc import Collection, Hashable
+from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
@@ -32,6 +33,8 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from spectacles_engine.messages import Blend, Limits, Preset
 
 PREFIX = "SPECTACLES_"
+MODELS = Path(str(package_files("spectacles_engine") / "weights" / "manifest.yaml"))
+"""The list of all models with their SHA-256 sums, as this version has them."""
 _SHORTEST_CODE = 6
 
 
@@ -64,10 +67,12 @@ class EngineSettings(_Section):
 
     @property
     def ensemble(self) -> str:
-        """What tells its stems from those of another: files of one's own by what they hold. Raises OSError."""
-        files = [file.expanduser() for file in (self.mixer, self.quality) if file]
-        own = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
-        return " ".join([self.preset, self.blend, *own])
+        """What tells its stems from those of another: models by their list, which has their sums, and files of one's
+        own by what they hold. Raises OSError.
+        """
+        files = [MODELS, *(file.expanduser() for file in (self.mixer, self.quality) if file)]
+        held = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+        return " ".join([self.preset, self.blend, *held])
 
 
 class LimitSettings(_Section):

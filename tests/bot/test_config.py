@@ -7,7 +7,9 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
+from bot import config
 from bot.config import ConfigError, EngineSettings, LimitSettings, Settings, load
+from spectacles_engine.manifest import Manifest
 from spectacles_engine.messages import BLENDS, PRESETS, Limits
 
 SHIPPED = Path(__file__).parents[2] / "config.yaml"
@@ -41,6 +43,17 @@ def test_stems_of_another_mixer_of_ones_own_are_those_of_another_ensemble(tmp_pa
     before = engine.ensemble
     mixer.write_bytes(b"two")
     assert len({EngineSettings().ensemble, before, engine.ensemble}) == 3
+
+
+def test_stems_of_another_versions_models_are_those_of_another_ensemble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, again = EngineSettings().ensemble, EngineSettings().ensemble
+    demucs = Manifest.load().files["lite-demucs.safetensors"].sha256
+    other = tmp_path / "manifest.yaml"
+    other.write_text(config.MODELS.read_text(encoding="utf-8").replace(demucs, "0" * 64), encoding="utf-8")
+    monkeypatch.setattr(config, "MODELS", other)
+    assert before == again != EngineSettings().ensemble
 
 
 def test_the_shipped_file_names_every_setting_with_its_default(tmp_path: Path) -> None:
