@@ -7,12 +7,16 @@ import secrets
 from pathlib import Path
 
 _BYTES = 1 << 20
+_TROUBLES = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
+    errno.EFBIG,  # FAT takes no file of 4 GiB
+    errno.ENOENT,  # the folders were there at the start: somebody moved them
+)
 
 
 def is_disk_trouble(error: BaseException) -> bool:
     """Whether an error is of this machine's disk, not of a network."""
-    troubles = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
-    return isinstance(error, OSError) and error.errno in troubles
+    return isinstance(error, OSError) and error.errno in _TROUBLES
 
 
 def is_disk_full(error: BaseException) -> bool:

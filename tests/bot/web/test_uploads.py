@@ -243,7 +243,11 @@ async def test_who_stops_in_the_midst_of_a_field_is_not_waited_for(chat: Chat, m
 
 @pytest.mark.parametrize(
     ("kind", "told"),
-    [(errno.ENOSPC, sentence("web.disk_full", "en")), (errno.EROFS, disk_in_trouble())],
+    [
+        (errno.ENOSPC, sentence("web.disk_full", "en")),
+        (errno.EROFS, disk_in_trouble()),
+        (errno.EFBIG, disk_in_trouble()),
+    ],
 )
 async def test_a_disk_that_takes_nothing_is_a_sentence(
     chat: Chat, song: Path, monkeypatch: pytest.MonkeyPatch, kind: int, told: str
@@ -256,6 +260,17 @@ async def test_a_disk_that_takes_nothing_is_a_sentence(
         form = with_file(form_of(), song.read_bytes())
         async with client.request("POST", "/api/jobs", data=form) as answer:
             assert (answer.status, await answer.json()) == (503, {"error": told})
+        assert chat.uploads() == []
+
+
+async def test_folders_that_were_moved_are_a_sentence(chat: Chat, song: Path) -> None:
+    folder = chat.folder / "uploads"
+    async with chat.browser() as client:
+        form = with_file(form_of(), song.read_bytes())
+        folder.rename(chat.folder / "elsewhere")
+        async with client.request("POST", "/api/jobs", data=form) as answer:
+            assert (answer.status, await answer.json()) == (503, {"error": disk_in_trouble()})
+        (chat.folder / "elsewhere").rename(folder)
         assert chat.uploads() == []
 
 
