@@ -246,7 +246,7 @@ async def start_engines(options: EngineOptions, *, target: Target = worker.main)
     try:
         await first.start()
     except SpecTaclesError as error:
-        log.warning("the engine could not be started: %s", error)
+        log.warning("no engine yet: %s", error)
     except asyncio.CancelledError:
         # nobody else knows of it, and a process that is half started when the bot ends dies with a traceback
         await first.close()
