@@ -195,7 +195,8 @@ class Shelf:
             raise Unavailable(disk_full())
 
     def _free_bytes(self, folder: Path) -> int:
-        return shutil.disk_usage(folder if folder.exists() else self._store.folder).free
+        there = next(each for each in (folder, *folder.absolute().parents) if each.exists())  # it may have been moved
+        return shutil.disk_usage(there).free
 
 
 def stems_bytes(song: Song) -> float:

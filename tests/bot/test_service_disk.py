@@ -218,6 +218,6 @@ async def test_results_are_kept_for_their_time(tmp_path: Path, monkeypatch: pyte
         assert home.service.result(job) is not None
         monkeypatch.setattr(time, "time", lambda: now + 3700)
         await eventually(lambda: home.service.result(job) is None)
-        assert home.files() == []
+        await eventually(lambda: home.files() == [])
         # what was asked for later is still known
         assert home.service.job(job.id) is not None

@@ -263,14 +263,16 @@ async def test_a_disk_that_takes_nothing_is_a_sentence(
         assert chat.uploads() == []
 
 
-async def test_folders_that_were_moved_are_a_sentence(chat: Chat, song: Path) -> None:
-    folder = chat.folder / "uploads"
+@pytest.mark.parametrize("moved", ["web/uploads", "web", "."])
+async def test_folders_that_were_moved_are_a_sentence(chat: Chat, song: Path, moved: str) -> None:
+    folder = (chat.settings.data_folder / moved).resolve()
+    elsewhere = folder.with_name("elsewhere")
     async with chat.browser() as client:
         form = with_file(form_of(), song.read_bytes())
-        folder.rename(chat.folder / "elsewhere")
+        folder.rename(elsewhere)
         async with client.request("POST", "/api/jobs", data=form) as answer:
             assert (answer.status, await answer.json()) == (503, {"error": disk_in_trouble()})
-        (chat.folder / "elsewhere").rename(folder)
+        elsewhere.rename(folder)
         assert chat.uploads() == []
 
 
