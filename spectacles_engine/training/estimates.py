@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from spectacles_engine.chunking import Array
 from spectacles_engine.ensemble import Ensemble
-from spectacles_engine.errors import ModelError
+from spectacles_engine.errors import InputError, ModelError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.quality import energy
 from spectacles_engine.training.augment import MixtureSource, Sources
@@ -38,14 +38,16 @@ LEAST_ENERGY = 0.01
 
 Else a stem that is hardly there would outweigh all others.
 """
+UNTOLD_ENERGY = 0.01
+"""A mixture that differs from the sum of its stems by no more than this share of its energy holds no others."""
 
 
 @dataclass(frozen=True)
 class Example:
     """A song with references (stem, 2, samples), in the order of ``messages.STEMS``, and its mixture (2, samples).
 
-    ``sources``: of what its stems are made; two examples that have one in common are not strangers.
-    ``fingerprint``: what tells it from others of its name.
+    ``sources``: of what its stems are made; two examples that have one in common are not strangers. A stem that is
+    lacking there was not given, and silent. ``fingerprint``: what tells it from others of its name.
     """
 
     name: str
@@ -53,6 +55,19 @@ class Example:
     mixture: Array
     sources: Sources = field(default_factory=dict)
     fingerprint: str = ""
+
+    @property
+    def untold(self) -> list[str]:
+        """Stems that were not given though the mixture holds more than those that were: silence isn't what they are."""
+        lacking = [stem for stem in STEMS if stem not in self.sources]
+        if not lacking:
+            return []
+        loudness = left = 0.0
+        for start in range(0, self.mixture.shape[-1], BLOCK_SAMPLES):
+            part = slice(start, start + BLOCK_SAMPLES)
+            loudness += energy(self.mixture[:, part])
+            left += energy(self.mixture[:, part] - self.references[..., part].sum(axis=0))
+        return lacking if left > UNTOLD_ENERGY * loudness else []
 
     @classmethod
     def summed(cls, name: str, references: Array, sources: Sources | None = None, fingerprint: str = "") -> Example:
@@ -124,11 +139,17 @@ def write_estimates(
     """Runs the base models of ``ensemble`` over every example; can be interrupted and goes on where it stopped.
 
     ``made_by``: what tells these models from others, the SHA-256 of their files. ``up_to_hz``: model → what is the
-    highest that it knows, where that is not everything.
+    highest that it knows, where that is not everything. Raises InputError for a song with stems that are ``untold``: of
+    them there is silence in its references, and a mixer would learn to answer that.
     """
     common = {"format": FORMAT, "names": ensemble.names(), "made_by": list(made_by), "up_to_hz": dict(up_to_hz or {})}
 
     def write(example: Example) -> None:
+        if untold := example.untold:
+            raise InputError(
+                f"{example.name} has no {' and no '.join(untold)}, and its mixture holds more than its other stems: "
+                "add what it lacks, or leave it out with --skip"
+            )
         folder = out / example.name
         about = json.dumps({**common, "sources": example.sources, "told": example.fingerprint})
         if (folder / "estimates.json").exists() and (folder / "estimates.json").read_text() == about:

@@ -215,6 +215,28 @@ def test_random_mixtures_of_several_seeds_lie_side_by_side(
     assert {name for name, at in drawn_with("0").items() if at != both[name]} == set(first)
 
 
+def test_a_song_whose_mixture_holds_stems_that_are_not_given_teaches_no_silence(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = {"demucs": FakeSeparator("demucs", {stem: share(0.25) for stem in STEMS})}
+    ensemble = Ensemble(models, FixedShares({stem: {"demucs": 1.0} for stem in STEMS}))
+    monkeypatch.setattr("spectacles_engine.training.reproduce.load_ensemble", lambda *_, **__: ensemble)
+    _write_songs(tmp_path / "songs", 3)
+    for number, mixed in enumerate((("drums", "vocals"), ("drums",))):  # of the third one the mixture is the sum
+        song = tmp_path / "songs" / f"song-{number}"
+        parts = {stem: soundfile.read(song / f"{stem}.wav")[0] for stem in mixed}
+        soundfile.write(song / "mixture.wav", sum(parts.values()), SAMPLE_RATE_HZ)
+        for stem in set(STEMS) - {"drums"}:
+            (song / f"{stem}.wav").unlink()
+    (tmp_path / "songs/song-2/bass.wav").unlink()
+    sentence = "song-0 has no vocals and no bass and no other, and its mixture holds more .* leave it out with --skip"
+    with pytest.raises(SystemExit, match=sentence):
+        run("estimates", "--data", "songs", "--out", "est")
+    assert not (tmp_path / "est" / "song-0").exists()
+    run("estimates", "--data", "songs", "--skip", "song-0", "--out", "est")
+    assert sorted(song.name for song in (tmp_path / "est").iterdir()) == ["song-1", "song-2"]
+
+
 def test_a_disk_that_takes_no_more_is_told(run: Run, tmp_path: Path) -> None:
     _write_songs(tmp_path / "songs", 1)
     with limited(resource.RLIMIT_FSIZE, 100_000), pytest.raises(SystemExit, match="cannot be read or written"):

@@ -268,7 +268,7 @@ def test_estimates_are_what_the_base_models_said_and_are_not_computed_twice(tmp_
     model = FakeSeparator("demucs", {stem: share(0.25) for stem in STEMS})
     ensemble = Ensemble({"demucs": model}, FixedShares({stem: {"demucs": 1.0} for stem in STEMS}))
     references = np.stack([_noise(np.random.default_rng(i), 0.1) for i in range(len(STEMS))])
-    example = Example("song", references, references.sum(axis=0) * 1.5)
+    example = Example("song", references, references.sum(axis=0) * 1.5, {stem: ["song"] for stem in STEMS})
     write_estimates(ensemble, [example], tmp_path)
     (stored,) = read_estimates(tmp_path)
     assert [stem for stem, _ in stored.names] == list(STEMS)
