@@ -215,8 +215,6 @@ class Trainer:
             row |= {stem: round(float(x), 2) for stem, x in zip(STEMS, means, strict=True) if not x.isnan()}
             self.history.append(row)
             tqdm.write(f"uSDR on excerpts for validation: {row}")
-            rows = [row for row in self.history if row["network"] == learner.kind]
-            plot_curve(rows, self.folder / f"{learner.kind}.png", title=learner.kind)
 
     def _done(self) -> float:
         return self.schedule.done(self.step, self.elapsed_s)
@@ -226,7 +224,7 @@ class Trainer:
         return warm * (0.5 * (1 + float(np.cos(np.pi * self._done()))) + 1e-3)
 
     def save(self) -> None:
-        """Writes the checkpoint and the history, each under its final name only when it is whole."""
+        """Writes the checkpoint under its final name only when it is whole, the history, and the curves."""
         self._read_losses()
         state = {
             "learners": {learner.kind: learner.state() for learner in self.learners},
@@ -236,6 +234,9 @@ class Trainer:
         }
         save_checkpoint(state, self.folder / "checkpoint.pt")
         (self.folder / "history.json").write_text("\n".join(json.dumps(row) for row in self.history) + "\n")
+        for learner in self.learners:
+            rows = [row for row in self.history if row["network"] == learner.kind]
+            plot_curve(rows, self.folder / f"{learner.kind}.png", title=learner.kind)
 
     def _load(self, state: dict[str, Any]) -> None:
         for learner in self.learners:

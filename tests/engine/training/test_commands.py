@@ -272,6 +272,7 @@ def test_a_training_that_is_told_to_end_keeps_what_it_has(
         run("separators", "--data", "songs", "--model", "mdx-low", "--batch", "1", "--steps", "3", "--out", "run")
     assert json.loads((tmp_path / "run" / "mdx-low" / "history.json").read_text().splitlines()[0])["step"] == 1
     assert (tmp_path / "run" / "mdx-low" / "checkpoint.pt").exists()
+    assert (tmp_path / "run" / "mdx-low" / "mdx-low.png").exists()
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no /proc")

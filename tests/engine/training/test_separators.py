@@ -37,6 +37,7 @@ def test_an_interrupted_training_goes_on_and_exports_what_the_engine_loads(
     first = Trainer(["mdx", "mdx-low"], fronts, tmp_path, Schedule(steps=2), "cpu")
     first.run(batches(_source(), 1), [])
     assert first.step == 2
+    assert all((tmp_path / f"{kind}.png").stat().st_size > 1000 for kind in ("mdx", "mdx-low"))
     resumed = Trainer(["mdx", "mdx-low"], fronts, tmp_path, Schedule(steps=3), "cpu")
     assert resumed.step == 2
     for one, two in zip(first.learners[0].network.parameters(), resumed.learners[0].network.parameters(), strict=True):
