@@ -13,7 +13,7 @@ from pathlib import Path
 from spectacles_engine.errors import InputError, ModelError
 from spectacles_engine.manifest import PresetSpec, describe
 from spectacles_engine.mixer_files import load_mixer, save_mixer
-from spectacles_engine.mixers import StemMixers, require_models
+from spectacles_engine.mixers import LinearMixer, MeanMixer, Mixer, StemMixers, require_models
 from spectacles_engine.models import ModelStore
 from spectacles_engine.presets import blends, load_blend, load_ensemble
 from spectacles_engine.stem_mixer import Design
@@ -21,7 +21,7 @@ from spectacles_engine.training import estimates, linear, mixer
 from spectacles_engine.training.evaluate import Evaluation
 from spectacles_engine.training.oracle import Oracle
 from spectacles_engine.training.plots import plot_table
-from spectacles_engine.training.table import ORACLE, Report, Table
+from spectacles_engine.training.table import LINEAR, ORACLE, Report, Table
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,7 @@ class Bench:
     ) -> Report:
         """Table 1: all that the preset has, and a row for each of ``files``, row → mixer; ``ours`` is a row, too."""
         models = {model.name for model in self.spec.models}
-        names = [blend for blend in reversed(blends(self.spec)) if blend not in models]
-        mixers = {name: load_blend(self.spec, self.store, name, self.device) for name in names}
+        mixers = self._mixers()
         ensemble = load_ensemble(self.spec, self.store, blend="average", device=self.device)
         for name, file in files.items():
             if name in (*mixers, *models, ORACLE, "floor", "mixture"):
@@ -71,6 +70,7 @@ class Bench:
         made_by = {
             "models": self.made_by() + embedded,
             "mixers": {name: describe(file)[1] for name, file in files.items()},
+            "rows": list(mixers),
             "ours": ours,
             "songs": list(examples.fingerprints),
         }
@@ -80,6 +80,16 @@ class Bench:
         if chart:
             plot_table(report, chart)
         return report
+
+    def _mixers(self) -> dict[str, Mixer]:
+        """Row → mixer, for all that the preset has, and for the linear part of its mean by itself."""
+        models = {model.name for model in self.spec.models}
+        names = [blend for blend in reversed(blends(self.spec)) if blend not in models]
+        known = {name: load_blend(self.spec, self.store, name, self.device) for name in names}
+        mean = known["stemmixer"]
+        parts = mean.mixers if isinstance(mean, MeanMixer) else ()
+        linear_part = [(LINEAR, part) for part in parts if isinstance(part, LinearMixer)]
+        return {"average": known["average"], **dict(linear_part), **known}
 
 
 def reproduce(

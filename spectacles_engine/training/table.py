@@ -18,6 +18,7 @@ RESAMPLINGS = 10_000
 LEAST_SONGS = 6
 """Of fewer songs no interval is given: even from the worst to the best of five, it would hold 94 % at most."""
 ORACLE = "oracle α"
+LINEAR = "linear mixer"
 WRITTEN = ", residual handed back"
 """What the row of ours is called, beside its name, where its stems are taken as they are written."""
 MIDDLES: dict[str, Any] = {"mean": np.mean, "median": np.median}

@@ -20,8 +20,10 @@ import soundfile
 
 from spectacles_engine.ensemble import Ensemble
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
-from spectacles_engine.mixer_files import load_mixer
+from spectacles_engine.mixer_files import load_mixer, save_mixer
 from spectacles_engine.mixers import FixedShares, LinearMixer, MeanMixer
+from spectacles_engine.models import ModelStore
+from spectacles_engine.presets import load_blend
 from spectacles_engine.training import commands, separators
 from spectacles_engine.training.estimates import FORMAT
 from tests.engine.fakes import FakeSeparator, share
@@ -83,6 +85,27 @@ def test_from_songs_to_a_mixer_and_a_table(run: Run, tmp_path: Path, capsys: pyt
     scores = json.loads((tmp_path / "table.json").read_text())["uSDR"]["mean"]["summary"]
     # it was fitted to this very noise
     assert all(scores[mixer][stem] > scores["stemmixer"][stem] for mixer in ("mine", "mean") for stem in STEMS)
+    rows = [row for row in scores if row in {"average", "linear mixer", "stemmixer-paper", "stemmixer", "oracle α"}]
+    assert rows == ["average", "linear mixer", "stemmixer-paper", "stemmixer", "oracle α"]
+
+
+def test_the_row_of_the_linear_mixer_is_the_linear_part_of_the_presets_mixer(run: Run, tmp_path: Path) -> None:
+    _write_songs(tmp_path / "songs", 1)
+    store = ModelStore(tmp_path)
+    spec = store.preset("lite")
+    mean = load_blend(spec, store, "stemmixer", "cpu")
+    assert isinstance(mean, MeanMixer)
+    (part,) = (mixer for mixer in mean.mixers if isinstance(mixer, LinearMixer))
+    save_mixer(part, tmp_path / "part.safetensors")
+    command = ("evaluate", "--data", "songs", "--mixers", "part.safetensors", "--json", "table.json")
+    run(*command)
+    table = json.loads((tmp_path / "table.json").read_text())
+    scores = table["uSDR"]["mean"]["summary"]
+    assert scores["linear mixer"] == scores["part"] != scores["stemmixer"]
+    del table["made_by"]["rows"]  # as an earlier version wrote it
+    (tmp_path / "table.json").write_text(json.dumps(table))
+    with pytest.raises(SystemExit, match="remove it, or name another file"):
+        run(*command)
 
 
 def test_what_is_wrong_is_one_sentence(run: Run) -> None:
