@@ -14,7 +14,7 @@ from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.spectrogram import Stft
 from spectacles_engine.training.data import SoundFile, read_stereo
 from spectacles_engine.training.scoring import MEASURES
-from spectacles_engine.training.table import Report
+from spectacles_engine.training.table import Report, number_of_songs
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -62,10 +62,10 @@ def plot_table(report: Report, path: Path) -> None:
             at = np.arange(len(STEMS)) + (i - (len(shown) - 1) / 2) * 0.85 / len(shown)
             bars = axis.bar(at, heights, 0.8 / len(shown), label=row, color=plt.get_cmap("tab20")(i % 20))
             axis.bar_label(bars, [f"{h:.1f}" if np.isfinite(h) else "" for h in heights], fontsize=6)
-        axis.set(ylabel=f"{measure}, dB", title=f"{middle} of {len(report.table.songs)} songs")
+        axis.set(ylabel=f"{measure}, dB", title=f"{middle} of {number_of_songs(len(report.table.songs))}")
         axis.axhline(0, color="black", linewidth=0.5)
     axes[-1].set_xticks(range(len(STEMS)), STEMS)
-    axes[0].legend(fontsize=7, ncols=4)
+    axes[-1].legend(fontsize=7, ncols=6, loc="upper center", bbox_to_anchor=(0.5, -0.1))
     _finish(figure, path, 110)
 
 
@@ -76,9 +76,8 @@ def plot_calibration(points: Mapping[str, Sequence[tuple[float, float]]], path: 
         guess, truth = np.array(points.get(stem) or [(np.nan, np.nan)]).T
         axis.scatter(guess, truth, s=10, alpha=0.7)
         axis.axline((0, 0), slope=1, color="black", linewidth=0.5)
-        axis.set(
-            title=f"{stem}, {len(points.get(stem, ()))} songs", xlabel="estimated uSDR, dB", ylabel="true uSDR, dB"
-        )
+        told = number_of_songs(len(points.get(stem, ())))
+        axis.set(title=f"{stem}, {told}", xlabel="estimated uSDR, dB", ylabel="true uSDR, dB")
     _finish(figure, path, 100)
 
 

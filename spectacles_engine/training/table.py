@@ -159,7 +159,7 @@ class Report:
         ]
         over = "median over 1 s frames, then " if measure != USDR else ""
         return [
-            _line(f"{measure}, dB, {over}{middle} of {len(self.table.songs)} songs", STEMS),
+            _line(f"{measure}, dB, {over}{middle} of {number_of_songs(len(self.table.songs))}", STEMS),
             "|---|" + "---|" * len(STEMS),
             _line("*songs that have the stem*", map(str, counts)),
             *(_row(row, values, ".2f") for row, values in self.table.summary(measure, middle).items()),
@@ -172,6 +172,11 @@ class Report:
         for row, values in self._shares(measure, middle).items():
             lines.append(_row(f"{row}, % of the oracle's gain", values, ".0f"))
         return lines
+
+
+def number_of_songs(count: int) -> str:
+    """So many of them, in words."""
+    return f"{count} song{'' if count == 1 else 's'}"
 
 
 def _middles(measure: str) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from spectacles_engine.chunking import Array
 from spectacles_engine.ensemble import Ensemble
@@ -20,6 +21,7 @@ from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.mixers import FixedShares
 from spectacles_engine.quality import usdr
 from spectacles_engine.stem_mixer import Design
+from spectacles_engine.training import plots
 from spectacles_engine.training.estimates import Example, write_estimates
 from spectacles_engine.training.evaluate import Evaluation
 from spectacles_engine.training.oracle import Oracle
@@ -226,10 +228,27 @@ def test_gains_come_with_an_interval_that_pairs_the_songs_and_shares_are_of_the_
     assert (tmp_path / "charts" / "table.png").stat().st_size > 1000
 
 
+def test_nothing_lies_over_the_bars_of_the_chart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
+    finish = plots._finish
+
+    def finished(figure: Figure, path: Path, dpi: int) -> None:
+        drawn.append(figure)
+        finish(figure, path, dpi)
+
+    monkeypatch.setattr(plots, "_finish", finished)
+    plot_table(_report(2), tmp_path / "table.png")
+    (figure,) = drawn
+    legends = [legend.get_window_extent() for axis in figure.axes if (legend := axis.get_legend())]
+    assert len(legends) == 1
+    assert not any(legends[0].overlaps(axis.get_window_extent()) for axis in figure.axes)
+
+
 def test_of_a_few_songs_no_interval_is_claimed() -> None:
     gain = _report(5).as_json()[USDR]["mean"]["gains"]["stemmixer − average"]["drums"]
     assert "low_db" not in gain
     assert "(songs: 5)" in _report(5).text()
+    assert "mean of 1 song |" in _report(1).text()
 
 
 def test_the_best_base_model_is_the_one_with_the_highest_score() -> None:
