@@ -127,7 +127,20 @@ def save_demucs(model: Model, path: Path, *, half: bool = False) -> None:
         "kwargs": json.dumps(kwargs, default=_encode_fraction),
     }
     tensors = {key: _stored(value, half) for key, value in model.state_dict().items()}
-    path.write_bytes(save(tensors, metadata))
+    path.write_bytes(_in_order(save(tensors, metadata)))
+
+
+def _in_order(file: bytes) -> bytes:
+    """A safetensors file with its metadata sorted: it is written in random order, and equal networks would differ.
+
+    Its header is JSON behind its length in eight bytes, filled up to a whole eight; offsets count from its end.
+    """
+    end = 8 + int.from_bytes(file[:8], "little")
+    header = json.loads(file[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + file[end:]
 
 
 def _stored(tensor: Tensor, half: bool) -> Tensor:

@@ -125,6 +125,17 @@ def test_half_stored_weights_are_used_as_float32(tmp_path: Path) -> None:
         torch.testing.assert_close(tensor, network.state_dict()[name], rtol=1e-3, atol=1e-6)
 
 
+def test_equal_networks_are_equal_files(tmp_path: Path) -> None:
+    network = tiny_demucs()
+    files = [tmp_path / f"{i}.safetensors" for i in range(8)]
+    for file in files:
+        save_demucs(network, file)
+    assert len({file.read_bytes() for file in files}) == 1
+    loaded = load_demucs(files[0]).state_dict()
+    for key, values in network.state_dict().items():
+        torch.testing.assert_close(loaded[key], values)
+
+
 HTDEMUCS = {"klass": "demucs.htdemucs.HTDemucs", "kwargs": "{}"}
 
 
