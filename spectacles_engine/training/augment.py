@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from spectacles_engine.chunking import Array
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
@@ -219,6 +220,16 @@ def batches(source: MixtureSource, size: int, workers: int = 0) -> Iterator[Tens
         pin_memory=torch.cuda.is_available(),
     )
     return iter(loader)
+
+
+def end(drawn: Iterator[Tensor]) -> None:
+    """Ends the processes that draw ``batches``.
+
+    Else they end with the last reference to them, and an exception that is handled may hold one until the program
+    exits: it would then wait for them forever, as they ignore SIGTERM.
+    """
+    if isinstance(drawn, _MultiProcessingDataLoaderIter):
+        drawn._shutdown_workers()
 
 
 class _Draws(IterableDataset[Tensor]):

@@ -33,7 +33,7 @@ from spectacles_engine.training import (
     separators,
     spleeter_weights,
 )
-from spectacles_engine.training.augment import Collection, MixtureSource, batches
+from spectacles_engine.training.augment import Collection, MixtureSource, batches, end
 from spectacles_engine.training.command_line import data_dir, parser
 from spectacles_engine.training.data import (
     SongFiles,
@@ -111,13 +111,15 @@ def _separators(arguments: argparse.Namespace) -> None:
     if workers:
         # threads that copy batches would take cores from the processes that draw them: 3 steps a second in place of 5
         torch.set_num_threads(1)
+    drawn = batches(source, arguments.batch, workers)
     try:
-        trainer.run(batches(source, arguments.batch, workers), validation)
+        trainer.run(drawn, validation)
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
         raise OutputError("a process that draws mixtures was killed; for want of memory?") from error
     finally:
+        end(drawn)
         print(*trainer.export(arguments.out), sep="\n")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from spectacles_engine.messages import STEMS
 from spectacles_engine.separators.devices import Placement
 from spectacles_engine.separators.mdx import MdxSeparator
 from spectacles_engine.separators.spleeter import PARTS, SpleeterSeparator, SpleeterUNet
-from spectacles_engine.training.augment import Collection, MixtureSource, batches
+from spectacles_engine.training.augment import Collection, MixtureSource, batches, end
 from spectacles_engine.training.data import Recording
 from spectacles_engine.training.separators import Schedule, Trainer, move_average
 
@@ -76,6 +77,17 @@ def test_mixtures_drawn_by_several_processes_are_many_and_the_same_each_time() -
         torch.testing.assert_close(one, two)
     assert first[0].shape == (2, len(STEMS), 2, SAMPLES)
     assert not torch.equal(first[0], first[1])
+
+
+def test_the_processes_that_draw_end_though_something_holds_what_they_draw() -> None:
+    others = multiprocessing.active_children()
+    drawn = batches(_source(), 1, workers=2)
+    next(drawn)
+    ours = [process for process in multiprocessing.active_children() if process not in others]
+    assert len(ours) == 2
+    end(drawn)
+    assert not any(process.is_alive() for process in ours)
+    end(batches(_source(), 1))  # drawn in this process: nothing to end
 
 
 def test_the_schedule_ends_at_whichever_limit_comes_first() -> None:
