@@ -97,6 +97,10 @@ class WholeChunks:
     design: Design
     device: str
 
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return len(self.chunks)
+
     def __call__(self, random: np.random.Generator) -> Iterator[Batch]:
         """One epoch."""
         for i in random.permutation(len(self.chunks)):
@@ -113,14 +117,21 @@ class DrawnBins:
     bins: int
     seed: int
 
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return max(1, self._count // BATCH_BINS)
+
     def __call__(self, random: np.random.Generator) -> Iterator[Batch]:
         """One epoch."""
-        count = self._drawn[STEMS[0]].clues.shape[-2]
-        for some in np.array_split(random.permutation(count), max(1, count // BATCH_BINS)):
+        for some in np.array_split(random.permutation(self._count), len(self)):
             index = torch.from_numpy(some).to(self.device)
             yield {
                 stem: Bins(*(x.index_select(-2, index) for x in _fields(kept))) for stem, kept in self._drawn.items()
             }
+
+    @property
+    def _count(self) -> int:
+        return self._drawn[STEMS[0]].clues.shape[-2]
 
     @cached_property
     def _drawn(self) -> Batch:

@@ -73,8 +73,15 @@ def main() -> None:
         reason = error.strerror or f"{error}; is the disk full?"  # numpy says only how much it could not write
         raise SystemExit(f"{error.filename or 'a file'} cannot be read or written ({reason})") from None
     except KeyboardInterrupt:
-        goes_on = arguments.command in RESUMED or (arguments.command == "evaluate" and arguments.json)
-        raise SystemExit(f"stopped{'; the same command goes on where this one was' if goes_on else ''}") from None
+        raise SystemExit(_stopped(arguments)) from None
+
+
+def _stopped(arguments: argparse.Namespace) -> str:
+    """What the same command will do after Ctrl-C."""
+    if arguments.command == "mixer" and not mixer.goes_on(arguments.out):
+        return "stopped; the same command begins anew"
+    goes_on = arguments.command in RESUMED or (arguments.command == "evaluate" and arguments.json)
+    return "stopped; the same command goes on where this one was" if goes_on else "stopped"
 
 
 def _allow_many_files() -> None:

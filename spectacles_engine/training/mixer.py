@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,12 @@ from spectacles_engine.mixer_files import load_mixer, save_mixer
 from spectacles_engine.mixers import Mixer, Names, StemMixers
 from spectacles_engine.separators.devices import Placement
 from spectacles_engine.stem_mixer import PAPER, Design, StemMixer
-from spectacles_engine.training.bins import Batch, Bins, Chunk, DrawnBins, WholeChunks, chunks_of
+from spectacles_engine.training.bins import Bins, Chunk, DrawnBins, WholeChunks, chunks_of
 from spectacles_engine.training.checkpoints import load_checkpoint, save_checkpoint
 from spectacles_engine.training.estimates import StoredEstimates
 from spectacles_engine.training.plots import plot_losses
 
-Batches = Callable[[np.random.Generator], Iterator[Batch]]
+Batches = WholeChunks | DrawnBins
 
 
 def l1(errors: Tensor, worth: Tensor) -> Tensor:
@@ -85,6 +85,11 @@ def checkpoint_of(out: Path) -> Path:
     return out.with_name(f"{out.name.removesuffix('.safetensors')}.training")
 
 
+def goes_on(out: Path) -> bool:
+    """Whether a training of ``out`` has what it goes on from: it has after its first epoch."""
+    return checkpoint_of(out).exists() and out.exists()
+
+
 def train(songs: Sequence[StoredEstimates], recipe: Recipe, out: Path, device: str) -> Mixer:
     """Trains on all chunks of all songs, writes ``out`` after every epoch that got better, and returns the best.
 
@@ -103,7 +108,7 @@ def train(songs: Sequence[StoredEstimates], recipe: Recipe, out: Path, device: s
     if not recipe.bins:
         del made_of["epochs"]  # nothing in the paper's schedule depends on them: more can be asked for later
     made_of = json.loads(json.dumps(made_of))
-    if checkpoint.exists() and out.exists():
+    if goes_on(out):
         history = training.restore(checkpoint, made_of)
     held_out = _batches(chunks[::10], len(chunks), recipe, device)
     trained = _batches([chunk for i, chunk in enumerate(chunks) if i % 10], len(chunks), recipe, device)
@@ -148,8 +153,9 @@ class _Training:
     def _pass(self, batches: Batches, random: np.random.Generator, *, learn: bool) -> float:
         for network in self.mixers.networks.values():
             network.train(learn)
-        losses = []
-        for batch in batches(random):
+        losses, what = [], "train" if learn else "held out"
+        # an epoch of the paper's recipe may take minutes: it has a bar of its own, for as long as it lasts
+        for batch in tqdm(batches(random), total=len(batches), desc=what, unit="batch", leave=False, delay=1):
             loss = torch.stack([self._loss(stem, batch[stem]) for stem in self._recipe.stems]).sum()
             if learn:
                 self._optimiser.zero_grad()

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,8 +25,9 @@ from spectacles_engine.mixer_files import load_mixer, save_mixer
 from spectacles_engine.mixers import FixedShares, LinearMixer, MeanMixer
 from spectacles_engine.models import ModelStore
 from spectacles_engine.presets import load_blend
-from spectacles_engine.training import commands, separators
+from spectacles_engine.training import commands, mixer, separators
 from spectacles_engine.training.estimates import FORMAT
+from spectacles_engine.training.scoring import Row
 from tests.engine.fakes import FakeSeparator, share
 from tests.limits import limited
 
@@ -330,6 +332,23 @@ def test_a_note_is_fitted_to_the_mixer_that_is_named(run: Run, tmp_path: Path) -
     _write_songs(tmp_path / "songs", 1)
     with pytest.raises(SystemExit, match="there is no mixer gone"):
         run("calibrate", "--data", "songs", "--mixers", "gone.safetensors", "--out", "q.json")
+
+
+def test_a_mixer_goes_on_after_its_first_epoch_and_before_it_begins_anew(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _write_estimates(tmp_path / "est", 20)
+    epoch = mixer._Training.epoch
+    for stopped_in, sentence in ((0, "stopped; the same command begins anew"), (1, "goes on where this one was")):
+
+        def interrupted(self: mixer._Training, *args: Any, stopped_in: int = stopped_in) -> Row:
+            if args[-1] == stopped_in:
+                raise KeyboardInterrupt
+            return epoch(self, *args)
+
+        monkeypatch.setattr(mixer._Training, "epoch", interrupted)
+        with pytest.raises(SystemExit, match=sentence):
+            run("mixer", "--estimates", "est", "--epochs", "2", "--out", "m.safetensors")
 
 
 def test_no_other_mixer_takes_the_place_of_one_in_training(run: Run, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -140,6 +142,21 @@ def test_an_interrupted_training_goes_on_where_it_was(
     assert resumed.keys() == straight.keys()
     for key, values in straight.items():
         np.testing.assert_allclose(resumed[key], values, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("recipe", [QUICK, replace(OURS, epochs=1, bins=100_000)], ids=["paper", "spectacles"])
+def test_progress_is_told_within_an_epoch(
+    tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    songs = _stored_songs(tmp_path / "estimates", 8)
+    monkeypatch.setattr("tqdm.std.time", itertools.count(step=2).__next__)  # every batch takes long
+    train(songs, recipe, tmp_path / "a.safetensors", "cpu")
+    told = capsys.readouterr().err
+    for what in ("train", "held out"):
+        found = re.findall(rf"{what}: .*?(\d+)/(\d+) ", told)
+        numbers, totals = zip(*((int(number), int(total)) for number, total in found), strict=True)
+        assert len(set(totals)) == 1
+        assert set(numbers) == set(range(1, totals[0] + 1))
 
 
 def test_a_checkpoint_of_another_recipe_and_too_few_estimates_are_sentences(tmp_path: Path) -> None:
