@@ -13,7 +13,8 @@ from torch.nn import functional
 class Stft:
     """Short-time Fourier transform with frames of ``n_fft`` samples, ``stft_hop`` samples apart, and its inverse.
 
-    The inverse is exact where ``stft_hop`` is at most ``n_fft // 2``, as the window is Hann's.
+    The inverse is exact where ``stft_hop`` is less than ``n_fft // 2``, or is that and the waveform of whole hops: the
+    window is Hann's, and each sample lies well below one.
     """
 
     n_fft: int

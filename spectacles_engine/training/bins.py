@@ -80,13 +80,13 @@ class Chunk:
 
 
 def chunks_of(songs: Sequence[StoredEstimates], chunk_s: float) -> list[Chunk]:
-    """All songs, cut into pieces; a song that is a little shorter than a piece is one all the same."""
+    """All songs, cut into pieces, of which the last reaches back; a song that is shorter than a piece is one."""
     samples = int(chunk_s * SAMPLE_RATE_HZ)
-    return [
-        Chunk(song, start, samples)
-        for song in songs
-        for start in range(0, max(1, song.estimates.shape[-1] - samples + 1), samples)
-    ]
+    chunks = []
+    for song in songs:
+        last = max(0, song.estimates.shape[-1] - samples)
+        chunks += [Chunk(song, start, samples) for start in sorted({*range(0, last + 1, samples), last})]
+    return chunks
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from spectacles_engine.spectrogram import Stft
 
 STRETCHING = Stft(n_fft=2048, stft_hop=512)
 CODING = Stft(n_fft=2048, stft_hop=1024)
+LEAST_HEARD_DB = -55.0
+"""Of full scale, in the loudest hundredth of a second: a compressor that hears less does nothing."""
 
 
 def stretched(part: Array, samples: int) -> Array:
@@ -40,13 +42,16 @@ def coded(stems: Array, bandwidth_hz: float, depth_db: float) -> Array:
 
     The same bins go from all stems (stem, 2, samples), so that they still sum to the mixture.
     """
-    spectrograms = CODING.forward(torch.from_numpy(stems))
+    samples = stems.shape[-1]
+    # to whole hops: else the end lies below the tail of a single window, and what is taken out there becomes a click
+    whole = np.pad(stems, ((0, 0), (0, 0), (0, -samples % CODING.stft_hop)))
+    spectrograms = CODING.forward(torch.from_numpy(whole))
     mixture = spectrograms.sum(dim=0).abs()
     kept = int(bandwidth_hz / SAMPLE_RATE_HZ * CODING.n_fft)
     bands = functional.max_pool1d(mixture.transpose(-1, -2), 33, stride=1, padding=16).transpose(-1, -2)
     heard = mixture > bands * 10 ** (-depth_db / 20)
     heard[..., kept:, :] = False
-    left: Array = CODING.inverse(spectrograms * heard, stems.shape[-1]).numpy()
+    left: Array = CODING.inverse(spectrograms * heard, whole.shape[-1])[..., :samples].numpy()
     return left
 
 
@@ -75,8 +80,10 @@ def pumping(heard: Array, random: Generator) -> Array:
     window = SAMPLE_RATE_HZ // 100
     power = (heard[:, : heard.shape[1] // window * window] ** 2).reshape(2, -1, window).mean(axis=(0, 2))
     level_db = 10 * np.log10(power + 1e-6)
+    if level_db.max() < LEAST_HEARD_DB:
+        return np.ones(heard.shape[1], np.float32)
     over_db = np.maximum(0, level_db - level_db.max() + random.uniform(6, 15)) * random.uniform(0.3, 0.7)
-    keep, followed_db = np.exp(-0.01 / random.uniform(0.05, 0.3)), np.zeros_like(over_db)
+    keep, followed_db = np.exp(-0.01 / random.uniform(0.05, 0.3)), over_db.copy()
     for i in range(1, len(over_db)):
         followed_db[i] = max(over_db[i], keep * followed_db[i - 1])
     at = np.arange(heard.shape[1]) / window - 0.5

@@ -74,11 +74,12 @@ def _products(song: StoredEstimates, width: int, edges_hz: Sequence[float]) -> t
         part = slice(start, start + BLOCK_SAMPLES)
         heard = torch.from_numpy(song.heard(part)).flatten(0, 1)
         references = torch.from_numpy(song.references[..., part].astype(np.float32))
-        # the products of spectra are those of the waveforms (Parseval), but for a factor that is the same for all
+        # the products of spectra are those of the waveforms (Parseval), but for the length
+        share = 1 / heard.shape[-1]
         spectra = zip(bands(heard, edges_hz), bands(references, edges_hz), strict=True)
         for band, (heard_there, references_there) in enumerate(spectra):
             rows, targets = heard_there.numpy(), references_there.numpy()
-            by_itself[band] += rows @ rows.T
-            by_references[band] += rows @ targets.swapaxes(1, 2)
-            energies += np.square(targets).sum(axis=(1, 2))
+            by_itself[band] += share * rows @ rows.T
+            by_references[band] += share * rows @ targets.swapaxes(1, 2)
+            energies += share * np.square(targets).sum(axis=(1, 2))
     return by_itself, by_references, energies

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from spectacles_engine.errors import InputError
 from spectacles_engine.messages import STEMS
@@ -190,8 +191,16 @@ def _gain(pairs: np.ndarray[Any, Any], middle: Any) -> dict[str, float]:
     if len(pairs) >= LEAST_SONGS:
         drawn = np.random.default_rng(0).integers(len(pairs), size=(RESAMPLINGS, len(pairs)))
         gains = middle(ours[drawn], axis=1) - middle(theirs[drawn], axis=1)
-        found |= dict(zip(("low_db", "high_db"), map(float, np.quantile(gains, (0.025, 0.975))), strict=True))
+        around = np.quantile(gains, (0.025, 0.975)) - found["gain_db"]
+        if middle is np.mean:
+            around *= _t_factor(len(pairs))
+        found |= dict(zip(("low_db", "high_db"), map(float, found["gain_db"] + around), strict=True))
     return found
+
+
+def _t_factor(songs: int) -> float:
+    """By how much Student's interval of a mean is wider than that of resampled songs, which is too narrow for few."""
+    return float(stats.t.ppf(0.975, songs - 1) / stats.norm.ppf(0.975) * np.sqrt(songs / (songs - 1)))
 
 
 def _interval(gain: Mapping[str, Any] | None) -> str:

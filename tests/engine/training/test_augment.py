@@ -10,7 +10,7 @@ from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.training import augment, synthesised
 from spectacles_engine.training.augment import Collection, MixtureSource
 from spectacles_engine.training.data import Recording
-from spectacles_engine.training.effects import coded, stretched
+from spectacles_engine.training.effects import coded, pumping, stretched
 
 
 def _tone(seconds: float, frequency_hz: float, level: float = 0.3) -> Array:
@@ -55,6 +55,20 @@ def test_a_codec_takes_the_highs_and_what_is_masked_from_all_stems_alike() -> No
     assert kept(0, loud) > 0.99
     assert kept(1, masked) < 0.1
     assert kept(2, high) < 0.01
+
+
+@pytest.mark.parametrize("samples", [171_990, 40_000, 1_024, 700])
+def test_a_codec_leaves_no_click_at_the_end(samples: int) -> None:
+    stems = np.random.default_rng(0).standard_normal((4, 2, samples)).astype(np.float32) * np.float32(0.1)
+    left = coded(stems, 9_000, 15)
+    assert left.shape == stems.shape
+    assert np.abs(left[..., -100:]).max() <= 1.1 * np.abs(stems[..., -100:]).max()
+
+
+def test_a_compressor_that_hears_nothing_or_nothing_new_leaves_all_as_it_is() -> None:
+    assert (pumping(np.zeros((2, SAMPLE_RATE_HZ), np.float32), np.random.default_rng(0)) == 1).all()
+    steady = pumping(_tone(1, 1000), np.random.default_rng(0))
+    assert steady.std() < 0.01 * steady.mean()
 
 
 SHARES = (

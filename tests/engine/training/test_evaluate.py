@@ -27,7 +27,7 @@ from spectacles_engine.training.evaluate import Evaluation
 from spectacles_engine.training.oracle import Oracle
 from spectacles_engine.training.plots import plot_table
 from spectacles_engine.training.scoring import BSS_EVAL, MEASURES, USDR, SongScores
-from spectacles_engine.training.table import ORACLE, WRITTEN, Report, Table
+from spectacles_engine.training.table import ORACLE, WRITTEN, Report, Table, _gain
 from tests.engine.fakes import FakeSeparator, share
 
 
@@ -228,6 +228,17 @@ def test_gains_come_with_an_interval_that_pairs_the_songs_and_shares_are_of_the_
     assert (tmp_path / "charts" / "table.png").stat().st_size > 1000
 
 
+@pytest.mark.parametrize("songs", [6, 10, 20])
+def test_the_interval_of_a_mean_holds_as_often_as_it_says(songs: int) -> None:
+    random = np.random.default_rng(songs)
+    held = []
+    for _ in range(300):
+        theirs = random.normal(5, 3, songs)
+        gain = _gain(np.stack([theirs + random.normal(0.5, 1, songs), theirs], axis=1), np.mean)
+        held.append(gain["low_db"] < 0.5 < gain["high_db"])
+    assert np.mean(held) == pytest.approx(0.95, abs=0.035)
+
+
 def test_nothing_lies_over_the_bars_of_the_chart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Figure] = []
     finish = plots._finish
@@ -277,9 +288,9 @@ def test_the_text_is_a_table_of_scores_and_one_of_what_is_gained() -> None:
         "| uSDR, mean: what is gained | vocals | drums | bass | other |",
         "|---|---|---|---|---|",
         "| stemmixer − best base model, dB [95 %] | – | +1.12 (songs: 5) | – | – |",
-        "| stemmixer − average, dB [95 %] | – | −3.32 [−13.17, +1.65] | – | – |",
+        "| stemmixer − average, dB [95 %] | – | −3.32 [−17.47, +3.82] | – | – |",
         "| stemmixer, residual handed back − best base model, dB [95 %] | – | +1.00 (songs: 5) | – | – |",
-        "| stemmixer, residual handed back − average, dB [95 %] | – | −3.42 [−13.25, +1.50] | – | – |",
+        "| stemmixer, residual handed back − average, dB [95 %] | – | −3.42 [−17.54, +3.65] | – | – |",
         "| average, % of the oracle's gain | – | 111 | – | – |",
         "| stemmixer, % of the oracle's gain | – | 21 | – | – |",
         "| stemmixer, residual handed back, % of the oracle's gain | – | 18 | – | – |",

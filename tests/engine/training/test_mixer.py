@@ -16,12 +16,12 @@ from safetensors.numpy import load_file
 from spectacles_engine.chunking import Array
 from spectacles_engine.ensemble import Ensemble
 from spectacles_engine.errors import ModelError
-from spectacles_engine.messages import STEMS
+from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.mixer_files import load_mixer, save_mixer
 from spectacles_engine.mixers import FixedShares, LinearMixer, MeanMixer, Mixer, require_models
 from spectacles_engine.quality import usdr
 from spectacles_engine.stem_mixer import Design, StemMixer
-from spectacles_engine.training import linear, mixer
+from spectacles_engine.training import bins, linear, mixer
 from spectacles_engine.training.checkpoints import load_checkpoint
 from spectacles_engine.training.estimates import FORMAT, Example, StoredEstimates, read_estimates, write_estimates
 from spectacles_engine.training.mixer import RECIPES, Recipe, train
@@ -194,6 +194,37 @@ def test_the_linear_mixer_finds_what_leaks_from_one_stem_into_another(tmp_path: 
     read = load_mixer(tmp_path / "linear.safetensors")
     assert read.names(["bass"]) == mixer.names(STEMS) == songs[0].names
     assert min(_gains(read, songs[2])[1:3]) > 10
+
+
+@pytest.mark.parametrize("block_samples", [30_000, 10_000])
+def test_every_second_counts_alike_in_a_linear_mixer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_samples: int
+) -> None:
+    """In the end of each song another model is right than before, and the end is not a whole block."""
+    songs = _stored_songs(tmp_path, 2)
+    for i, song in enumerate(songs):
+        estimates = song.estimates.copy()
+        estimates[::2, :, : SAMPLES - 2_768] = 0
+        estimates[1::2, :, SAMPLES - 2_768 :] = 0
+        songs[i] = replace(song, estimates=estimates)
+    monkeypatch.setattr(linear, "BLOCK_SAMPLES", SAMPLES)
+    at_once = linear.fit(songs).weights
+    monkeypatch.setattr(linear, "BLOCK_SAMPLES", block_samples)
+    np.testing.assert_allclose(linear.fit(songs).weights, at_once, atol=1e-3)
+
+
+@pytest.mark.parametrize(("seconds", "count"), [(6.9, 1), (7, 1), (10, 2), (13.9, 2), (14, 2), (30, 5)])
+def test_pieces_of_a_song_are_the_whole_song(tmp_path: Path, seconds: float, count: int) -> None:
+    (song,) = _stored_songs(tmp_path, 1)
+    samples = round(seconds * SAMPLE_RATE_HZ)
+    long = replace(song, estimates=np.zeros((8, 2, samples), np.float16))
+    heard = np.zeros(samples, bool)
+    chunks = bins.chunks_of([long], 7.0)
+    for chunk in chunks:
+        assert chunk.start + chunk.samples <= max(samples, chunk.samples)
+        heard[chunk.start : chunk.start + chunk.samples] = True
+    assert heard.all()
+    assert len(chunks) == count
 
 
 def test_a_linear_mixer_by_band_trusts_each_model_where_it_is_right(
