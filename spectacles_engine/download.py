@@ -82,6 +82,9 @@ def download(wanted: Download, on_progress: Callable[[int, int], None]) -> None:
     """
     if not _allowed(wanted.url, wanted.url):
         raise ModelError(f"{wanted.target.name} is not fetched from {wanted.url}: only https is")
+    with _disk(wanted.part):
+        if wanted.have and wanted.have == wanted.size_bytes and not _is_right(wanted):
+            wanted.discard()  # all of another version, which an earlier manifest had
     waits, most = iter(WAITS_S), wanted.have
     while True:
         try:
@@ -97,6 +100,10 @@ def download(wanted: Download, on_progress: Callable[[int, int], None]) -> None:
             time.sleep(wait_s)
     with _disk(wanted.part):
         _accept(wanted)
+
+
+def _is_right(wanted: Download) -> bool:
+    return wanted.sha256 in (None, describe(wanted.part)[1])
 
 
 def _accept(wanted: Download) -> None:

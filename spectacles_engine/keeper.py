@@ -23,7 +23,7 @@ class Patience:
     """How long to wait for a child, before it is killed: to load, for a sign of life, to cancel, and to leave."""
 
     start_s: float = 300.0
-    stall_s: float = 120.0
+    stall_s: float = 300.0  # on two busy cores a chunk takes the four networks of `studio` nearly two minutes
     cancel_s: float = 10.0
     close_s: float = 10.0
 

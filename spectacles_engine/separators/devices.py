@@ -17,12 +17,25 @@ def pick_device(wanted: str) -> str:
     """``auto``, ``cpu`` or ``cuda`` -> the device to use, ``cpu`` or ``cuda``.
 
     Raises:
-        ModelError: ``cuda`` on a machine where torch finds none.
+        ModelError: ``cuda`` on a machine where torch finds none that it can use.
     """
-    available = torch.cuda.is_available()
-    if wanted == "cuda" and not available:
-        raise ModelError("no CUDA device was found on this machine: set engine.device to auto or cpu")
-    return "cuda" if available and wanted != "cpu" else "cpu"
+    lacking = None
+    if wanted != "cpu" and not torch.cuda.is_available():
+        lacking = "no CUDA device was found on this machine"
+    elif wanted != "cpu" and not _has_kernels():
+        lacking = "the GPU of this machine is too old for this PyTorch"
+    if wanted == "cuda" and lacking:
+        raise ModelError(f"{lacking}: set engine.device to auto or cpu")
+    return "cpu" if wanted == "cpu" or lacking else "cuda"
+
+
+def _has_kernels() -> bool:
+    """Whether torch was built for this GPU: one that is too old for that is counted all the same."""
+    try:
+        torch.zeros(1, device="cuda").add(1).cpu()
+    except RuntimeError as error:
+        return "no kernel image" not in str(error)  # full just now, or out of order: that is said when it runs
+    return True
 
 
 def gpus(device: str) -> int:

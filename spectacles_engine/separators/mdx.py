@@ -95,7 +95,10 @@ class MdxSeparator:
 
 @dataclass
 class _Net:
-    """One ONNX network between its STFT and the inverse; ``group``: the batch that it insists on, None: any will do."""
+    """One ONNX network between its STFT and the inverse.
+
+    ``group``: the batch that it insists on, None: any will do. ``gives_back``: whether it frees memory of a GPU.
+    """
 
     path: Path
     device: str
@@ -105,6 +108,7 @@ class _Net:
     bins: int
     frames: int
     group: int | None
+    gives_back: bool = True
 
     @classmethod
     def load(cls, path: Path, key: str, n_fft: int) -> _Net:
@@ -149,8 +153,22 @@ class _Net:
         group = self.group or len(channels)
         short = -len(channels) % group
         filled = np.concatenate([channels, np.zeros((short, *channels.shape[1:]), np.float32)])
-        answers = [self.session.run(None, {name: filled[k : k + group]})[0] for k in range(0, len(filled), group)]
+        answers = [self._run({name: filled[k : k + group]}) for k in range(0, len(filled), group)]
         return np.concatenate(answers)[: len(channels)]
+
+    def _run(self, inputs: dict[str, Array]) -> Array:
+        options = onnxruntime.RunOptions()
+        if self.gives_back and _CUDA in self.session.get_providers():
+            # else each network keeps for good what its largest batch took of the GPU's memory, and others need some
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "gpu:0")
+        try:
+            answer: Array = self.session.run(None, inputs, options)[0]
+        except Exception as error:  # each of onnxruntime's errors derives from Exception alone
+            if not (self.gives_back and "arena based allocator" in str(error)):
+                raise
+            self.gives_back = False  # there is nothing that it could give back
+            return self._run(inputs)
+        return answer
 
 
 def _open(path: Path, device: str) -> Any:
@@ -163,7 +181,9 @@ def _open(path: Path, device: str) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.enable_cpu_mem_arena = False  # it would keep what it once needed, while torch needs it
     wanted = [_CUDA, "CPUExecutionProvider"] if device == "cuda" else ["CPUExecutionProvider"]
-    providers = [provider for provider in wanted if provider in onnxruntime.get_available_providers()]
+    known = [provider for provider in wanted if provider in onnxruntime.get_available_providers()]
+    # by default an arena doubles, and takes up to twice what it needs
+    providers = [(name, {"arena_extend_strategy": "kSameAsRequested"} if name == _CUDA else {}) for name in known]
     try:
         # names of files are UTF-8 to it, whatever this machine's locale says
         return onnxruntime.InferenceSession(os.fsencode(path).decode(), options, providers=providers)

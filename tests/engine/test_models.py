@@ -221,6 +221,14 @@ def test_a_whole_part_that_only_lacks_its_name_is_not_fetched_again(tmp_path: Pa
     assert shelf.ranges == []
 
 
+def test_a_whole_part_of_another_version_is_fetched_anew(tmp_path: Path, shelf: Shelf) -> None:
+    store = make_store(tmp_path, shelf.url)
+    store.folder.mkdir()
+    (store.folder / f"{NAME}.part").write_bytes(bytes(len(CONTENT)))
+    assert store.fetch("studio")[0].read_bytes() == CONTENT
+    assert shelf.ranges == [None]
+
+
 @pytest.mark.parametrize("change", [{"takes_ranges": False}, {"etag": None}, {"etag": 'W/"weak"'}])
 def test_a_server_that_cannot_resume_is_asked_anew(tmp_path: Path, shelf: Shelf, change: dict[str, Any]) -> None:
     shelf.cut_after = [500_000]

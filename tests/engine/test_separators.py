@@ -394,8 +394,9 @@ class GpuSession:
 
     real, is_full, on = onnxruntime.InferenceSession, False, "cuda"
 
-    def __init__(self, path: str, options: Any, providers: list[str]) -> None:
-        self._providers, self._session = providers, self.real(path, options, providers=["CPUExecutionProvider"])
+    def __init__(self, path: str, options: Any, providers: list[tuple[str, dict[str, str]]]) -> None:
+        self._providers = [name for name, _ in providers]
+        self._session = self.real(path, options, providers=["CPUExecutionProvider"])
         self.run(None, None)
 
     def __getattr__(self, name: str) -> Any:
@@ -404,7 +405,7 @@ class GpuSession:
     def get_providers(self) -> list[str]:
         return self._providers
 
-    def run(self, names: Any, inputs: Any) -> Any:
+    def run(self, names: Any, inputs: Any, options: Any = None) -> Any:
         GpuSession.on = "cuda" if "CUDAExecutionProvider" in self._providers else "cpu"
         if GpuSession.is_full and GpuSession.on == "cuda":
             raise RuntimeError("BFCArena: Failed to allocate memory for requested buffer of size 8")
@@ -426,6 +427,34 @@ def test_an_mdx_net_takes_a_gpu_when_it_has_room_again(tmp_path: Path, monkeypat
     np.testing.assert_array_equal(separator.estimate(song, STEMS)["vocals"], on_cpu)
     assert (separator.placement.device, GpuSession.on) == ("cuda", "cuda")
     assert separator.placement.warnings == []
+
+
+@pytest.mark.parametrize("has_arena", [True, False])
+def test_a_net_gives_the_memory_of_a_gpu_back_after_each_run_if_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_arena: bool
+) -> None:
+    gave_back: list[str] = []
+
+    class Session(GpuSession):
+        def run(self, names: Any, inputs: Any, options: Any = None) -> Any:
+            if inputs and "CUDAExecutionProvider" in self._providers:
+                try:
+                    gave_back.append(options.get_run_config_entry("memory.enable_memory_arena_shrinkage"))
+                except RuntimeError:  # it was not set
+                    gave_back.append("")
+                if gave_back[-1] and not has_arena:
+                    raise RuntimeError("Did not find an arena based allocator registered for device-id combination")
+            return super().run(names, inputs)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+    separator = MdxSeparator.load({"vocals": write_net(tmp_path / "v.onnx")}, {"vocals": 4096}, "cuda")
+    song = noise(1, 2, separator.chunk_samples)
+    for _ in range(2):
+        assert separator.estimate(song, STEMS)["vocals"].any()
+    assert gave_back == (["gpu:0", "gpu:0"] if has_arena else ["gpu:0", "", ""])
 
 
 def test_what_ran_out_of_memory_is_freed_before_the_next_try(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -453,7 +482,30 @@ def test_gpus_that_torch_counts_but_cannot_use_are_none(monkeypatch: pytest.Monk
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert [gpus(device) for device in ("auto", "cpu")] == [0, 0]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "zeros", lambda *shape, device: FakeGpuTensor())
     assert [gpus(device) for device in ("auto", "cuda", "cpu")] == [4, 4, 0]
+    monkeypatch.setattr(
+        FakeGpuTensor, "trouble", "CUDA error: no kernel image is available for execution on the device"
+    )
+    assert [gpus(device) for device in ("auto", "cpu")] == [0, 0]
+    with pytest.raises(ModelError, match=r"the GPU of this machine is too old for this PyTorch: set engine\.device"):
+        gpus("cuda")
+    # it may be free when it is needed
+    monkeypatch.setattr(FakeGpuTensor, "trouble", "CUDA error: out of memory")
+    assert gpus("auto") == 4
+
+
+class FakeGpuTensor:
+    """What torch computes with on a GPU. ``trouble``: why it cannot."""
+
+    trouble = ""
+
+    def add(self, number: int) -> FakeGpuTensor:
+        if self.trouble:
+            raise RuntimeError(self.trouble)
+        return self
+
+    def cpu(self) -> None: ...
 
 
 def test_any_other_failure_and_one_on_the_cpu_are_raised() -> None:
