@@ -86,6 +86,11 @@ _WORDS: dict[str, tuple[str, str]] = {
         "SpecTacles does not answer. Is it still running?",
         "SpecTacles antwortet nicht. Läuft es noch?",
     ),
+    "page.no_cookies": (
+        "This browser keeps no cookie for this page: your songs would not be found again. Allow cookies, and reload.",
+        "Dieser Browser behält kein Cookie dieser Seite: Deine Lieder wären nicht wiederzufinden. "
+        "Erlaube hier Cookies und lade sie neu.",
+    ),
     "page.privacy": (
         "Songs go to the computer that runs SpecTacles and nowhere else. "
         "They and their stems are deleted after {hours} h.",

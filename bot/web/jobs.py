@@ -66,8 +66,9 @@ class JobRoutes:
         return response
 
     async def history(self, request: web.Request) -> web.Response:
-        """All jobs of this browser, newest first."""
-        return web.json_response({"jobs": [self._view(request, standing) for standing in self._of(request)]})
+        """All jobs of this browser, newest first, and whether it is ``known``: one that keeps no cookie never is."""
+        jobs = [self._view(request, standing) for standing in self._of(request)]
+        return web.json_response({"jobs": jobs, "known": browser(request) is not None})
 
     async def show(self, request: web.Request) -> web.Response:
         """Where a job stands."""

@@ -32,13 +32,13 @@ async function reason(answer) {
 const json = async (path, options) => (await ask(path, options)).json();
 
 export const page = () => json("/api/page");
-export const jobs = async () => (await json("/api/jobs")).jobs;
+export const jobs = () => json("/api/jobs");
 export const end = (id) => json(`/api/jobs/${id}`, { method: "DELETE" });
 export const forgetAll = () => json("/api/jobs", { method: "DELETE" });
 export const peaks = (id) => json(`/api/jobs/${id}/peaks`);
 /** Resolves when the file of a download is there to be sent. */
 export const made = (path) => ask(path, { headers: { Range: "bytes=0-0" }, cache: "no-store" });
-export const segment = async (id, n) => (await ask(`/api/jobs/${id}/playback/${n}`)).arrayBuffer();
+export const segment = async (id, n, signal) => (await ask(`/api/jobs/${id}/playback/${n}`, { signal })).arrayBuffer();
 export const showCode = (code) =>
   json("/api/access", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ code }) });
 

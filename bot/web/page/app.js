@@ -45,7 +45,8 @@ function show(job) {
 async function refresh() {
   try {
     const shown = [...cards.values()];
-    const known = await api.jobs();
+    const { jobs: known, known: isKnown } = await api.jobs();
+    if (!isKnown) complain(t("page.no_cookies"));
     let above = null;
     // Newest first: its player opens.
     for (const job of known) {
@@ -58,6 +59,7 @@ async function refresh() {
     follow(true);
   } catch (refused) {
     if (refused.status === 401) return location.reload(); // for the form that asks for the code
+    document.body.classList.toggle("offline", isAway(refused));
     clearTimeout(retry);
     retry = setTimeout(refresh, RETRY_MS);
   }
@@ -291,7 +293,11 @@ async function start() {
   events = new api.Events(show, () => setTimeout(refresh, RETRY_MS / 4), (isLost) => document.body.classList.toggle("offline", isLost));
   await refresh();
   document.addEventListener("visibilitychange", () => document.hidden || refresh());
-  addEventListener("beforeunload", (event) => (uploads.size || recording) && event.preventDefault());
+  addEventListener("beforeunload", (event) => {
+    if (!uploads.size && !recording) return;
+    event.preventDefault();
+    event.returnValue = true; // Chrome until 118, Safari
+  });
 }
 
 start().catch((error) => document.body.append(el("main", {}, el("p", { class: "error" }, error.message))));

@@ -74,7 +74,7 @@ export class Player {
     this.sound = new StemSound({
       context: audio(),
       gains: this.lanes.map((lane) => lane.gain),
-      load: async (n) => decode(audio(), await api.segment(job.id, n), page.stems.length),
+      load: async (n, signal) => decode(audio(), await api.segment(job.id, n, signal), page.stems.length),
       samples: job.playback.samples,
       segment: job.playback.segment_samples,
     });
@@ -140,6 +140,8 @@ export class Player {
   }
 
   #use() {
+    // A player that is only looked at holds sound too, 11 MB and more.
+    for (const one of players) if (one !== this && one !== sounding) one.sound.release();
     players.delete(this);
     players.add(this);
   }

@@ -54,6 +54,7 @@ export class StemSound extends EventTarget {
 
   seek(sample) {
     const target = Math.round(Math.min(Math.max(sample, 0), this.samples));
+    this.#leave(Math.floor(target / this.segment));
     if (this.playing) {
       this.#silence();
       this.#begin(target);
@@ -217,6 +218,15 @@ export class StemSound extends EventTarget {
     return this.#cache.get(first)?.buffers;
   }
 
+  /** A slide along the song passes many segments: none that is still on its way holds up those of the place it ends at. */
+  #leave(first) {
+    for (const [n, entry] of [...this.#cache]) {
+      if (entry.buffers || (n >= first && n <= first + LOADING)) continue;
+      this.#cache.delete(n);
+      entry.left?.abort();
+    }
+  }
+
   async #fetch(n) {
     const known = this.#cache.get(n);
     if (known) {
@@ -225,17 +235,18 @@ export class StemSound extends EventTarget {
       this.#cache.set(n, known);
       return;
     }
-    const entry = {};
+    const entry = { left: new AbortController() };
     this.#cache.set(n, entry);
     while (this.#cache.size > KEPT) this.#cache.delete(this.#cache.keys().next().value);
     try {
-      entry.buffers = await this.load(n);
+      entry.buffers = await this.load(n, entry.left.signal);
       this.#tick();
       if (this.#isLost) {
         this.#isLost = false;
         this.#changed();
       }
     } catch (error) {
+      if (entry.left.signal.aborted) return;
       this.#isLost = true;
       this.dispatchEvent(new CustomEvent("lost", { detail: error }));
       setTimeout(() => {

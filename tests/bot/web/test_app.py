@@ -71,6 +71,11 @@ async def test_every_answer_has_the_headers(chat: Chat) -> None:
         assert "unsafe" not in HEADERS["Content-Security-Policy"]
 
 
+def test_no_colour_is_lost_in_browsers_of_four_years_ago() -> None:
+    """What they do not know in a value with var() is no value at all: buttons vanished below the pointer."""
+    assert "color-mix(" not in (PAGE / "style.css").read_text(encoding="utf-8")
+
+
 async def test_only_the_page_itself_is_served(chat: Chat) -> None:
     async with chat.client() as client:
         for file in PAGE.iterdir():

@@ -127,6 +127,12 @@ async def test_a_script_needs_no_cookie(chat: Chat, song: Path) -> None:
         assert await script.refused("GET", f"/api/jobs/{job['id']}") == 404
 
 
+async def test_who_keeps_no_cookie_is_not_known(chat: Chat) -> None:
+    async with chat.client(keeps_cookies=False) as script, chat.browser() as client:
+        assert await script.json("/api/jobs") == {"jobs": [], "known": False}
+        assert await client.json("/api/jobs") == {"jobs": [], "known": True}
+
+
 async def test_scripts_at_one_address_are_one_chat(tmp_path: Path, song: Path) -> None:
     """Else each of their songs would have its turn before other chats' next one, and no limit would hold them."""
     async with serving(tmp_path, inspect=never) as chat, chat.client(keeps_cookies=False) as script:

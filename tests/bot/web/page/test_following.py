@@ -86,6 +86,31 @@ async def test_progress_survives_a_lost_connection(browser: Browser, write: Writ
         await again.stop()
 
 
+async def test_a_bot_that_ends_is_waited_for(browser: Browser, write: Write, tmp_path: Path) -> None:
+    async with serving(tmp_path) as chat:
+        page = await open_page(browser, chat)
+        await send(page, write("Endless", ENDLESS))
+        await expect(page.locator(".line").first).to_contain_text("Separating")
+        await chat.service.stop()
+        await chat.app.stop()
+        await expect(page.locator("body")).to_have_class(re.compile("offline"))
+
+
+async def test_a_browser_that_keeps_no_cookies_is_told_so(browser: Browser, chat: Chat, song: Path) -> None:
+    page = await open_page(browser, chat)
+    await expect(page.get_by_role("alert")).to_have_text("")
+    await page.route("**/api/jobs", lambda route: route.fulfill(json={"jobs": [], "known": False}))
+    await page.reload()
+    await expect(page.get_by_role("alert")).to_contain_text("keeps no cookie")
+
+
+async def test_an_old_browser_gets_a_sentence(browser: Browser, chat: Chat) -> None:
+    page = await (await browser.new_context(locale="en")).new_page()
+    await page.route("**/api.js", lambda route: route.fulfill(content_type="text/javascript", body="class {"))
+    await page.goto(chat.url)
+    await expect(page.locator("body")).to_contain_text("This browser is too old for SpecTacles.")
+
+
 async def test_a_server_that_is_away_while_the_page_opens_is_waited_for(browser: Browser, chat: Chat) -> None:
     page = await (await browser.new_context(locale="en")).new_page()
     await page.route("**/api/page", lambda route: route.abort())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from tests.bot.web.chat import Chat
+from tests.bot.web.chat import PATIENCE_S, Chat
 from tests.bot.web.page.browsing import IN_CHROMIUM, Write, open_page, position_s, send
 
 pytestmark = IN_CHROMIUM
@@ -142,6 +143,41 @@ async def test_a_player_that_gives_way_keeps_no_sound(browser: Browser, chat: Ch
     await page.get_by_role("group", name="Player of A song").get_by_role("button", name="Play", exact=True).click()
     at = await page.locator(".time").last.inner_text()
     await expect(page.locator(".time").last).not_to_have_text(at)
+
+
+async def test_a_player_that_is_only_looked_at_keeps_no_sound(
+    browser: Browser, chat: Chat, song: Path, write: Write
+) -> None:
+    page = await open_page(browser, chat)
+    await send(page, song)
+    await expect(page.locator(".player")).to_be_visible()
+    one, before = 0, -1
+    while one != before or not one:
+        one, before = await _buffers(page), one
+        await asyncio.sleep(0.3)
+    await send(page, write("Another", seconds=30))
+    async with page.expect_response("**/playback/*"):
+        await page.get_by_role("button", name="Open the player").click()
+    await expect(page.locator(".player")).to_have_count(2)
+    await asyncio.sleep(0.5)
+    assert await _buffers(page) <= one
+
+
+async def test_a_slide_along_the_song_asks_for_no_more_than_where_it_ends(
+    browser: Browser, chat: Chat, song: Path
+) -> None:
+    page = await open_page(browser, chat)
+    await send(page, song)
+    await expect(page.locator(".player")).to_be_visible()
+    asked, aborted = [], []
+    page.on("requestfailed", lambda request: aborted.append(request.url))
+    await page.route("**/playback/*", lambda route: asked.append(route.request.url))  # and none is answered
+    place = page.get_by_role("slider", name="Place in the song")
+    for _ in range(4):
+        await place.press("ArrowUp")
+    async with asyncio.timeout(PATIENCE_S):
+        while len(asked) < 5 or len(set(asked) - set(aborted)) > 4:
+            await asyncio.sleep(0.05)
 
 
 async def _buffers(page: Page) -> int:
