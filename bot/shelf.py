@@ -174,12 +174,14 @@ class Shelf:
         oldest = time.time() - self._settings.keep_hours * 3600
         results, needed = self._store.results(), spared()
         gone = []
-        for result in sorted(results, key=lambda result: result.made_at >= oldest):  # the outdated ones first
-            if (result.made_at < oldest or excess > 0) and result.audio not in needed:
-                self._store.delete_result(result.audio)
-                excess -= sizes.get(result.audio, 0)
-                gone.append(result.audio)
-        await self.clear_results(gone)
+        try:
+            for result in sorted(results, key=lambda result: result.made_at >= oldest):  # the outdated ones first
+                if (result.made_at < oldest or excess > 0) and result.audio not in needed:
+                    self._store.delete_result(result.audio)
+                    excess -= sizes.get(result.audio, 0)
+                    gone.append(result.audio)
+        finally:
+            await self.clear_results(gone)
         self._store.hold_reserve()
 
     def make_room(self, needed_bytes: float, spared: Collection[str]) -> None:

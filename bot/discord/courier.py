@@ -49,6 +49,7 @@ Of a file's description."""
 
 class DiscordCourier:
     """The service's way to Discord. It has one ``tell`` of a job at a time, and one ``deliver`` in a channel.
+
     The ``client`` is logged in; whether Discord's events reach it is no matter.
     """
 

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import aiohttp
 import discord
+import numpy as np
 import pytest
 import pytest_asyncio
+import soundfile
+from aiohttp import web
 
 from bot.config import Settings
+from bot.delivery import Parcel
 from bot.discord import app as discord_app
+from bot.discord import courier as discord_courier
 from bot.discord import http as discord_http
 from bot.discord.app import DiscordApp
 from bot.discord.commands import MENU
+from bot.discord.courier import DiscordCourier
 from bot.discord.http import Gone, download, insist
-from bot.jobs import StartError, TooLarge, UnreachableError
+from bot.jobs import Job, Order, Place, StartError, State, StoredResult, TooLarge, UnreachableError, Wish
 from bot.requests import COMMANDS
 from bot.service import SeparationService
 from bot.store import JobStore
+from spectacles_engine.messages import QualityNote
 from tests.bot.discord.server import TOKEN, DiscordServer, discord_server
 from tests.service_fakes import eventually
 
@@ -151,6 +158,40 @@ async def test_nobody_waits_until_discord_takes_the_commands(
             await app.client.wait_until_ready()
     finally:
         await app.stop()
+
+
+async def test_songs_come_and_stems_go_while_discord_sends_no_events(
+    server: DiscordServer, service: SeparationService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(server: DiscordServer, request: web.Request) -> web.WebSocketResponse:
+        raise web.HTTPServiceUnavailable
+
+    sent: list[str] = []
+
+    async def takes(courier: DiscordCourier, job: Job, text: str, parcels: Sequence[Parcel]) -> bool:
+        sent.extend(parcel.name for parcel in parcels)
+        return True
+
+    monkeypatch.setenv("DISCORD_BOT_TOKEN", TOKEN)
+    monkeypatch.setattr(DiscordServer, "gateway", away)
+    monkeypatch.setattr(DiscordCourier, "_takes", takes)
+    monkeypatch.setattr(discord_app, "_READY_S", 0.1)
+    monkeypatch.setattr(discord_courier, "_READY_S", 0.1)
+    server.files["song"] = b"a song"
+    source = {"url": f"{server.base}/files/song", "guild": 7, "message": None, "attachment": 1}
+    job = Job("j", Order(Place("discord", "1", "2"), Wish(("bass",)), source, "a"), State.PREPARING, 0.0)
+    soundfile.write(tmp_path / "bass.flac", np.zeros((4_410, 2)), 44_100)
+    result = StoredResult("x", tmp_path, 0.1, 44_100, 2, QualityNote({}, None), (), 0.0)
+    app = DiscordApp(Settings(), service)
+    try:
+        await app.start()
+        async with asyncio.timeout(10):
+            await app.client.courier.fetch(job, tmp_path / "song")
+            await app.client.courier.deliver(job, result)
+    finally:
+        await app.stop()
+    assert (tmp_path / "song").read_bytes() == b"a song"
+    assert sent == ["bass"]
 
 
 async def test_a_song_is_downloaded_again_when_the_connection_drops(server: DiscordServer, tmp_path: Path) -> None:
