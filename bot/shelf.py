@@ -187,14 +187,19 @@ class Shelf:
     def make_room(self, needed_bytes: float, spared: Collection[str]) -> None:
         """Sees that there is room, at the cost of results if need be; raises Unavailable if they are not enough."""
         needed_bytes += self._settings.keep_free_mb * 1e6
-        if self._free_bytes(self._results) < needed_bytes:
-            for result in self._store.results():
-                if result.audio not in spared:
-                    self.drop_result(result.audio)
-                    if self._free_bytes(self._results) >= needed_bytes:
-                        break
-        if min(self._free_bytes(self._results), self._free_bytes(self._store.folder)) < needed_bytes:
+        if self._has_room(needed_bytes):
+            return
+        for result in self._store.results():
+            if self._free_bytes(self._results) >= needed_bytes:
+                break  # what is lacking on another disk is not to be had here
+            if result.audio not in spared:
+                self.drop_result(result.audio)
+        if not self._has_room(needed_bytes):
             raise Unavailable(disk_full())
+
+    def _has_room(self, needed_bytes: float) -> bool:
+        """On each of the disks on which things are written."""
+        return all(self._free_bytes(folder) >= needed_bytes for folder in (self._store.folder, self._results))
 
     def _free_bytes(self, folder: Path) -> int:
         there = next(each for each in (folder, *folder.absolute().parents) if each.exists())  # it may have been moved

@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -57,6 +57,11 @@ class Download:
         return self.part.stat().st_size if self.part.is_file() else 0
 
     @property
+    def is_whole(self) -> bool:
+        """Whether ``part`` has as many bytes as are wanted."""
+        return self.have > 0 and self.have == self.size_bytes
+
+    @property
     def etag(self) -> Path:
         """Remembers which version of the source ``part`` was begun from."""
         return self.target.with_name(self.target.name + ".part.etag")
@@ -82,9 +87,10 @@ def download(wanted: Download, on_progress: Callable[[int, int], None]) -> None:
     """
     if not _allowed(wanted.url, wanted.url):
         raise ModelError(f"{wanted.target.name} is not fetched from {wanted.url}: only https is")
-    with _disk(wanted.part):
-        if wanted.have and wanted.have == wanted.size_bytes and not _is_right(wanted):
-            wanted.discard()  # all of another version, which an earlier manifest had
+    with _disk(wanted.part), suppress(ChecksumError):  # it was of another version, which an earlier manifest had
+        if wanted.is_whole:
+            _accept(wanted)
+            return
     waits, most = iter(WAITS_S), wanted.have
     while True:
         try:
@@ -102,10 +108,6 @@ def download(wanted: Download, on_progress: Callable[[int, int], None]) -> None:
         _accept(wanted)
 
 
-def _is_right(wanted: Download) -> bool:
-    return wanted.sha256 in (None, describe(wanted.part)[1])
-
-
 def _accept(wanted: Download) -> None:
     """The last step: check the sum, then give the file its name."""
     if wanted.sha256 and (digest := describe(wanted.part)[1]) != wanted.sha256:
@@ -120,9 +122,9 @@ def _accept(wanted: Download) -> None:
 
 def _receive(wanted: Download, on_progress: Callable[[int, int], None]) -> None:
     """One attempt to complete ``wanted.part``."""
-    have = wanted.have
-    if have and have == wanted.size_bytes:
+    if wanted.is_whole:
         return
+    have = wanted.have
     request = urllib.request.Request(wanted.url, headers={"User-Agent": "SpecTacles"})
     etag = wanted.etag.read_text(encoding="utf-8", errors="replace") if wanted.etag.is_file() else ""
     if have and _is_strong(etag):
