@@ -19,14 +19,17 @@ def pick_device(wanted: str) -> str:
     Raises:
         ModelError: ``cuda`` on a machine where torch finds none that it can use.
     """
-    lacking = None
-    if wanted != "cpu" and not torch.cuda.is_available():
+    if wanted == "cpu":
+        return "cpu"
+    if not torch.cuda.is_available():
         lacking = "no CUDA device was found on this machine"
-    elif wanted != "cpu" and not _has_kernels():
+    elif not _has_kernels():
         lacking = "the GPU of this machine is too old for this PyTorch"
-    if wanted == "cuda" and lacking:
+    else:
+        return "cuda"
+    if wanted == "cuda":
         raise ModelError(f"{lacking}: set engine.device to auto or cpu")
-    return "cpu" if wanted == "cpu" or lacking else "cuda"
+    return "cpu"
 
 
 def _has_kernels() -> bool:
