@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 
 from telegram import Bot, InlineKeyboardMarkup, LinkPreviewOptions, Message, ReplyParameters, User
 from telegram.constants import ChatAction
-from telegram.error import BadRequest, ChatMigrated, TelegramError
+from telegram.error import BadRequest, ChatMigrated, NetworkError, TelegramError
 
 from bot.jobs import Reference
 from bot.pace import Pace
-from bot.telegram.http import Unconfirmed, insist
+from bot.telegram.http import Unconfirmed, insist, may_be_done
 from bot.telegram.media import Item, opened
 from bot.telegram.strays import Kind, strays
 
@@ -99,31 +99,36 @@ class Chats:
         is_silent: bool = False,
     ) -> int:
         """Sends a text, once; returns its number."""
+        lost = 0
 
         async def send() -> int:
-            message = await self._bot.send_message(
-                text=text[:_MOST_CHARACTERS],
-                reply_markup=keyboard,
-                disable_notification=is_silent,
-                link_preview_options=_NO_PREVIEW,
-                **self._to(chat, answers),
-            )
+            nonlocal lost
+            try:
+                message = await self._bot.send_message(
+                    text=text[:_MOST_CHARACTERS],
+                    reply_markup=keyboard,
+                    disable_notification=is_silent,
+                    link_preview_options=_NO_PREVIEW,
+                    **self._to(chat, answers),
+                )
+            except NetworkError as error:
+                lost += may_be_done(error)
+                raise
             return message.message_id
 
         room = self._room(chat)
         async with room.turn:
-            before, is_doubtful = room.newest, False
+            before = room.newest
             try:
                 number = await self._sent(chat, send, is_once=True)
             except Unconfirmed:
-                is_doubtful = True
                 await asyncio.sleep(STILL_AT_WORK_S)
                 number = await self._sent(chat, send)
             self._note_own(chat, [number])
-            if is_doubtful and before:
+            if lost and before:
                 now = self.now(chat)
                 with suppress(TelegramError):  # else it is there twice, and this one is known all the same
-                    await self.delete(now, await self._strays(now, Kind.TEXT, before, number, 1))
+                    await self.delete(now, await self._strays(now, Kind.TEXT, before, number, lost))
         return number
 
     async def send(self, chat: str, items: Sequence[Item], answers: Reference) -> list[Message]:

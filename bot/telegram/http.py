@@ -73,13 +73,18 @@ async def insist(call: Callable[[], Awaitable[T]], *, is_once: bool = False) -> 
         except NetworkError as error:
             if is_too_large(error):
                 raise
-            if is_once and not isinstance(error.__cause__, _NEVER_SENT):
+            if is_once and may_be_done(error):
                 raise Unconfirmed from error
             if not pauses_s:
                 raise
             pause_s = pauses_s.pop(0)
         log.warning("Telegram did not answer as it should, next try in %g s", pause_s)
         await asyncio.sleep(pause_s)
+
+
+def may_be_done(error: NetworkError) -> bool:
+    """Whether Telegram may have carried out a request although it failed."""
+    return not isinstance(error, BadRequest) and not isinstance(error.__cause__, _NEVER_SENT)
 
 
 def is_too_large(error: TelegramError) -> bool:

@@ -172,6 +172,20 @@ async def test_dropped_connections_lose_nothing_and_say_nothing_twice(
     assert len(world.server.seen(ANN)) == 4
 
 
+@pytest.mark.parametrize("times", [1, 2, 3])
+async def test_a_text_whose_answers_were_lost_again_and_again_is_there_once(
+    world: World, tmp_path: Path, times: int
+) -> None:
+    world.server.forgiven += PROBES
+    world.server.say(ANN, ANN, "/queue")
+    await world.server.until(lambda: world.server.texts(ANN))
+    world.server.troubles.append(Trouble("sendMessage", times, is_done=True))
+    send(world, tmp_path)
+    await world.answered(ANN)
+    # the queue, two files and the note: of those that counted up, none is left
+    await world.server.until(lambda: len(world.server.seen(ANN)) == 4)
+
+
 async def test_a_note_whose_answer_was_lost_comes_once(world: World, tmp_path: Path) -> None:
     world.server.forgiven += PROBES
     send(world, tmp_path)
