@@ -61,9 +61,13 @@ class Upkeep:
         """Deletes jobs that are over, results that are nobody's then, and of others what these jobs have named."""
         jobs = list(jobs)
         audios = self._ledger.forget(job.id for job in jobs)
-        for audio in {job.audio for job in jobs if job.audio} - set(audios):
+        named: dict[str, set[str]] = {}
+        for job in jobs:
+            if job.audio:
+                named.setdefault(job.audio, set()).add(job.order.name_key)
+        for audio in named.keys() - set(audios):
             others = {job.order.name_key for job in self._store.of_audio(audio)}
-            self._shelf.drop_named(audio, {job.order.name_key for job in jobs if job.audio == audio} - others)
+            self._shelf.drop_named(audio, named[audio] - others)
         freed_bytes = await self._shelf.clear_results(audios)
         return Forgotten(len({job.audio or job.id for job in jobs}), len(audios), freed_bytes / 1e6)
 
