@@ -28,11 +28,11 @@ RUN apt-get update \
     && useradd --create-home --uid 1000 spectacles \
     && install --directory --owner spectacles --mode 1777 /data
 ENV PATH=/opt/spectacles/bin:$PATH PYTHONUNBUFFERED=1 SPECTACLES_DATA_DIR=/data
-WORKDIR /app
-COPY run_bot.py config.yaml ./
+COPY run_bot.py config.yaml /app/
 USER spectacles
 VOLUME /data
-ENTRYPOINT ["tini", "--", "python", "run_bot.py"]
+WORKDIR /data
+ENTRYPOINT ["tini", "--", "python", "/app/run_bot.py"]
 
 FROM runtime AS cuda
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
