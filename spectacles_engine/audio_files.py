@@ -14,6 +14,8 @@ from spectacles_engine.short_child import ChildDied, ChildFailed, ask
 
 ENCODE_DEADLINE_S = 1800.0
 """Many times what an hour of four stems takes."""
+OPENING_S = 60
+"""Songs are open at once. Only with half a million tags FFmpeg takes hours, for it compares each with all others."""
 
 _PROGRAM = "spectacles_engine.audio"
 
@@ -41,7 +43,7 @@ async def inspect(path: Path, *, longest_s: float, deadline_s: float) -> Inspect
     A file that brings down its decoder is "not an audio file"; OSError, of a machine that starts no process, and
     ChildFailed, of a decoder that does not start or has a mistake, are no fault of the file.
     """
-    question = {"do": "inspect", "path": _absolute(path), "longest_s": longest_s}
+    question = {"do": "inspect", "path": _absolute(path), "longest_s": longest_s, "opening_s": OPENING_S}
     try:
         answer = await ask(_PROGRAM, question, deadline_s=deadline_s)
     except ChildDied as died:

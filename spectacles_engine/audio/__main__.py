@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -22,9 +23,15 @@ CEILING = 0.999
 """Loudest sample of a sum that had to be turned down."""
 
 
-def inspect(path: str, longest_s: float) -> dict[str, Any]:
-    """The fields of ``audio_files.Inspected``; raises InputError."""
-    with Song(Path(path), longest_s, np.inf) as song, open(path, "rb") as arrived:
+def inspect(path: str, longest_s: float, opening_s: int) -> dict[str, Any]:
+    """The fields of ``audio_files.Inspected``; raises InputError.
+
+    A file that is not open after ``opening_s`` ends the process: no code of Python's would run before FFmpeg is done.
+    """
+    signal.alarm(opening_s)
+    opened = Song(Path(path), longest_s, np.inf)
+    signal.alarm(0)
+    with opened as song, open(path, "rb") as arrived:
         os.fsync(arrived.fileno())  # that it is there is noted next, and outlives a power cut: so must it
         digest = hashlib.sha256(f"{song.sample_rate} {song.channels} ".encode())
         for second in song.seconds():

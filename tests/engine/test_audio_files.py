@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -120,6 +121,19 @@ async def test_a_file_that_kills_its_decoder_is_not_an_audio_file(
     monkeypatch.setattr(audio_files, "_PROGRAM", "tests.bad_child")
     with pytest.raises(NotAudioError, match=r"^not an audio file$"):
         await look(tmp_path / "die.mp3")
+
+
+async def test_a_file_that_takes_for_ever_to_open_is_not_an_audio_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audio_files, "OPENING_S", 1)
+    tags = b"".join(b"TXXX" + struct.pack(">IHB", 20, 0, 0) + b"k%09d" % i + b"\0" + bytes(8) for i in range(300_000))
+    size = bytes(len(tags) >> shift & 127 for shift in (21, 14, 7, 0))
+    path = tmp_path / "a.mp3"
+    soundfile.write(tmp_path / "plain.mp3", noise(44_100), 44_100)
+    path.write_bytes(b"ID3\3\0\0" + size + tags + (tmp_path / "plain.mp3").read_bytes())
+    with pytest.raises(NotAudioError):
+        await look(path)
 
 
 async def test_a_decoder_that_does_not_start_is_no_fault_of_the_file(
@@ -240,6 +254,6 @@ def test_songs_and_stems_are_on_the_disk_before_anything_is_noted_of_them(
     monkeypatch.setattr(os, "fsync", fsync)
     song, stem = tmp_path / "song.wav", tmp_path / "stem.flac"
     soundfile.write(song, noise(9_000), 44_100)
-    program.inspect(str(song), 60.0)
+    program.inspect(str(song), 60.0, 60)
     program.encode([str(song)], str(stem), "flac", None, {})
     assert settled == {path.stat().st_ino: path.stat().st_size for path in (song, stem)}
