@@ -88,7 +88,7 @@ class Access:
         """Gives the browser its mark; raises WebError for a wrong code, and after too many of them."""
         if self.code is None:
             return
-        wrong = self._wrong_lately(_asker(request))
+        wrong = self._wrong_lately(asker(request))
         if len(wrong) >= _WRONG_CODES or sum(map(len, self._wrong.values())) >= _WRONG_CODES_OF_ALL:
             raise WebError(429, "web.too_many_codes")
         if not _equal(plain_code(code), plain_code(self.code)):
@@ -118,7 +118,7 @@ def new_browser(request: web.Request, *, is_page: bool) -> str:
     """An id that nobody guesses. ``is_page``: the page asks for it, and will show it from now on."""
     if is_page:
         return _OWN + secrets.token_urlsafe(24)
-    address = hashlib.sha256(_SALT + _asker(request).encode()).hexdigest()
+    address = hashlib.sha256(_SALT + asker(request).encode()).hexdigest()
     return _OPEN + address[:_ADDRESS_LENGTH] + secrets.token_urlsafe(18)
 
 
@@ -153,7 +153,7 @@ def _name(host: str) -> str:
         return ""
 
 
-def _asker(request: web.Request) -> str:
+def asker(request: web.Request) -> str:
     """The address that asks; behind a proxy on this machine the one that the proxy has added, at the end."""
     remote = request.remote or ""
     lines = request.headers.getall("X-Forwarded-For", [""])  # HAProxy adds one of its own
@@ -162,7 +162,9 @@ def _asker(request: web.Request) -> str:
 
 
 def _refuse_other_pages(request: web.Request) -> None:
-    if request.method in ("GET", "HEAD"):
+    # A link may lead here, but not to the page's own question: the browser's cookie would not come along with it, and a
+    # new one take its place.
+    if request.method in ("GET", "HEAD") and request.path != "/api/page":
         return
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     if site is not None:

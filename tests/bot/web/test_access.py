@@ -72,6 +72,9 @@ async def test_other_pages_and_names_are_refused(chat: Chat) -> None:
             assert await client.refused("DELETE", "/api/jobs", headers=headers) == 403
             async with client.get("/", headers=headers) as answer:  # as by a link
                 assert answer.status == 200
+            # by a link to this the browser would get another id, and so lose its songs
+            assert await client.refused("GET", "/api/page", headers=headers) == 403
+        assert client.cookies() == {}
         # as from http:// in a local network, where browsers say no more
         ours = {"Origin": f"http://127.0.0.1:{chat.port}"}
         assert await client.refused("DELETE", "/api/jobs/nothing-here", headers=ours) == 404
