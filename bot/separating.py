@@ -15,11 +15,11 @@ from bot.jobs import Job, State
 from bot.ledger import Ledger
 from bot.patience import Patience
 from bot.queue import Chat, turns
-from bot.shelf import Shelf, stems_bytes
+from bot.shelf import Shelf, stem_bytes
 from bot.stations import chat_of, forget_idle, sentence_of, ticket
 from bot.store import Song
 from spectacles_engine.errors import CancelledError, EngineError
-from spectacles_engine.messages import SeparationRequest, SeparationResult
+from spectacles_engine.messages import STEMS, SeparationRequest, SeparationResult
 from spectacles_engine.process import Engine
 
 log = logging.getLogger(__name__)
@@ -163,7 +163,7 @@ class Separating:
 
     async def _separate(self, run: Run) -> None:
         song = run.song
-        self._make_room(stems_bytes(song))
+        self._make_room(len(STEMS) * stem_bytes(song))
         made = await run.engine.separate(
             run.id,
             self._shelf.song_path(song.audio),

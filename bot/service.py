@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -148,9 +148,16 @@ class SeparationService:
         self._announce(self._board.refresh())
         return job
 
-    def make_room(self, needed_bytes: float) -> None:
-        """Sees that so much may be written, at the cost of stems that no job waits for; raises Unavailable."""
-        self._upkeep.make_room(needed_bytes)
+    def check_room(self, needed_bytes: float) -> None:
+        """Raises Unavailable if there is no room for so much, and none can be made."""
+        self._upkeep.check_room(needed_bytes)
+
+    def make_room(self, needed_bytes: float, also_spared: Collection[str] = ()) -> None:
+        """Sees that so much may be written, at the cost of stems that no job waits for; raises Unavailable.
+
+        Those of the sounds ``also_spared`` are kept, too.
+        """
+        self._upkeep.make_room(needed_bytes, also_spared)
 
     def standing(self, job_id: str) -> Standing | None:
         """Where a job stands now; None if there is no such job (or it was forgotten)."""

@@ -21,7 +21,7 @@ from spectacles_engine.messages import STEMS, SeparationResult
 log = logging.getLogger(__name__)
 
 _BYTES_PER_SAMPLE = 3
-"""Of a stem as FLAC, at most."""
+"""Of 24-bit WAV; FLAC takes less."""
 
 _OURS = re.compile(r"\.?[0-9a-f]{24}([0-9a-f]{40})?(\.making|-[0-9a-f]{8})?")
 """What the shelf writes is called so, after a job or a sound. What has another name is somebody's own, and stays."""
@@ -184,18 +184,31 @@ class Shelf:
             await self.clear_results(gone)
         self._store.hold_reserve()
 
+    def check_room(self, needed_bytes: float, spared: Collection[str]) -> None:
+        """Raises Unavailable if there is no room, not even at the cost of results."""
+        needed_bytes += self._settings.keep_free_mb * 1e6
+        if not self._has_room(needed_bytes):
+            self._dispensable(needed_bytes, spared)
+
     def make_room(self, needed_bytes: float, spared: Collection[str]) -> None:
-        """Sees that there is room, at the cost of results if need be; raises Unavailable if they are not enough."""
+        """Sees that there is room, at the cost of results if need be; raises Unavailable as ``check_room``."""
         needed_bytes += self._settings.keep_free_mb * 1e6
         if self._has_room(needed_bytes):
             return
-        for result in self._store.results():
+        for result in self._dispensable(needed_bytes, spared):
             if self._free_bytes(self._results) >= needed_bytes:
                 break  # what is lacking on another disk is not to be had here
-            if result.audio not in spared:
-                self.drop_result(result.audio)
+            self.drop_result(result.audio)
         if not self._has_room(needed_bytes):
             raise Unavailable(disk_full())
+
+    def _dispensable(self, needed_bytes: float, spared: Collection[str]) -> list[StoredResult]:
+        """Results that may go, the least wanted ones first; raises Unavailable if all of them would go in vain."""
+        results = [result for result in self._store.results() if result.audio not in spared]
+        to_be_had = sum(_size_bytes(result.folder) for result in results)
+        if self._free_bytes(self._results) + to_be_had < needed_bytes:
+            raise Unavailable(disk_full())
+        return results
 
     def _has_room(self, needed_bytes: float) -> bool:
         """On each of the disks on which things are written."""
@@ -206,9 +219,9 @@ class Shelf:
         return shutil.disk_usage(there).free
 
 
-def stems_bytes(song: Song) -> float:
-    """What the four stems of a song take, at most."""
-    return len(STEMS) * song.seconds * song.sample_rate * song.channels * _BYTES_PER_SAMPLE
+def stem_bytes(song: Song | StoredResult) -> float:
+    """What one stem, or one mix, of a song takes in any format, at most."""
+    return song.seconds * song.sample_rate * song.channels * _BYTES_PER_SAMPLE
 
 
 def _remove(folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from bot.config import Settings
 from bot.jobs import Courier, Forgotten, Job, State
@@ -53,9 +53,16 @@ class Upkeep:
         away = self._settings.platforms - self._couriers.keys()
         self._awaited = {job.audio for job in unfinished if job.audio and job.place.platform in away}
 
-    def make_room(self, needed_bytes: float) -> None:
-        """Sees that so much may be written, at the cost of stems that no job waits for; raises Unavailable."""
-        self._shelf.make_room(needed_bytes, self._spared())
+    def check_room(self, needed_bytes: float) -> None:
+        """Raises Unavailable if ``make_room`` would."""
+        self._shelf.check_room(needed_bytes, self._spared())
+
+    def make_room(self, needed_bytes: float, also_spared: Collection[str] = ()) -> None:
+        """Sees that so much may be written, at the cost of stems that no job waits for; raises Unavailable.
+
+        Those of the sounds ``also_spared`` are kept, too.
+        """
+        self._shelf.make_room(needed_bytes, self._spared().union(also_spared))
 
     async def forget(self, jobs: Iterable[Job]) -> Forgotten:
         """Deletes jobs that are over, results that are nobody's then, and of others what these jobs have named."""

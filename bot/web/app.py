@@ -61,9 +61,9 @@ class WebApp:
     def __init__(self, settings: Settings, service: SeparationService) -> None:
         self._settings = settings
         self._folder = settings.data_folder / "web"
-        self._uploads = Uploads(self._folder / "uploads", settings.limits.largest_file_bytes, service.make_room)
+        self._uploads = Uploads(self._folder / "uploads", settings.limits.largest_file_bytes, service)
         self._service = service
-        self._downloads, self._playbacks = Downloads(), Playbacks()
+        self._downloads, self._playbacks = Downloads(service), Playbacks()
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
         self._is_full = False

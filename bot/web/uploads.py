@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import secrets
+from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,12 +18,15 @@ from aiohttp import BodyPartReader, MultipartReader, web
 from bot import refusals
 from bot.disk import is_disk_full, is_disk_trouble
 from bot.jobs import Job, Unavailable
+from bot.service import SeparationService
+from bot.web.access import asker
 from bot.web.errors import WebError
 
 log = logging.getLogger(__name__)
 
 _BLOCK_BYTES = 1 << 16
-_MOST_AT_ONCE = 64
+_MOST_AT_ONCE, _MOST_OF_ONE = 128, 64
+"""Uploads at once: of all, and of one address, behind which there may be a class."""
 _SILENCE_S, _LONGEST_S = 60.0, 3600.0
 _MOST_FIELD_BYTES = 1000
 _MOST_PARTS = 8
@@ -45,14 +49,14 @@ class Upload:
 class Uploads:
     """The folder of songs that nobody fetched yet. Their names are ours: none comes from a person.
 
-    ``make_room`` is called with the bytes that are about to come, in all and block by block; raises Refused.
+    Room is asked of the ``service``: for what was announced whether there is some, and it is made for what comes.
     """
 
-    def __init__(self, folder: Path, most_bytes: int, make_room: Callable[[int], None]) -> None:
+    def __init__(self, folder: Path, most_bytes: int, service: SeparationService) -> None:
         self._folder = folder
         self._most_bytes = most_bytes
-        self._free = _MOST_AT_ONCE
-        self._make_room = make_room
+        self._arriving: Counter[str] = Counter()
+        self._service = service
 
     def open(self, unfinished_of: Callable[[str], Collection[str]]) -> None:
         """Makes the folder, and deletes what a killed bot left there; ``unfinished_of``: an owner's uploads in use."""
@@ -77,10 +81,11 @@ class Uploads:
         announced_bytes = request.content_length or 0
         if announced_bytes > self._most_bytes + _MOST_PARTS * _MOST_FIELD_BYTES:
             raise self._too_large()
-        if self._free == 0:
+        address = asker(request)
+        if self._arriving.total() >= _MOST_AT_ONCE or self._arriving[address] >= _MOST_OF_ONE:
             raise WebError(503, "web.busy")
-        self._make_room(announced_bytes)
-        self._free -= 1
+        self._service.check_room(announced_bytes)
+        self._arriving[address] += 1
         part = self._folder / f"{owner}.{secrets.token_hex(8)}.part"
         try:
             upload = await self._read(request, part)
@@ -95,14 +100,19 @@ class Uploads:
                 raise Unavailable(refusals.disk_in_trouble()) from error
             raise
         finally:
-            self._free += 1
+            self._arriving[address] -= 1
+            self._arriving += Counter()  # keeps those alone that are above zero
             part.unlink(missing_ok=True)
 
     async def _read(self, request: web.Request, part: Path) -> Upload:
         upload = Upload(part)
         try:
             async with asyncio.timeout(_LONGEST_S):
-                await self._read_parts(await request.multipart(), upload)
+                reader = await request.multipart()
+                # Nobody writes anything before the first boundary, and aiohttp would skip it line by line: empty lines
+                # of some megabytes halt all chats for seconds.
+                reader._at_bof = False
+                await self._read_parts(reader, upload)
         except TimeoutError:
             raise WebError(400, "web.stopped_arriving") from None
         except (ValueError, AssertionError, RuntimeError, web.HTTPException) as error:  # aiohttp's, of a form
@@ -149,7 +159,8 @@ class Uploads:
                     raise self._too_large()
                 # A disk may take its time: that is no time of the other chats.
                 if held and (not chunk or len(held) >= _BLOCK_BYTES):
-                    self._make_room(len(held))  # again: others arrive too, and some did not say how large they are
+                    # others arrive too, and some did not say how large they are
+                    self._service.make_room(len(held))
                     await asyncio.to_thread(_write, file, bytes(held))
                     held.clear()
                 if not chunk:

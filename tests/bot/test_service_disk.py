@@ -31,6 +31,7 @@ from tests.service_fakes import (
 async def test_a_full_disk_is_a_sentence_after_old_results_have_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("bot.shelf._size_bytes", lambda folder: 10**9)
     async with house(tmp_path) as home:
         for name in "ab":
             await home.told(await home.service.accept(order(name)))
@@ -42,6 +43,16 @@ async def test_a_full_disk_is_a_sentence_after_old_results_have_gone(
         assert (await home.refused(order("d", source_key=None, size_bytes=11))).startswith("There is no room left")
         monkeypatch.undo()
         assert (await home.told(await home.service.accept(order("e")))).state is State.DONE
+
+
+async def test_no_results_go_for_a_song_that_would_find_no_room_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with house(tmp_path) as home:
+        await home.told(await home.service.accept(order("a")))
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(1, 1, 10))
+        assert (await home.refused(order("b", size_bytes=100))).startswith("There is no room left")
+        assert (tmp_path / "results" / audio_of("a")).exists()
 
 
 async def test_room_is_not_made_at_the_cost_of_stems_that_are_being_sent(
@@ -188,6 +199,7 @@ async def test_results_may_lie_on_a_disk_of_their_own(tmp_path: Path, monkeypatc
         full = tmp_path
         free = {tmp_path / "results": lambda: 0 if _stored(tmp_path) else 10**9, tmp_path: lambda: 10**9}
         monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(1, 1, free[folder]()))
+        monkeypatch.setattr("bot.shelf._size_bytes", lambda folder: 10**9)
         assert (await home.told(await home.service.accept(order("b")))).state is State.DONE
         assert home.service.result(first) is None
         free |= {tmp_path / "results": lambda: 10**9, full: lambda: 10}

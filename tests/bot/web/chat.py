@@ -56,6 +56,11 @@ class Client:
             assert answer.status == 200, await answer.text()
             return await answer.json()
 
+    async def read(self, path: str) -> bytes:
+        async with self.get(path) as answer:
+            assert answer.status == 200, await answer.text()
+            return await answer.read()
+
     async def refused(self, method: str, path: str, **options: Any) -> int:
         """The status of a refusal, which has a sentence."""
         async with self.request(method, path, **options) as answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import shutil
 import struct
@@ -15,12 +16,15 @@ from typing import Any
 import pytest
 from aiohttp import ClientError
 
-from bot.jobs import StoredResult
+from bot.delivery import Rung
+from bot.jobs import Job, StoredResult
+from bot.refusals import disk_full
 from bot.web import stems
 from bot.web.access import HEADERS
 from bot.words import sentence
 from spectacles_engine.messages import STEMS
 from tests.bot.web.chat import Chat
+from tests.service_fakes import Usage, eventually
 
 
 @pytest.mark.parametrize(("format", "type"), [("wav", "audio/wav"), ("mp3", "audio/mpeg"), ("opus", "audio/ogg")])
@@ -91,6 +95,43 @@ async def test_the_player_gets_segments_that_make_up_the_song(chat: Chat, song: 
         assert list(peaks) == list(STEMS)
         assert max(max(values) for values in peaks.values()) == 255
         assert len({len(values) for values in peaks.values()}) == 1
+
+
+async def test_who_asks_for_everything_keeps_nobody_waiting(
+    chat: Chat, song: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_end = list[str](), asyncio.Event()
+
+    async def encode(job: Job, result: StoredResult, name: str, rung: Rung, path: Path) -> None:
+        begun.append(name)
+        if job.place.chat != other.place.chat:
+            await may_end.wait()
+        path.write_bytes(b"sound")
+
+    async with chat.browser() as greedy, chat.browser() as modest:
+        job, others = await greedy.done(song), await modest.done(song)
+        found = chat.service.job(others["id"])
+        assert found
+        other = found
+        monkeypatch.setattr("bot.web.downloads.encode", encode)
+        everything = asyncio.create_task(greedy.read(f"/api/jobs/{job['id']}/zip?format=mp3"))
+        await eventually(lambda: bool(begun))
+        assert await modest.read(f"{others['stems']['bass']}?format=opus") == b"sound"
+        assert len(begun) == 2
+        may_end.set()
+        assert await everything
+
+
+async def test_there_is_no_download_for_which_there_is_no_room(
+    chat: Chat, song: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with chat.browser() as client:
+        job = await client.done(song)
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(1, 1, 10))
+        async with client.get(f"{job['stems']['bass']}?format=wav") as answer:
+            assert (answer.status, await answer.json()) == (503, {"error": disk_full()})
+        async with client.get(job["stems"]["bass"]) as answer:
+            assert answer.status == 200
 
 
 async def test_stems_that_are_gone_are_called_gone(chat: Chat, song: Path) -> None:

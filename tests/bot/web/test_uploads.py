@@ -103,6 +103,17 @@ async def test_what_cannot_be_read_is_no_mistake_of_ours(
         assert await client.refused("POST", path, data=body, headers={"Content-Type": type, **headers}) == 400
 
 
+async def test_nothing_is_read_before_the_first_boundary(chat: Chat) -> None:
+    async def empty_lines() -> AsyncIterator[bytes]:
+        yield b"\r\n" * 100
+        await asyncio.Event().wait()
+
+    async with chat.browser() as client:
+        form = {"Content-Type": "multipart/form-data; boundary=x"}
+        async with client.request("POST", "/api/jobs", data=empty_lines(), headers=form) as answer:
+            assert (await answer.json())["error"] == sentence("web.broken_form", "en")
+
+
 async def test_a_file_that_is_too_large_is_refused_while_it_arrives(tmp_path: Path) -> None:
     async def unannounced() -> AsyncIterator[bytes]:
         for _ in range(20):
@@ -133,6 +144,20 @@ async def test_a_song_that_the_disk_has_no_room_for_is_refused_before_it_comes(
     assert b" 503 " in await reader.readline()
     assert disk_full().encode() in await reader.readuntil(b"}")
     writer.close()
+
+
+async def test_no_stems_go_for_a_song_that_is_only_announced(
+    chat: Chat, song: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with chat.browser() as client:
+        kept = chat.result_folder((await client.done(song))["id"])
+        monkeypatch.setattr("bot.shelf._size_bytes", lambda folder: 10**9)
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(1, 1, 10**9 * (not kept.exists())))
+        reader, writer = await asyncio.open_connection("127.0.0.1", chat.port)
+        writer.write(f"{_HEAD}Content-Length: 1000000\r\n\r\n--x--\r\n".encode())
+        assert b" 400 " in await reader.readline()
+        writer.close()
+        assert kept.exists()
 
 
 async def test_a_song_takes_room_but_once(chat: Chat, song: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,6 +254,24 @@ async def test_who_stops_sending_keeps_nobody_else_out(
         writer.close()
         for _ in range(2):
             await client.send(song)
+
+
+async def test_one_address_does_not_keep_all_others_out(
+    tmp_path: Path, song: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.web.uploads._MOST_OF_ONE", 2)
+    async with serving(tmp_path, inspect=never) as chat, chat.browser() as client:
+        held = [await _half_sent(chat) for _ in range(2)]
+        assert await client.refused("POST", "/api/jobs", data=with_file(form_of(), song.read_bytes())) == 503
+        other = {"X-Forwarded-For": "192.0.2.7"}
+        form = with_file(form_of(), song.read_bytes())
+        async with client.request("POST", "/api/jobs", data=form, headers=other) as answer:
+            assert answer.status == 202
+        for _, writer in held:
+            writer.close()
+        while len(chat.uploads()) > 1:
+            await asyncio.sleep(0.02)
+        await client.send(song)
 
 
 async def test_who_stops_in_the_midst_of_a_field_is_not_waited_for(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
