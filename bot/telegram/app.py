@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from telegram import BotCommand, Update
 from telegram.error import BadRequest, Conflict, InvalidToken, TelegramError
 from telegram.ext import AIORateLimiter, Application, ApplicationBuilder, CallbackQueryHandler, MessageHandler, filters
+from telegram.request import HTTPXRequest
 
 from bot.config import Settings
 from bot.jobs import StartError, UnreachableError
@@ -48,10 +49,12 @@ def build_application(settings: Settings) -> App:
         raise StartError("TELEGRAM_API_BASE_URL must begin with http:// or https://, as http://127.0.0.1:8081 does")
     # Lengths of time as the library will give them from its next version on; until then it warns each time.
     os.environ.setdefault("PTB_TIMEDELTA", "true")
-    # It shows a traceback when Telegram asks it to wait, or is away at the end of the bot: nothing to worry about.
-    for name in ("AIORateLimiter", "Updater"):
-        logging.getLogger(f"telegram.ext.{name}").setLevel(logging.CRITICAL)
+    # It shows a traceback when Telegram asks it to wait, is away at the end of the bot, or sends no JSON, which it
+    # quotes: nothing to worry about.
+    for name in ("ext.AIORateLimiter", "ext.Updater", "request.BaseRequest"):
+        logging.getLogger(f"telegram.{name}").setLevel(logging.CRITICAL)
     logging.getLogger("telegram.ext").addFilter(_is_said_by_nobody_else)
+    logging.getLogger("telegram.ext.Updater").addFilter(_quotes_nobody)
     try:
         return (
             ApplicationBuilder()
@@ -64,12 +67,36 @@ def build_application(settings: Settings) -> App:
             .rate_limiter(AIORateLimiter(max_retries=0))
             .connection_pool_size(_CONNECTIONS)
             .pool_timeout(_POOL_TIMEOUT_S)
+            .get_updates_request(_ReadableUpdates(connection_pool_size=1))
             .read_timeout(_READ_TIMEOUT_S)
             .media_write_timeout(_MEDIA_WRITE_TIMEOUT_S)
             .build()
         )
     except InvalidToken:
         raise StartError("TELEGRAM_BOT_TOKEN is empty") from None
+
+
+class _ReadableUpdates(HTTPXRequest):
+    """Empties updates that the library cannot read: it would ask for them again for ever, and show them in the log."""
+
+    @staticmethod
+    def parse_json_payload(payload: bytes) -> dict[str, Any]:
+        """Telegram's answer."""
+        answer = HTTPXRequest.parse_json_payload(payload)
+        if isinstance(updates := answer.get("result"), list):
+            answer["result"] = [one if _is_readable(one) else {"update_id": one["update_id"]} for one in updates]
+        return answer
+
+
+def _is_readable(update: dict[str, Any]) -> bool:
+    try:
+        Update.de_json(update, None)
+    except Exception as error:  # noqa: BLE001  whatever the library stumbles over
+        # What other errors say may be what people wrote.
+        why = error if isinstance(error, TypeError) else type(error).__name__
+        log.error("Telegram sent a message that cannot be read; it is passed over (%s)", why)
+        return False
+    return True
 
 
 class TelegramApp:
@@ -163,6 +190,12 @@ class TelegramApp:
 def _is_said_by_nobody_else(record: logging.LogRecord) -> bool:
     """False for tracebacks of what ``start`` raises as a sentence."""
     return "(Bootstrap " not in record.getMessage()
+
+
+def _quotes_nobody(record: logging.LogRecord) -> bool:
+    """True, once it is: what the library cannot read of a webhook's it shows, and so what people wrote."""
+    record.args = record.args and ("…",)
+    return True
 
 
 def _log_polling(error: TelegramError) -> None:

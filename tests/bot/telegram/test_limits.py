@@ -276,3 +276,17 @@ async def test_a_webhook_takes_what_telegram_sends_and_nothing_else(
             assert len(world.store.of_chat("telegram", str(ANN))) <= (status == 200)
         await world.answered(ANN)
         assert world.server.names(ANN) == PAIR[:1]
+
+
+async def test_what_a_webhook_cannot_read_is_not_quoted_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    telegram = TelegramSettings(webhook_url="https://songs.example/hook", webhook_port=free_port())
+    async with telegram_world(tmp_path, monkeypatch, telegram=telegram) as world, aiohttp.ClientSession() as session:
+        world.server._from_person(BOB, BOB, {"text": "secret words", "poll": {"id": "1"}}, None)
+        headers = {"X-Telegram-Bot-Api-Secret-Token": world.server.webhook["secret_token"]}
+        url, update = f"http://127.0.0.1:{telegram.webhook_port}/hook", world.server._updates.pop()
+        async with session.post(url, json=update, headers=headers) as response:
+            assert response.status == 400
+    assert "Received data was" in caplog.text
+    assert "secret words" not in caplog.text

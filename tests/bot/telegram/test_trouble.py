@@ -514,6 +514,17 @@ async def test_an_update_that_comes_twice_is_one_job(world: World, tmp_path: Pat
     assert world.server.names(ANN) == PAIR
 
 
+async def test_an_update_that_the_library_cannot_read_is_passed_over(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.server._from_person(BOB, BOB, {"text": "secret words", "poll": {"id": "1"}}, None)
+    world.server.say(ANN, ANN, "/help")
+    await world.server.until(lambda: world.server.texts(ANN))
+    assert world.server.count("getUpdates") < 5
+    assert "cannot be read" in caplog.text
+    assert "secret words" not in caplog.text
+
+
 async def test_an_m4a_and_the_real_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await encode([write_song(tmp_path / "a.wav", seconds=3)], tmp_path / "a.m4a", "m4a", bitrate_kbps=128)
     options = EngineOptions(tmp_path / "models")
