@@ -236,14 +236,19 @@ class Desk:
         return None
 
     async def _cancel(self, message: Message, place: Place) -> str:
-        job, language = self._job_about(message, place), language_of(message)
-        if job and job.place != place:
-            return replies.not_yours(language)
-        if job and job.state.is_final:
-            return replies.too_late(job, language)
-        ids = [job.id] if job else [standing.job.id for standing in self._service.jobs(place)]
-        ended = [await self._service.cancel(job_id, place) for job_id in ids]
-        return replies.cancelled([job for job in ended if job], language)
+        job, quoted, language = self._job_about(message, place), quoted_by(message), language_of(message)
+        song = song_in(quoted) if quoted else None
+        own = [standing.job for standing in self._service.jobs(place)]
+        if song:
+            own = [one for one in own if one.order.source_key == song.file_unique_id]
+        if job and not (song and own):
+            if job.place != place:
+                return replies.not_yours(language)
+            if job.state.is_final:
+                return replies.too_late(job, language)
+            own = [job]
+        ended = [await self._service.cancel(one.id, place) for one in own]
+        return replies.cancelled([one for one in ended if one], language)
 
     async def _forget(self, message: Message, place: Place) -> str:
         whole_chat = "chat" in (message.text or "").lower().split()

@@ -310,6 +310,22 @@ async def test_cancel_while_waiting_and_while_running(world: World, tmp_path: Pa
     assert all(not labels(message) for message in world.server.seen(ANN) + world.server.seen(BOB))
 
 
+async def test_in_reply_to_a_song_ones_own_wishes_of_it_are_cancelled(world: World, tmp_path: Path) -> None:
+    server = world.server
+    first = server.send(GROUP, BOB, "audio", wav(tmp_path, SLOW), file_name="first.wav", caption="/drums")
+    other = server.send(GROUP, BOB, "audio", wav(tmp_path, SLOW, seed=1), file_name="other.wav")
+    for song, command in ((first, "/vocals"), (first, "/bass"), (other, "/vocals")):
+        server.say(GROUP, ANN, command, reply=song)
+    await server.until(lambda: len(world.store.unfinished()) == 4)
+    server.say(GROUP, ANN, "/cancel", reply=first)
+    await server.until(lambda: "Cancelled: first, first." in server.texts(GROUP))
+    left = {(job.order.place.person, job.order.title) for job in world.store.unfinished()}
+    assert left == {(str(BOB), "first"), (str(ANN), "other")}
+    server.say(GROUP, ANN, "/cancel", reply=first)
+    await server.until(lambda: "Only the person who asked for this can do that." in server.texts(GROUP))
+    assert len(world.store.unfinished()) == 2
+
+
 async def test_what_is_done_is_past_cancelling(world: World, tmp_path: Path) -> None:
     world.server.send(ANN, ANN, "audio", wav(tmp_path), file_name="a.wav", caption="/vocals")
     await world.answered(ANN)
