@@ -40,7 +40,7 @@ _FILLERS = (
 )
 _WITHOUT = ("no", "without", "but", "except", "ohne", "außer")
 _WITHOUT_JOINED = re.compile(rf"\b(?:{'|'.join(_WITHOUT)})[_-]+", re.IGNORECASE)
-_LINK = re.compile(r"://|\bwww\.")
+_LINK = re.compile(r"://|\bwww\.|\w\.[a-z]{2,}/", re.IGNORECASE)
 _BETWEEN_WORDS = re.compile(r"[\s,;:+&/|()]+")
 
 
@@ -50,7 +50,7 @@ def parse_wish(command: str, text: str = "") -> Wish:
     What is named after ``without`` is left out: of one stem, in a mix of the others; of several, the others come.
     Raises Refused with a sentence for a word that is nothing of this, and for two mixes or formats at once.
     """
-    if _LINK.search(text):
+    if has_link(text):
         raise Refused(refusals.no_links())
     stems: set[str] = set()
     left_out: set[str] = set()
@@ -83,6 +83,11 @@ def parse_wish(command: str, text: str = "") -> Wish:
         raise Refused(refusals.one_at_a_time("mix" if len(mixes) > 1 else "format"))
     mix = next(iter(mixes), None)
     return Wish(stems_meant(stems, mix), mix, next(iter(formats), None))
+
+
+def has_link(text: str) -> bool:
+    """Whether a text leads elsewhere, as to a video on another site."""
+    return _LINK.search(text) is not None
 
 
 def wish_of_button(action: str, before: Wish) -> Wish:

@@ -13,7 +13,7 @@ from bot import refusals, replies, requests
 from bot.config import Settings
 from bot.discord.buttons import Interaction
 from bot.discord.http import DROPPED, insist
-from bot.discord.orders import PLATFORM, forwards_stems, is_served, lacks, order, plain, songs_in
+from bot.discord.orders import PLATFORM, forwards_stems, has_link, is_served, lacks, order, plain, songs_in
 from bot.jobs import Job, Order, Place, Refused, Wish
 from bot.service import SeparationService
 from bot.translation import translated
@@ -72,6 +72,8 @@ class Desk:
             orders = [replace(known.job.order, wish=wish, language=language) for known in last]
         if orders:
             return await self._ordered(interaction, orders)
+        if message and has_link(message):
+            raise Refused(refusals.no_links())
         return replies.nothing_to_hear(language) if message else replies.no_song_on_discord(language)
 
     async def private_message(self, message: discord.Message) -> None:
@@ -88,6 +90,8 @@ class Desk:
             orders = [order(place, wish, song, guild=None, message=message, language=ENGLISH) for song in songs]
             if refused := await self._accept(orders):
                 await _reply(message, refused)
+        elif has_link(message):
+            await _reply(message, refusals.no_links())
         else:
             answers = replies.nothing_to_hear if message.attachments else replies.help_on_discord
             await _reply(message, answers(ENGLISH))

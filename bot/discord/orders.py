@@ -8,6 +8,7 @@ from pathlib import PurePath
 
 import discord
 
+from bot import requests
 from bot.config import DiscordSettings
 from bot.jobs import Order, Place, Wish
 from bot.names import one_line
@@ -25,6 +26,11 @@ def songs_in(message: discord.Message) -> list[discord.Attachment]:
     """The attachments of a message, its own or those of a forwarded one, that may hold a song."""
     attachments = message.attachments or _forwarded(message)
     return [file for file in attachments if not _NO_SONG.match(file.content_type or "")]
+
+
+def has_link(message: discord.Message) -> bool:
+    """Whether a message, or what it forwards, leads elsewhere."""
+    return any(map(requests.has_link, (message.content, *(shot.content for shot in message.message_snapshots))))
 
 
 def forwards_stems(message: discord.Message) -> bool:

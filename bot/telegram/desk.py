@@ -30,6 +30,7 @@ from bot.telegram.orders import (
     place_of,
     quoted_by,
     song_in,
+    text_of,
     was_sent_by,
 )
 from bot.translation import translated
@@ -58,7 +59,7 @@ class Desk:
         if message is None:
             return
         self._chats.saw(place.chat, message.message_id)
-        command = requests.command_of(message.text or message.caption or "", context.bot.username)
+        command = requests.command_of(text_of(message), context.bot.username)
         wished = command if command and command[0] in requests.WISHES else None
         if update.edited_message and not (wished and self._is_new(message, place)):
             return
@@ -72,6 +73,8 @@ class Desk:
             elif song := song_in(message):
                 await self._unasked(message, place, song, context.bot.id)
             elif not _in_group(message):
+                if requests.has_link(text_of(message)):
+                    raise Refused(refusals.no_links())
                 is_strange = bool(has_file(message) or message.photo)
                 answers = replies.nothing_to_hear if is_strange else replies.help_text
                 await self._say(message, answers(language_of(message)))
@@ -136,6 +139,8 @@ class Desk:
             raise Refused(refusals.stems_already())
         elif song := song_in(quoted):
             await self._accept(self._order(place, wish, song, message))
+        elif isinstance(quoted, Message) and requests.has_link(text_of(quoted)):
+            raise Refused(refusals.no_links())
         else:
             await self._say(message, replies.nothing_to_hear(language))
 
@@ -275,7 +280,7 @@ async def _answer_tap(query: CallbackQuery, text: str, *, is_alert: bool) -> Non
 
 def _names(message: Message, me: str) -> bool:
     """Whether a command says that it is for this bot."""
-    return f"@{me}".lower() in (message.text or message.caption or "").lower()
+    return f"@{me}".lower() in text_of(message).lower()
 
 
 def _in_group(message: Message) -> bool:

@@ -64,6 +64,11 @@ def has_file(message: Message) -> bool:
     return bool(message.document or message.animation)
 
 
+def text_of(message: Message) -> str:
+    """What somebody wrote, by itself or beside a file."""
+    return message.text or message.caption or ""
+
+
 def place_of(update: Update) -> Place:
     """Who speaks, and where; raises ValueError for an update that nobody sent."""
     chat, sender = update.effective_chat, update.effective_sender

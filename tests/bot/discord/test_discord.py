@@ -67,6 +67,16 @@ async def test_words_beside_a_song_are_a_wish_and_words_alone_are_answered_with_
     assert "no audio" in world.messages(alice.dm_channel)[-1].content
 
 
+async def test_of_a_link_it_is_said_that_files_are_taken(world: World) -> None:
+    channel, alice = world.env.create_guild().create_text_channel("class"), world.env.create_user("alice")
+    member = world.env.guild.add_member(alice)
+    link = "Listen: https://open.spotify.com/track/4uLU6hMCjMI75M1A2tKUQC"
+    await world.post(alice, alice.dm_channel, text=link)
+    assert "files, not links" in world.messages(alice.dm_channel)[-1].content
+    posted = await world.post(member, channel, text=link)
+    assert "files, not links" in said(await member.context_menu(channel, MENU, posted))
+
+
 async def test_what_discord_says_in_a_private_message_is_not_answered(world: World) -> None:
     alice = world.env.create_user("alice")
     backend = world.env.backend

@@ -158,6 +158,15 @@ async def test_what_holds_no_song_is_answered_in_private_and_passed_over_in_grou
     assert "Reply with /stems to a song" in world.server.texts(GROUP)[1]
 
 
+async def test_of_a_link_it_is_said_that_files_are_taken(world: World) -> None:
+    link = "Listen: https://open.spotify.com/track/4uLU6hMCjMI75M1A2tKUQC"
+    world.server.say(ANN, ANN, link)
+    world.server.say(GROUP, ANN, "/stems", reply=world.server.say(GROUP, BOB, link))
+    for chat in (ANN, GROUP):
+        await world.server.until(lambda: world.server.texts(chat))  # noqa: B023
+        assert world.server.texts(chat) == ["I take files, not links. Please send the song itself."]
+
+
 async def more_than(world: World, number: int) -> None:
     await world.server.until(lambda: len(world.server.texts(ANN)) > number)
 
