@@ -14,7 +14,7 @@ from bot.config import Settings
 from bot.discord.buttons import Interaction
 from bot.discord.http import DROPPED, insist
 from bot.discord.orders import PLATFORM, forwards_stems, has_link, is_served, lacks, order, plain, songs_in
-from bot.jobs import Job, Order, Place, Refused, Wish
+from bot.jobs import Job, Order, Place, Refused, State, Wish
 from bot.service import SeparationService
 from bot.translation import translated
 from bot.words import ENGLISH, known_language
@@ -68,8 +68,10 @@ class Desk:
         place, guild, wish = _place(interaction), interaction.guild_id, requests.parse_wish(command, text)
         orders = [order(place, wish, song, guild=guild, message=message, language=language) for song in songs]
         if not orders and not message:
-            last = self._service.history(place)[:1]
-            orders = [replace(known.job.order, wish=wish, language=language) for known in last]
+            jobs = [known.job for known in self._service.history(place)]
+            # Not a file that turned out to hold no song.
+            last = [job for job in jobs if job.audio or job.state is not State.FAILED][:1]
+            orders = [replace(job.order, wish=wish, language=language) for job in last]
         if orders:
             return await self._ordered(interaction, orders)
         if message and has_link(message):

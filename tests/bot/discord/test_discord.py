@@ -168,6 +168,11 @@ async def test_other_stems_of_the_last_song_come_from_the_store(world: World, tm
     for number, (command, options, files) in enumerate(wishes, 2):
         await alice.slash(channel, command, **options)
         assert names(await world.result(channel, number)) == files
+    # a file that held no song is none
+    await alice.slash(channel, "vocals", attachment=("list.mp3", b"#EXTM3U\n"))
+    await world.until(lambda: "list: Not an audio file." in world.texts(channel))
+    await alice.slash(channel, "bass")
+    assert names(await world.result(channel, 6)) == ["a – bass.mp3"]
     # somebody else's song, or one of elsewhere, is not guessed at
     assert "Which song?" in said(await bob.slash(channel, "drums"))
     assert "Which song?" in said(await alice.slash(other_channel, "drums"))
