@@ -134,7 +134,8 @@ class Desk:
             answers = answers_to(message)
             await self._accept(replace(job.order, place=place, wish=wish, answers=answers, language=language))
         elif isinstance(quoted, Message) and quoted.from_user and quoted.from_user.id == me:
-            await self._say(message, replies.no_longer_stored(language))
+            was_result = song_in(quoted) or quoted.reply_markup
+            await self._say(message, (replies.no_longer_stored if was_result else replies.no_song)(language))
         elif was_sent_by(me, quoted):
             raise Refused(refusals.stems_already())
         elif song := song_in(quoted):

@@ -167,6 +167,14 @@ async def test_of_a_link_it_is_said_that_files_are_taken(world: World) -> None:
         assert world.server.texts(chat) == ["I take files, not links. Please send the song itself."]
 
 
+async def test_what_the_bot_says_is_no_song(world: World) -> None:
+    world.server.say(ANN, ANN, "/help")
+    await more_than(world, 0)
+    world.server.say(ANN, ANN, "/vocals", reply=world.server.seen(ANN)[0])
+    await more_than(world, 1)
+    assert world.server.texts(ANN)[1].startswith("Which song?")
+
+
 async def more_than(world: World, number: int) -> None:
     await world.server.until(lambda: len(world.server.texts(ANN)) > number)
 
