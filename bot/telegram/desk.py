@@ -6,6 +6,7 @@ import asyncio
 import logging
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from telegram import CallbackQuery, Message, Update
@@ -41,6 +42,7 @@ Context = CallbackContext[Any, Any, Any, Any]
 
 ALBUM_S = 0.7
 """The words beside an album come with one of its files, mostly the last: so long each waits, and all keep in order."""
+_EDITED_WITHIN = timedelta(hours=1)
 _MOST_ALBUMS = 200
 _MOST_CHARACTERS_OF_A_TAP = 200
 
@@ -61,7 +63,7 @@ class Desk:
         self._chats.saw(place.chat, message.message_id)
         command = requests.command_of(text_of(message), context.bot.username)
         wished = command if command and command[0] in requests.WISHES else None
-        if update.edited_message and not (wished and self._is_new(message, place)):
+        if update.edited_message and not (wished and self._can_be_put_right(message, place)):
             return
         try:
             if wished:
@@ -170,8 +172,10 @@ class Desk:
         await asyncio.sleep(ALBUM_S)
         return wish or self._albums.get(album)
 
-    def _is_new(self, message: Message, place: Place) -> bool:
-        """Whether a message has led to no job."""
+    def _can_be_put_right(self, message: Message, place: Place) -> bool:
+        """Whether a message has led to no job; after a while nobody knows, as jobs are deleted."""
+        if message.edit_date and message.edit_date - message.date > _EDITED_WITHIN:
+            return False
         answered = (known.job.order.answers for known in self._service.history(place))
         return all(answers.get("message") != message.message_id for answers in answered)
 

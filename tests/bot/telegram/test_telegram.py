@@ -429,6 +429,17 @@ async def test_a_command_that_is_put_right_is_heard_once(world: World, tmp_path:
     assert world.server.names(GROUP) == ["a – vocals.mp3"]
 
 
+async def test_a_message_of_long_ago_is_not_heard_again(world: World, tmp_path: Path) -> None:
+    song = world.server.send(ANN, ANN, "audio", wav(tmp_path), file_name="a.wav", caption="/vocals")
+    await world.answered(ANN)
+    world.server.say(ANN, ANN, "/forget")
+    await world.server.until(lambda: any("Deleted: 1 song" in text for text in world.server.texts(ANN)))
+    world.server.edit(song, date=song["date"] - 7200, caption="/drums")
+    world.server.say(ANN, ANN, "/queue")
+    await world.server.until(lambda: any("no song in progress" in text for text in world.server.texts(ANN)))
+    assert world.separations == 1
+
+
 async def test_what_is_no_audio_gets_a_sentence(world: World) -> None:
     world.server.send(ANN, ANN, "audio", b"#EXTM3U\nhttp://127.0.0.1/secret\n", file_name="list.mp3")
     await world.server.until(lambda: world.server.texts(ANN) == ["list: Not an audio file."])
