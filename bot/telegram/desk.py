@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -47,13 +47,21 @@ _MOST_ALBUMS = 200
 _MOST_CHARACTERS_OF_A_TAP = 200
 
 
+@dataclass
+class _Album:
+    """What its messages have in common. The words beside it come with one of them, a picture even, and go for all."""
+
+    wish: Wish | None = None
+    has_song: bool = False
+    is_answered: bool = False
+
+
 class Desk:
     """Answers messages and taps; what takes longer comes through the courier."""
 
     def __init__(self, chats: Chats, settings: Settings, service: SeparationService) -> None:
         self._chats, self._settings, self._service = chats, settings, service
-        self._albums: dict[tuple[str, str], Wish] = {}
-        """The words beside an album come with one of its songs, and go for all."""
+        self._albums: dict[tuple[str, str], _Album] = {}
 
     async def message(self, update: Update, context: Context) -> None:
         """A message: a command, a song, or words. One that was edited: only a command for stems that it then holds."""
@@ -79,7 +87,7 @@ class Desk:
                     raise Refused(refusals.no_links())
                 is_strange = bool(has_file(message) or message.photo)
                 answers = replies.nothing_to_hear if is_strange else replies.help_text
-                await self._say(message, answers(language_of(message)))
+                await self._without_song(message, place, answers(language_of(message)))
         except Refused as refused:
             await self._say(message, translated(str(refused), language_of(message)))
 
@@ -128,10 +136,10 @@ class Desk:
         """Some stems of the song that comes with the command, or that it is a reply to."""
         quoted, language = quoted_by(message), language_of(message)
         if song := song_in(message):
-            await self._shared(message, place, wish)
+            await self._album(message, place, wish)
             await self._accept(self._order(place, wish, song, message))
         elif quoted is None:
-            await self._say(message, replies.no_song(language))
+            await self._without_song(message, place, replies.no_song(language), wish)
         elif job := self._job_about(message, place):
             answers = answers_to(message)
             await self._accept(replace(job.order, place=place, wish=wish, answers=answers, language=language))
@@ -153,24 +161,32 @@ class Desk:
         if message.caption and not _in_group(message):
             with suppress(Refused):  # words that are no wish are just words
                 wish = requests.parse_wish("stems", message.caption)
-        wish = await self._shared(message, place, wish)
+        album = await self._album(message, place, wish)
+        wish = wish or album.wish
         if wish is None and _in_group(message):
             return
         if was_sent_by(me, message):
             raise Refused(refusals.stems_already())
         await self._accept(self._order(place, wish or Wish(), song, message))
 
-    async def _shared(self, message: Message, place: Place, wish: Wish | None) -> Wish | None:
-        """A song's own wish, or the one that came with another song of its album; None if there is neither."""
+    async def _without_song(self, message: Message, place: Place, answer: str, wish: Wish | None = None) -> None:
+        """Says ``answer``, but once for an album, and not if there is a song in it."""
+        album = await self._album(message, place, wish)
+        if not (album.has_song or album.is_answered):
+            album.is_answered = True
+            await self._say(message, answer)
+
+    async def _album(self, message: Message, place: Place, wish: Wish | None) -> _Album:
+        """The album of a message, which may be one of its own, once the others are here."""
         if message.media_group_id is None:
-            return wish
-        album = (place.chat, message.media_group_id)
-        if wish:
-            self._albums[album] = wish
-            while len(self._albums) > _MOST_ALBUMS:
-                del self._albums[next(iter(self._albums))]
+            return _Album(wish)
+        album = self._albums.setdefault((place.chat, message.media_group_id), _Album())
+        while len(self._albums) > _MOST_ALBUMS:
+            del self._albums[next(iter(self._albums))]
+        album.wish = wish or album.wish
+        album.has_song |= song_in(message) is not None
         await asyncio.sleep(ALBUM_S)
-        return wish or self._albums.get(album)
+        return album
 
     def _can_be_put_right(self, message: Message, place: Place) -> bool:
         """Whether a message has led to no job; after a while nobody knows, as jobs are deleted."""

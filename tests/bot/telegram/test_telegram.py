@@ -415,6 +415,29 @@ async def test_an_album_of_songs_is_one_job_each(
     assert [job.order.title for job in world.store.of_chat("telegram", str(chat))] == ["0", "1", "2"]
 
 
+def picture(world: World, chat: int, album: str, **more: str) -> None:
+    photo = [{"file_id": "P", "file_unique_id": "uP", "width": 3, "height": 3}]
+    world.server._from_person(chat, ANN, {"photo": photo, "media_group_id": album} | more, None)
+
+
+@pytest.mark.parametrize("chat", [ANN, GROUP])
+async def test_the_words_beside_an_album_may_come_with_a_picture(world: World, tmp_path: Path, chat: int) -> None:
+    picture(world, chat, "7", caption="/vocals")
+    world.server.send(chat, ANN, "video", wav(tmp_path), media_group_id="7")
+    await world.answered(chat)
+    assert world.server.names(chat) == ["video – vocals.mp3"]
+    assert not any("Which song?" in text for _, _, text in world.server.said)
+
+
+async def test_of_an_album_of_pictures_it_is_said_once_that_there_is_no_sound(world: World, tmp_path: Path) -> None:
+    for album in ("7", "8"):
+        for _ in range(3):
+            picture(world, ANN, album)
+    world.server.send(ANN, ANN, "video", wav(tmp_path), media_group_id="8", caption="bass")
+    await world.answered(ANN)
+    assert sum("no audio or video" in text for _, _, text in world.server.said) == 1
+
+
 @pytest.mark.parametrize("before", ["my song", "/stems trumpets"])
 async def test_a_command_that_is_put_right_is_heard_once(world: World, tmp_path: Path, before: str) -> None:
     song = world.server.send(GROUP, ANN, "audio", wav(tmp_path), file_name="a.wav", caption=before)
