@@ -194,13 +194,15 @@ SAID = {
     "Only an admin of this group can do that. /forget deletes what is yours.": (
         "Das kann nur ein Admin dieser Gruppe. /forget löscht, was von dir ist."
     ),
+    "Only who may manage messages here can do that. /forget deletes what is yours.": (
+        "Das kann nur, wer hier Nachrichten verwalten darf. /forget löscht, was von dir ist."
+    ),
     "Only the person who asked for this can do that.": "Das kann nur, wer darum gebeten hat.",
     "That song is no longer stored. Please send it again.": (
         "Dieses Lied ist nicht mehr gespeichert. Bitte sende es noch einmal."
     ),
-    "Nothing of that song is stored any more. Its messages can be deleted by hand, in a group by an admin.": (
-        "Von diesem Lied ist nichts mehr gespeichert. Seine Nachrichten lassen sich von Hand löschen, in einer Gruppe "
-        "von einem Admin."
+    "Nothing of that song is stored any more. Its messages can be deleted by hand, by whoever may do that here.": (
+        "Von diesem Lied ist nichts mehr gespeichert. Seine Nachrichten kann von Hand löschen, wer das hier darf."
     ),
     "Which song? Reply to it with this command, or send it with the command as its caption.": (
         "Welches Lied? Antworte darauf mit diesem Befehl, oder sende es mit dem Befehl als Beschreibung."
@@ -246,12 +248,17 @@ SAID = {
         "wird gelöscht, sobald es zerlegt ist; seine Spuren, sein Titel und wer es gesendet hat bleiben {time}, damit "
         "du noch einmal fragen kannst."
     ),
-    "/forget deletes all of yours at once, and {forget_chat}, by an admin, all of a group. Two things stay: stems "
-    "that somebody else asked for as well, and, for a day, a count of your minutes, for the daily limit. The "
-    "messages in this chat stay until you delete them.": (
-        "/forget löscht sofort alles von dir, und {forget_chat}, von einem Admin, alles von einer Gruppe. Zweierlei "
-        "bleibt: Spuren, um die auch jemand anders gebeten hat, und, einen Tag lang, die Zahl deiner Minuten, für die "
-        "Grenze am Tag. Die Nachrichten in diesem Chat bleiben, bis du sie löschst."
+    "/forget deletes all of yours at once, and /forget chat, by an admin, all of a group.": (
+        "/forget löscht sofort alles von dir, und /forget chat, von einem Admin, alles von einer Gruppe."
+    ),
+    "/forget deletes all of yours at once, and /forget chat:True, by who may manage messages, all of this channel.": (
+        "/forget löscht sofort alles von dir, und /forget chat:True, von jemandem, der Nachrichten verwalten darf, "
+        "alles von diesem Kanal."
+    ),
+    "Two things stay: stems that somebody else asked for as well, and, for a day, a count of your minutes, for the "
+    "daily limit. The messages in this chat stay until you delete them.": (
+        "Zweierlei bleibt: Spuren, um die auch jemand anders gebeten hat, und, einen Tag lang, die Zahl deiner "
+        "Minuten, für die Tagesgrenze. Die Nachrichten in diesem Chat bleiben, bis du sie löschst."
     ),
     # Menus.
     "All four stems of the song that you reply to, or some: /stems vocals drums": (
@@ -273,6 +280,8 @@ SAID = {
     "Audio or video; your last song here if left out": "Audio oder Video; sonst dein letztes Lied hier",
     "Some of the stems, or karaoke; all four if left out": "Einige der Spuren, oder karaoke; sonst alle vier",
     "MP3 if left out": "Sonst MP3",
-    "All of this channel, whoever it is from; for admins": "Alles von diesem Kanal, von wem auch immer; für Admins",
+    "All of this channel, whoever it is from; for who may manage messages": (
+        "Alles von diesem Kanal, von wem auch immer; wenn du Nachrichten verwalten darfst"
+    ),
 }
 """What the bots say, call songs that have no title, and write into menus."""

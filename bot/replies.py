@@ -151,6 +151,11 @@ def for_admins(language: str) -> str:
     return said("Only an admin of this group can do that. /forget deletes what is yours.", language)
 
 
+def for_moderators(language: str) -> str:
+    """The same, on Discord."""
+    return said("Only who may manage messages here can do that. /forget deletes what is yours.", language)
+
+
 _FIRST = "Send me a song, a voice note or a video, and I send back its vocals, drums, bass and the rest as four files."
 _FIRST_IN_GROUPS = "Reply with /stems to a song, and I send back its vocals, drums, bass and the rest as four files."
 _WISHES = (
@@ -187,8 +192,14 @@ def welcome(help: str, language: str) -> str:
     return f"{said('Hello! I take songs apart.', language)}\n{help}"
 
 
-def privacy(keep_hours: float, language: str, forget_chat: str = "/forget chat") -> str:
-    """``/privacy``. ``forget_chat``: how one has all of a group forgotten."""
+_FORGET = "/forget deletes all of yours at once, and /forget chat, by an admin, all of a group."
+_FORGET_ON_DISCORD = (
+    "/forget deletes all of yours at once, and /forget chat:True, by who may manage messages, all of this channel."
+)
+
+
+def privacy(keep_hours: float, language: str, *, on_discord: bool = False) -> str:
+    """``/privacy``."""
     kept = duration(keep_hours * 3600) if keep_hours < 48 else f"{keep_hours / 24:g} days"
     stored = said(
         "Songs are separated on the computer that runs this bot, and sent nowhere else. A song is deleted as soon as "
@@ -196,14 +207,13 @@ def privacy(keep_hours: float, language: str, forget_chat: str = "/forget chat")
         language,
         time=translated(kept, language),
     )
-    deleted = said(
-        "/forget deletes all of yours at once, and {forget_chat}, by an admin, all of a group. Two things stay: stems "
-        "that somebody else asked for as well, and, for a day, a count of your minutes, for the daily limit. The "
-        "messages in this chat stay until you delete them.",
+    deleted = said(_FORGET_ON_DISCORD if on_discord else _FORGET, language)
+    stays = said(
+        "Two things stay: stems that somebody else asked for as well, and, for a day, a count of your minutes, for the "
+        "daily limit. The messages in this chat stay until you delete them.",
         language,
-        forget_chat=forget_chat,
     )
-    return f"{stored}\n{deleted}"
+    return f"{stored}\n{deleted} {stays}"
 
 
 def no_song(language: str) -> str:
@@ -234,7 +244,7 @@ def no_longer_stored(language: str) -> str:
 def nothing_to_delete(language: str) -> str:
     """The button that deletes, under a result that has gone."""
     return said(
-        "Nothing of that song is stored any more. Its messages can be deleted by hand, in a group by an admin.",
+        "Nothing of that song is stored any more. Its messages can be deleted by hand, by whoever may do that here.",
         language,
     )
 

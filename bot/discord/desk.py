@@ -164,14 +164,14 @@ class Desk:
         """Deletes all that is stored of a person, or of this channel, if whoever asks may delete messages in it."""
         await _take_time(interaction)
         if whole_chat and interaction.guild_id and not interaction.permissions.manage_messages:
-            await _answer(interaction, replies.for_admins(_language(interaction)))
+            await _answer(interaction, replies.for_moderators(_language(interaction)))
             return
         forgotten = await self._service.forget(_place(interaction), whole_chat=whole_chat)
         await _answer(interaction, replies.forgotten(forgotten, _language(interaction)))
 
     async def privacy(self, interaction: Interaction) -> None:
         """What is kept, and for how long."""
-        text = replies.privacy(self._settings.storage.keep_hours, _language(interaction), "/forget chat:True")
+        text = replies.privacy(self._settings.storage.keep_hours, _language(interaction), on_discord=True)
         await interaction.response.send_message(text, ephemeral=True)
 
     async def help(self, interaction: Interaction) -> None:
