@@ -64,8 +64,8 @@ def order(
 
 
 def plain(text: str) -> str:
-    """``text`` as it reads: what is markup to Discord comes from a title."""
-    return discord.utils.escape_markdown(text)
+    """``text`` as it reads: what is markup to Discord, or a mention or a time in ``<>``, comes from a title."""
+    return discord.utils.escape_markdown(text).replace("<", r"\<")
 
 
 def is_served(settings: DiscordSettings, guild: int | None, channels: Sequence[int]) -> bool:

@@ -377,12 +377,14 @@ async def test_a_forwarded_song_is_one(world: World, tmp_path: Path) -> None:
 async def test_a_title_pings_nobody_and_has_no_markup(world: World, tmp_path: Path) -> None:
     channel = world.env.create_guild().create_text_channel("class")
     alice = world.env.guild.add_member(world.env.create_user("alice"))
-    await alice.slash(channel, "separate", attachment=("SPOILER_@everyone **x** <@1>.wav", wav(tmp_path)), **VOCALS)
+    await alice.slash(
+        channel, "separate", attachment=("SPOILER_@everyone **x** <@1> <t:0:R>.wav", wav(tmp_path)), **VOCALS
+    )
     result = await world.result(channel)
     assert result.content.startswith("@everyone")
     assert not result.mention_everyone
     assert result.mentions == []
-    assert r"\*\*x\*\*" in result.content
+    assert r"\*\*x\*\* \<@1> \<t:0:R>" in result.content
 
 
 async def test_a_song_from_a_phone_and_the_real_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
