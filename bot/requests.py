@@ -26,7 +26,8 @@ WISHES = ("stems", *STEMS, "karaoke")
 """The commands that ask for something of a song."""
 
 _SYNONYMS: Mapping[str, str] = {
-    **dict.fromkeys(("vocal", "voice", "voices", "singing", "acapella", "acappella", "gesang", "stimme"), "vocals"),
+    **dict.fromkeys(("vocal", "voice", "voices", "singing", "acapella", "acappella", "gesang", "vokal"), "vocals"),
+    **dict.fromkeys(("stimme", "stimmen", "singstimme"), "vocals"),
     **dict.fromkeys(("drum", "percussion", "schlagzeug"), "drums"),
     **dict.fromkeys(("others", "rest", "sonstiges"), "other"),
     **dict.fromkeys(("instrumental", "no-vocals"), "karaoke"),
@@ -35,10 +36,10 @@ _SYNONYMS: Mapping[str, str] = {
 }
 _ALL = ("all", "everything", "alle", "alles")
 _FILLERS = (
-    *("stems", "and", "as", "in", "just", "only", "please", "the"),
-    *("spuren", "und", "als", "nur", "bitte", "der", "die", "das", "den", "dem"),
+    *("stems", "and", "as", "in", "just", "only", "please", "the", "a", "an", "of", "this", "format", "four"),
+    *("spuren", "und", "als", "nur", "bitte", "der", "die", "das", "den", "dem", "im", "vier", "thanks", "danke"),
 )
-_WITHOUT = ("no", "without", "but", "except", "ohne", "außer")
+_WITHOUT = ("no", "without", "but", "except", "minus", "ohne", "außer", "kein", "keine", "keinen")
 _WITHOUT_JOINED = re.compile(rf"\b(?:{'|'.join(_WITHOUT)})[_-]+", re.IGNORECASE)
 _LINK = re.compile(r"://|\bwww\.|\w\.[a-z]{2,}/", re.IGNORECASE)
 _BETWEEN_WORDS = re.compile(r"[\s,;:+&/|()]+")
@@ -98,8 +99,13 @@ def wish_of_button(action: str, before: Wish) -> Wish:
 
 
 def _meant(word: str) -> str:
-    """``Vocal.`` → ``vocals``, ``no-drum`` → ``no-drums``, ``no-vocals`` → ``karaoke``; the rest in lower case."""
-    plain = word.strip(".!?'\"‘’“”„").lower()
+    """``Vocal.`` → ``vocals``, ``no-drum`` → ``no-drums``, ``no-vocals`` → ``karaoke``; the rest in lower case.
+
+    Empty without a letter or a digit: emoji, dashes.
+    """
+    plain = word.strip(".…!?'\"‘’“”„").lower()
+    if not any(map(str.isalnum, plain)):
+        return ""
     is_without, name = plain.startswith("no-"), plain.removeprefix("no-")
     name = _SYNONYMS.get(name, name)
     return _SYNONYMS.get(f"no-{name}", f"no-{name}") if is_without else name

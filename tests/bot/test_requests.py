@@ -38,6 +38,11 @@ from spectacles_engine.messages import STEMS
         ("stems", "ohne Gesang und Schlagzeug, mp3", Wish(("bass", "other"), format="mp3")),
         ("stems", "everything except the bass and drums", Wish(("vocals", "other"))),
         ("stems", "no drums and no bass", Wish(("vocals", "other"))),
+        ("stems", "vocals… – flac 🙏", Wish(("vocals",), format="flac")),
+        ("stems", "Stimmen im FLAC Format, danke", Wish(("vocals",), format="flac")),
+        ("stems", "kein Schlagzeug", Wish((), "no-drums")),
+        ("stems", "all four minus drums, as an mp3", Wish((), "no-drums", "mp3")),
+        ("stems", "kein-Bass", Wish((), "no-bass")),
     ],
 )
 def test_what_people_type(command: str, text: str, wish: Wish) -> None:
@@ -45,7 +50,8 @@ def test_what_people_type(command: str, text: str, wish: Wish) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["guitar", "karaoke no-drums", "mp3 flac", "<b>vocals</b>", "no guitar", "no", "no karaoke"]
+    "text",
+    ["guitar", "karaoke no-drums", "mp3 flac", "<b>vocals</b>", "no guitar", "no", "no karaoke", "the other song"],
 )
 def test_what_is_not_understood_gets_a_sentence(text: str) -> None:
     with pytest.raises(Refused) as refused:
