@@ -70,7 +70,7 @@ RAISED = {
     "Something went wrong in SpecTacles itself.": "In SpecTacles selbst ging etwas schief.",
     "The uploaded file is gone.": "Die hochgeladene Datei ist weg.",
     "I take files, not links. Please send the song itself.": (
-        "Ich nehme Dateien, keine Links. Bitte sende das Lied selbst."
+        "Ich kann nur Dateien annehmen, keine Links. Bitte sende das Lied selbst."
     ),
     # What the bots do not take, or cannot send.
     "That file can no longer be downloaded. Please send it again.": (
@@ -81,8 +81,9 @@ RAISED = {
         "Telegram lässt Bots Dateien bis 20 MB herunterladen, und diese ist größer. Sende sie als MP3 oder M4A, oder "
         "einen kürzeren Teil. (Wer diesen Bot betreibt, kann die Grenze mit einem lokalen Bot-API-Server aufheben.)"
     ),
-    "These are stems already. The buttons under my message with them give you others of the same song.": (
-        "Das sind schon Spuren. Die Knöpfe unter meiner Nachricht mit ihnen geben dir andere desselben Lieds."
+    "These are stems already. The buttons under the message that they came with give you the song's other stems.": (
+        "Das sind schon Spuren. Mit den Knöpfen unter der Nachricht, mit der sie kamen, bekommst du andere Spuren "
+        "desselben Lieds."
     ),
     "I don't know “{word}”. Stems: {stems} (guitars, keys and the rest). Mixes: {mixes}. Formats: {formats}.": (
         "„{word}“ kenne ich nicht. Spuren: {stems} (Gitarren, Tasten und der Rest). Mischungen: {mixes}. "
@@ -116,7 +117,7 @@ RAISED = {
         "An diesem Lied ist das Zerlegen zweimal gescheitert. Es wird nicht noch einmal versucht."
     ),
     # Warnings.
-    "the input is silent": "In der Aufnahme ist Stille.",
+    "the input is silent": "Die Aufnahme ist still.",
     "the input is very short ({n} s)": "Die Aufnahme ist sehr kurz ({n} s).",
     "the input is mono": "Die Aufnahme ist mono.",
     "left and right are out of phase: in mono nothing would be heard": (
@@ -231,7 +232,8 @@ SAID = {
         "als Dateien."
     ),
     "A song that is here already: right-click or hold it, Apps › Separate stems. Or send me one privately.": (
-        "Ein Lied, das schon hier ist: rechts anklicken oder halten, Apps › Separate stems. Oder sende mir eins privat."
+        "Ein Lied, das schon hier ist: Rechtsklick oder gedrückt halten, Apps › Separate stems. Oder sende mir eins "
+        "privat."
     ),
     "Only some: /vocals, /drums, /bass, /other, /karaoke, /stems, also of your last song. All take a format.": (
         "Nur einige: /vocals, /drums, /bass, /other, /karaoke, /stems, auch von deinem letzten Lied; alle mit Format."
@@ -273,7 +275,7 @@ SAID = {
     "Cancel your songs that wait or are being separated": "Bricht ab, was von dir wartet oder zerlegt wird",
     "Delete everything that is stored about you": "Löscht alles, was von dir gespeichert ist",
     "What is kept, and for how long": "Was gespeichert wird, und wie lange",
-    "How it works": "Wie es geht",
+    "How it works": "So funktioniert es",
     "Separates a song into vocals, drums, bass and other": "Zerlegt ein Lied in Gesang, Schlagzeug, Bass und den Rest",
     "All four stems of a song, or some of them": "Alle vier Spuren eines Lieds, oder einige",
     "The song: audio or video": "Das Lied: Audio oder Video",

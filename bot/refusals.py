@@ -103,7 +103,7 @@ def too_large_to_download() -> str:
 
 def stems_already() -> str:
     """A result of ours that was forwarded, or that the menu of a message is used on."""
-    return "These are stems already. The buttons under my message with them give you others of the same song."
+    return "These are stems already. The buttons under the message that they came with give you the song's other stems."
 
 
 def unknown_word(word: str) -> str:

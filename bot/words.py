@@ -25,7 +25,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "note.silent": ("Silent: {names}.", "Still: {names}."),
     "note.estimated": (
         "Estimated quality (dB SDR, 80 % range): {grades}.",
-        "Geschätzte Qualität (dB SDR, Bereich mit 80 %): {grades}.",
+        "Geschätzte Qualität (dB SDR, 80-%-Bereich): {grades}.",
     ),
     "note.no_estimate": ("{stem}: no estimate", "{stem}: keine Schätzung"),
     "note.to": ("to", "bis"),

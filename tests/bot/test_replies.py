@@ -123,7 +123,7 @@ def test_a_note_in_german() -> None:
     note = QualityNote({"vocals": StemQuality("good", 6.1, 4.7, 7.4)}, -38.2)
     text = replies.result_note("Song", 72, note, ["the input is mono"], 1024, "de")
     assert text == (
-        "Song (1:12)\nGeschätzte Qualität (dB SDR, Bereich mit 80 %): Gesang 6,1 (4,7–7,4) gut.\n"
+        "Song (1:12)\nGeschätzte Qualität (dB SDR, 80-%-Bereich): Gesang 6,1 (4,7–7,4) gut.\n"
         "Hinweis: Die Aufnahme ist mono."
     )
     assert replies.smaller_format("mp3", 128, 10_000_000, "de").startswith("Gesendet als MP3 mit 128 kbit/s, denn")

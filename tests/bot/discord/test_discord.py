@@ -138,7 +138,7 @@ async def test_who_has_discord_in_german_is_answered_in_german(world: World, tmp
     answer = await alice.slash(channel, "separate", attachment=("a.wav", wav(tmp_path)), stems="nur Gesang bitte")
     assert said(answer).startswith("Ich habe es.")
     result = await world.result(channel)
-    assert "Geschätzte Qualität (dB SDR, Bereich mit 80 %): Gesang 6,0 (4,5–7,5) gut" in result.content
+    assert "Geschätzte Qualität (dB SDR, 80-%-Bereich): Gesang 6,0 (4,5–7,5) gut" in result.content
     assert "(Gesang · Schlagzeug · Bass · Sonstiges · Karaoke · FLAC · Löschen)" in world.texts(channel)[-1]
     assert said(await bob.click(result, label="Schlagzeug")).startswith("I have it.")
     assert "Estimated quality" in (await world.result(channel, 2)).content

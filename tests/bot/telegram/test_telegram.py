@@ -73,7 +73,7 @@ async def test_who_has_telegram_in_german_is_answered_in_german(world: World, tm
     song = server.send(GROUP, ANN, "audio", wav(tmp_path), file_name="a.wav", caption="/stems Gesang")
     await world.answered(GROUP)
     (note,) = server.notes(GROUP)
-    assert "Geschätzte Qualität (dB SDR, Bereich mit 80 %): Gesang 6,0 (4,5–7,5) gut" in note["text"]
+    assert "Geschätzte Qualität (dB SDR, 80-%-Bereich): Gesang 6,0 (4,5–7,5) gut" in note["text"]
     assert labels(note) == ["Gesang", "Schlagzeug", "Bass", "Sonstiges", "Karaoke", "FLAC", "Löschen"]
     assert any(text.startswith("a: Platz 1 in der Warteschlange") for _, _, text in server.said)
     assert all("queue" not in text for _, _, text in server.said)

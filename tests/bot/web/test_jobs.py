@@ -294,7 +294,7 @@ async def test_the_note_is_in_the_readers_language(chat: Chat, song: Path) -> No
     async with chat.browser() as client:
         job = await client.done(song)
         german = await client.json(f"/api/jobs/{job['id']}", headers={"Accept-Language": "de"})
-        assert german["note"].startswith("Geschätzte Qualität (dB SDR, Bereich mit 80 %): Gesang 6,0 (4,5–7,5) gut · ")
+        assert german["note"].startswith("Geschätzte Qualität (dB SDR, 80-%-Bereich): Gesang 6,0 (4,5–7,5) gut · ")
 
 
 async def test_whoever_still_listens_does_not_hold_up_the_end(tmp_path: Path) -> None:
