@@ -65,7 +65,8 @@ def order(
 
 def plain(text: str) -> str:
     """``text`` as it reads: what is markup to Discord, or a mention or a time in ``<>``, comes from a title."""
-    return discord.utils.escape_markdown(text).replace("<", r"\<")
+    # piece by piece: it takes two links, or all up to a later bracket, for a single one
+    return r"\[".join(map(discord.utils.escape_markdown, text.split("["))).replace("<", r"\<")
 
 
 def is_served(settings: DiscordSettings, guild: int | None, channels: Sequence[int]) -> bool:

@@ -14,6 +14,7 @@ from telegram import BotCommand, Update
 from telegram.error import BadRequest, Conflict, InvalidToken, TelegramError
 from telegram.ext import AIORateLimiter, Application, ApplicationBuilder, CallbackQueryHandler, MessageHandler, filters
 from telegram.request import HTTPXRequest
+from tornado.httpserver import HTTPServer
 
 from bot.config import Settings
 from bot.jobs import StartError, UnreachableError
@@ -37,6 +38,7 @@ _READ_TIMEOUT_S = 30.0
 _POOL_TIMEOUT_S = 60.0
 _MEDIA_WRITE_TIMEOUT_S = 120.0
 _CONNECTIONS = 64
+_MOST_UPDATE_BYTES = 1 << 20
 _UPDATES = (Update.MESSAGE, Update.EDITED_MESSAGE, Update.CALLBACK_QUERY)
 
 
@@ -166,6 +168,8 @@ class TelegramApp:
             )
             return
         host, port = settings.webhook_host, settings.webhook_port
+        # it would hold 100 MB of whatever comes before anybody asks for the secret
+        HTTPServer.configure(None, max_body_size=_MOST_UPDATE_BYTES)
         try:
             await updater.start_webhook(
                 listen=host,

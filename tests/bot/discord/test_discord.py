@@ -378,13 +378,16 @@ async def test_a_title_pings_nobody_and_has_no_markup(world: World, tmp_path: Pa
     channel = world.env.create_guild().create_text_channel("class")
     alice = world.env.guild.add_member(world.env.create_user("alice"))
     await alice.slash(
-        channel, "separate", attachment=("SPOILER_@everyone **x** <@1> <t:0:R>.wav", wav(tmp_path)), **VOCALS
+        channel,
+        "separate",
+        attachment=("SPOILER_@everyone **x** <@1> <t:0:R> [a](b) *c* [d](e).wav", wav(tmp_path)),
+        **VOCALS,
     )
     result = await world.result(channel)
     assert result.content.startswith("@everyone")
     assert not result.mention_everyone
     assert result.mentions == []
-    assert r"\*\*x\*\* \<@1> \<t:0:R>" in result.content
+    assert r"\*\*x\*\* \<@1> \<t:0:R> \[a](b) \*c\* \[d](e)" in result.content
 
 
 async def test_a_song_from_a_phone_and_the_real_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

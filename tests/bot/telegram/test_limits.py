@@ -276,6 +276,11 @@ async def test_a_webhook_takes_what_telegram_sends_and_nothing_else(
             assert len(world.store.of_chat("telegram", str(ANN))) <= (status == 200)
         await world.answered(ANN)
         assert world.server.names(ANN) == PAIR[:1]
+        # what is larger than an update is not even waited for
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"POST /hook/{ANN} HTTP/1.1\r\nHost: songs.example\r\nContent-Length: 2000000\r\n\r\n".encode())
+        assert b"200" not in await reader.read()
+        writer.close()
 
 
 async def test_what_a_webhook_cannot_read_is_not_quoted_in_the_log(
