@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from bot import separating
 from bot.jobs import Place, Standing, State, Wish
 from bot.queue import LEAST_S
 from spectacles_engine.audio_files import Inspected
@@ -193,6 +196,35 @@ async def test_the_time_left_is_told_once_it_was_measured(tmp_path: Path) -> Non
         # the speed is known after a restart, and the two that were not done are ahead
         fifth = await home.service.accept(replace(order("e", chat="e"), seconds=8))
         assert home.standing(fifth).eta_s == pytest.approx((80 + 10 + LEAST_S) / 2)
+
+
+async def test_an_engine_that_reports_often_is_not_told_of_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(now_s=1000.0, time=time.time)
+    clock.monotonic = lambda: clock.now_s
+    monkeypatch.setattr(separating, "time", clock)
+    shares: set[float] = set()
+
+    class Talkative(FakeEngine):
+        async def separate(self, job_id: str, *call: Any) -> SeparationResult:
+            *_, on_progress = call
+            on_progress(0.1)
+            await eventually(lambda: 0.1 in shares)
+            clock.now_s += 0.2
+            on_progress(0.2)
+            for _ in range(20):  # whoever watches would see it by then
+                await asyncio.sleep(0)
+            clock.now_s += 0.1
+            on_progress(0.3)
+            await eventually(lambda: 0.3 in shares)
+            return await super().separate(job_id, *call)
+
+    async with house(tmp_path, engine=Talkative()) as home:
+        job = await home.service.accept(order("a"))
+        async for standing in home.service.watch(job.id):
+            shares.add(standing.share)
+        assert shares & {0.1, 0.2, 0.3} == {0.1, 0.3}
 
 
 async def test_what_a_voice_note_took_says_little_of_a_song(tmp_path: Path) -> None:

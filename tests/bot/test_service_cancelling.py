@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bot.jobs import Place, State
-from tests.service_fakes import QUICK, FakeEngine, eventually, held_engine, house, order
+from tests.service_fakes import QUICK, FakeEngine, audio_of, eventually, held_engine, house, order
 
 
 async def test_a_waiting_job_is_cancelled(tmp_path: Path) -> None:
@@ -78,6 +78,23 @@ async def test_a_song_that_comes_again_while_its_run_is_being_cancelled_is_separ
         engine.may_go.set()
         assert (await home.told(second)).state is State.DONE
         assert home.courier.answers() == [("2", "a")]
+
+
+async def test_a_song_that_an_engine_still_reads_is_not_deleted_under_it(tmp_path: Path) -> None:
+    class Deaf(FakeEngine):
+        def cancel(self, job_id: str) -> None:
+            """Hears it too late."""
+
+    engine = Deaf()
+    engine.may_go.clear()
+    async with house(tmp_path, engine=engine) as home:
+        job = await home.service.accept(order("a"))
+        await home.until(job, State.RUNNING)
+        await home.service.cancel(job.id, job.place)
+        await home.told(job)
+        assert home.files() == [f"songs/{audio_of('a')}"]
+        engine.may_go.set()
+        await eventually(lambda: home.files() == [])
 
 
 async def test_cancelling_while_a_song_is_fetched_or_sent(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ import soundfile
 from spectacles_engine import keeper
 from spectacles_engine.errors import CancelledError, EngineError, NotAudioError, PoisonousError, SpecTaclesError
 from spectacles_engine.keeper import Patience
-from spectacles_engine.messages import STEMS, SeparationRequest, SeparationResult
+from spectacles_engine.messages import STEMS, Done, FromChild, SeparationRequest, SeparationResult
 from spectacles_engine.process import EngineProcess, start_engines
 from tests import fake_engine
 from tests.alive import assert_gone, is_alive
@@ -237,6 +237,30 @@ async def test_a_caller_who_is_cancelled_leaves_a_living_engine_behind(bench: Be
     assert (await bench.separate("b")).files
     assert bench.engine.pid == pid
     assert bench.left("a") == []
+
+
+async def test_stems_that_are_there_when_their_caller_has_just_left_are_deleted(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hear = bench.engine._keeper.hear
+
+    async def and_the_caller_leaves() -> FromChild | None:
+        message = await hear()
+        if isinstance(message, Done):
+            assert bench.left("a") == STEM_FILES
+            job.cancel()
+            await asyncio.wait([job])
+        return message
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.engine._keeper, "hear", and_the_caller_leaves)
+        job = asyncio.create_task(bench.separate("a"))
+        await asyncio.wait([job])
+    assert job.cancelled()
+    pid = bench.engine.pid
+    assert (await bench.separate("b")).files
+    assert bench.left("a") == []
+    assert bench.engine.pid == pid
 
 
 async def test_a_cancel_for_nobody_does_nothing(bench: Bench) -> None:

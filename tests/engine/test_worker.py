@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import multiprocessing
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from spectacles_engine import demo
+from spectacles_engine import demo, worker
 from spectacles_engine.errors import NotAudioError
 from spectacles_engine.manifest import WEIGHTS, Manifest
-from spectacles_engine.messages import STEMS, EngineOptions, Limits, SeparationRequest
+from spectacles_engine.messages import (
+    STEMS,
+    Cancel,
+    Done,
+    EngineOptions,
+    Limits,
+    Progress,
+    QualityNote,
+    Separate,
+    SeparationRequest,
+    SeparationResult,
+)
 from spectacles_engine.models import ModelStore
 from spectacles_engine.process import EngineProcess
 from spectacles_engine.separation import SongSeparator
@@ -55,3 +68,22 @@ async def test_lite_with_a_mixer_of_ones_own_writes_in_its_process_what_it_write
 def test_a_gpu_is_counted_among_those_that_may_be_seen() -> None:
     assert [nth_gpu(number, None) for number in (0, 1)] == ["0", "1"]
     assert [nth_gpu(number, "5,GPU-abc") for number in (0, 1)] == ["5", "GPU-abc"]
+
+
+def test_a_cancel_of_another_song_ends_nothing(tmp_path: Path) -> None:
+    made = SeparationResult("b.wav", 1.0, 44_100, "lite", "time", "cpu", 1.0, 0, {}, QualityNote({}, None))
+
+    def separate(
+        song: Path, out: Path, request: SeparationRequest, on_progress: Callable[[float], None]
+    ) -> SeparationResult:
+        on_progress(0.5)
+        return made
+
+    parent, child = multiprocessing.Pipe()
+    with parent, child:
+        parent.send(Cancel("a"))
+        assert worker._work(child, separate, Separate("b", tmp_path / "b.wav", tmp_path / "b", SeparationRequest()))
+        answers = []
+        while parent.poll():
+            answers.append(parent.recv())
+    assert answers == [Progress(0.0), Progress(0.5), Done(made)]
