@@ -35,6 +35,7 @@ async def test_nobody_sees_the_songs_of_another_browser(chat: Chat, song: Path) 
             assert (await client.json("/api/jobs"))["jobs"] == []
         async with other.request("DELETE", "/api/jobs") as answer:
             assert (await answer.json())["songs"] == 0
+        assert await stranger.refused("DELETE", "/api/jobs") == 404
         assert (await owner.json(f"/api/jobs/{job['id']}"))["state"] == "done"
 
 
@@ -121,6 +122,13 @@ async def test_beyond_this_machine_the_code_is_asked_for(tmp_path: Path, song: P
         assert len((await client.json("/api/jobs"))["jobs"]) == 1
     async with serving(tmp_path, host="0.0.0.0", access_code="another code") as chat, chat.client(cookies) as client:
         assert await client.refused("GET", "/api/jobs") == 401
+
+
+async def test_a_code_that_is_not_asked_for_any_more_does_no_harm(chat: Chat) -> None:
+    async with chat.browser() as client:
+        async with client.request("POST", "/api/access", json={"code": "of an old link"}) as answer:
+            assert answer.status == 200
+        assert (await client.json("/api/page"))["admitted"] is True
 
 
 async def test_the_link_lets_in_whatever_is_in_the_code(tmp_path: Path) -> None:

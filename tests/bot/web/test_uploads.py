@@ -31,7 +31,7 @@ from tests.service_fakes import Usage
         (with_file(form_of(mix="duet")), 400),
         (with_file(form_of(format="exe")), 400),
         (with_file(form_of(speed="11")), 400),
-        (with_file(form_of(stems="x" * 5000)), 400),
+        (with_file(form_of(stems="bass," * 201)), 400),
         (with_file(with_file(form_of())), 400),
     ],
     ids=["text", "image", "empty", "stem", "mix", "format", "field", "long field", "two songs"],
@@ -158,6 +158,14 @@ async def test_no_stems_go_for_a_song_that_is_only_announced(
         assert b" 400 " in await reader.readline()
         writer.close()
         assert kept.exists()
+
+
+async def test_a_song_that_says_it_is_too_large_is_refused_before_it_comes(chat: Chat) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", chat.port)
+    writer.write(f"{_HEAD}Content-Length: 3000000000\r\n\r\n".encode())
+    async with asyncio.timeout(20):
+        assert b" 413 " in await reader.readline()
+    writer.close()
 
 
 async def test_a_song_takes_room_but_once(chat: Chat, song: Path, monkeypatch: pytest.MonkeyPatch) -> None:
