@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bot.config import StorageSettings
-from bot.jobs import Job, Refused, Standing, State, StoredResult
+from bot.jobs import Job, Refused, Standing, StartError, State, StoredResult
 from bot.store import JobStore, StoreError
 from tests.service_fakes import QUICK, FakeCourier, eventually, held_engine, house, order
 
@@ -164,3 +164,10 @@ async def test_a_mistake_in_a_courier_does_not_stop_the_service(tmp_path: Path) 
         assert home.courier.answers() == [("1", "a"), ("1", "b")]
         # nobody can be told, and that is not tried for ever
         await eventually(lambda: home.store.of_chat("fake", "1") == [])
+
+
+async def test_a_store_that_cannot_be_read_at_the_start_is_a_sentence(tmp_path: Path) -> None:
+    async with house(tmp_path, starts=False, engines=0) as home:
+        home.store._database.execute("ALTER TABLE speeds RENAME TO gone")
+        with pytest.raises(StartError, match=r"^the list of songs in .* cannot be used \(no such table: speeds\)$"):
+            await home.service.start()

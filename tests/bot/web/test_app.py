@@ -76,6 +76,16 @@ def test_no_colour_is_lost_in_browsers_of_four_years_ago() -> None:
     assert "color-mix(" not in (PAGE / "style.css").read_text(encoding="utf-8")
 
 
+async def test_the_page_comes_small_to_who_can_unpack_it(chat: Chat) -> None:
+    whole, sizes = (PAGE / "style.css").read_bytes(), []
+    async with chat.client() as client:
+        for known in ("identity", "gzip, deflate, br"):
+            async with client.get("/style.css", headers={"Accept-Encoding": known}) as answer:
+                assert await answer.read() == whole
+                sizes.append(int(answer.headers["Content-Length"]))
+    assert sizes[0] == len(whole) > 2 * sizes[1]
+
+
 async def test_only_the_page_itself_is_served(chat: Chat) -> None:
     async with chat.client() as client:
         for file in PAGE.iterdir():

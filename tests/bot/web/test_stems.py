@@ -22,9 +22,12 @@ from bot.refusals import disk_full
 from bot.web import stems
 from bot.web.access import HEADERS
 from bot.words import sentence
-from spectacles_engine.messages import STEMS
+from spectacles_engine.messages import MIXES, STEMS
 from tests.bot.web.chat import Chat
 from tests.service_fakes import Usage, eventually
+
+
+from tests.fake_engine import Behaviour, write_song
 
 
 @pytest.mark.parametrize(("format", "type"), [("wav", "audio/wav"), ("mp3", "audio/mpeg"), ("opus", "audio/ogg")])
@@ -55,6 +58,29 @@ async def test_ranges_and_formats(chat: Chat, song: Path, format: str, type: str
             assert await client.refused("GET", url, headers=condition) == 412
         async with client.get(url, headers={"If-Match": tag}) as answer:
             assert answer.status == 200
+
+
+async def test_stems_that_are_not_there_are_told_why(chat: Chat, song: Path, tmp_path: Path) -> None:
+    slow = write_song(tmp_path / "slow.wav", Behaviour(steps=2000, step_s=0.01))
+    async with chat.browser() as client:
+        done, waiting = await client.done(song), await client.send(slow)
+
+        async def told(job: dict[str, Any], name: str) -> str:
+            async with client.get(f"/api/jobs/{job['id']}/stems/{name}") as answer:
+                assert answer.status == 404
+                return str((await answer.json())["error"])
+
+        assert await told(done, "guitar") == sentence("web.no_stem", "en", stems=", ".join((*STEMS, *MIXES)))
+        assert await told(waiting, "bass") == sentence("web.not_done", "en")
+        async with client.request("DELETE", f"/api/jobs/{waiting['id']}") as answer:
+            assert (await answer.json())["state"] == "cancelled"
+        assert await told(waiting, "bass") == sentence("web.never_done", "en")
+
+
+def test_a_zip_is_sent_while_it_grows() -> None:
+    sizes = [len(block) for block in stems._zip_blocks({"a": io.BytesIO(bytes(10 * stems._BLOCK_BYTES))})]
+    assert sum(sizes) > 10 * stems._BLOCK_BYTES
+    assert max(sizes) < 2 * stems._BLOCK_BYTES
 
 
 async def test_the_zip_holds_everything(chat: Chat, song: Path) -> None:
