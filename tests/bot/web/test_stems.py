@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+
+
+import errno
 import io
 import shutil
 import struct
@@ -23,6 +26,7 @@ from bot.web import stems
 from bot.web.access import HEADERS
 from bot.words import sentence
 from spectacles_engine.messages import MIXES, STEMS
+from spectacles_engine.playback import start_writing
 from tests.bot.web.chat import Chat
 from tests.service_fakes import Usage, eventually
 
@@ -166,6 +170,39 @@ async def test_stems_that_are_gone_are_called_gone(chat: Chat, song: Path) -> No
         shutil.rmtree(chat.result_folder(job["id"]))
         async with client.get(job["stems"]["bass"]) as answer:
             assert (answer.status, await answer.json()) == (404, {"error": sentence("web.gone", "en")})
+
+
+async def test_a_file_that_could_not_be_written_is_written_when_it_is_asked_for_again(
+    chat: Chat, song: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async with chat.browser() as client:
+        job = await client.done(song)
+        url = f"{job['stems']['bass']}?format=mp3"
+        with monkeypatch.context() as patch:
+            patch.setattr("bot.web.downloads.encode", full)
+            async with client.get(url) as answer:
+                assert (answer.status, await answer.json()) == (503, {"error": sentence("web.not_written", "en")})
+        async with client.get(url) as answer:
+            assert answer.status == 200
+
+
+async def test_segments_that_could_not_be_made_are_made_when_they_are_asked_for_again(
+    chat: Chat, song: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with chat.browser() as client:
+        job = await client.done(song)
+        url = f"/api/jobs/{job['id']}/peaks"
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                "bot.web.playback.start_writing", lambda folder, channels: start_writing(folder / "gone", channels)
+            )
+            async with client.get(url) as answer:
+                assert (answer.status, await answer.json()) == (503, {"error": sentence("web.no_playback", "en")})
+        async with client.get(url) as answer:
+            assert answer.status == 200
 
 
 async def test_what_has_no_length_has_no_head(chat: Chat, song: Path) -> None:
