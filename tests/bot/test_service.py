@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from bot import separating
+from bot.config import EngineSettings
 from bot.jobs import Place, Standing, State, Wish
 from bot.queue import LEAST_S
 from spectacles_engine.audio_files import Inspected
-from spectacles_engine.messages import SeparationResult
+from spectacles_engine.messages import SeparationRequest, SeparationResult
 from tests.service_fakes import FakeCourier, FakeEngine, audio_of, eventually, held_engine, house, inspect, order
 
 
@@ -103,6 +104,20 @@ async def test_what_is_read_and_heard_in_a_song_is_known(
         assert result is not None
         assert (result.channels, result.warnings) == (1, ("it is clipped", "it is mono", "it is short"))
         assert "the GPU is full" in caplog.text  # for who runs the bot, not for who sent the song
+
+
+async def test_songs_are_separated_as_it_is_set(tmp_path: Path) -> None:
+    asked: list[SeparationRequest] = []
+
+    class Noting(FakeEngine):
+        async def separate(self, *call: Any) -> SeparationResult:
+            asked.append(call[3])
+            return await super().separate(*call)
+
+    settings = EngineSettings(preset="studio", blend="average")
+    async with house(tmp_path, engine=Noting(), engine_settings=settings) as home:
+        await home.told(await home.service.accept(order("a")))
+    assert asked == [SeparationRequest(format="flac", preset="studio", blend="average")]
 
 
 async def test_turns_are_fair_among_chats(tmp_path: Path) -> None:

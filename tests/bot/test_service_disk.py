@@ -15,7 +15,7 @@ from bot import refusals
 from bot.admission import DAY_S, Admission
 from bot.config import LimitSettings, Settings, StorageSettings
 from bot.jobs import Job, Place, Refused, State
-from bot.store import StoreError
+from bot.store import JobStore, StoreError
 from tests.service_fakes import (
     QUICK,
     FakeCourier,
@@ -149,6 +149,27 @@ async def test_a_mistake_of_ours_does_not_end_the_tidying(tmp_path: Path, monkey
         now = time.time()
         monkeypatch.setattr(time, "time", lambda: now + 2 * DAY_S)
         await eventually(lambda: home.store.job(job.id) is None)
+
+
+async def test_what_is_no_longer_kept_goes_also_while_nothing_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise StoreError("full")
+
+    async with house(tmp_path) as home:
+        old = await home.told(await home.service.accept(order("a")))
+        home.engine.may_go.clear()
+        job = await home.service.accept(order("b"))
+        await home.until(job, State.RUNNING)
+        await eventually(lambda: not home.store.untold())
+        with monkeypatch.context() as patch:
+            patch.setattr(JobStore, "save", full)
+            await home.service.cancel(job.id, job.place)  # which is to be written as soon as it can be
+            now = time.time()
+            patch.setattr(time, "time", lambda: now + 2 * DAY_S)
+            await eventually(lambda: home.store.job(old.id) is None)
+            await eventually(lambda: home.files() == [])
 
 
 async def test_what_a_job_still_needs_is_kept_beyond_time_and_budget(tmp_path: Path) -> None:

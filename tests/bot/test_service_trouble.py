@@ -143,6 +143,19 @@ async def test_songs_that_cannot_be_reached_keep_no_place_from_others(tmp_path: 
         assert [job.state for job in ended] == [State.CANCELLED, *[State.DONE] * 5]
 
 
+async def test_the_place_of_a_song_that_cannot_be_reached_is_taken_at_once(tmp_path: Path) -> None:
+    names = "abcd"
+    courier = FakeCourier(trouble={("fetch", name): ConnectionError("no network") for name in names})
+    courier.may_fetch.clear()
+    async with house(tmp_path, courier=courier, patience=replace(QUICK, outages_s=(3600.0,))) as home:
+        for name in names:
+            await home.service.accept(order(name, chat=name, person=name))
+        near = await home.service.accept(order("near", chat="near", person="near"))
+        await eventually(lambda: len(courier.fetched) == len(names))
+        courier.may_fetch.set()
+        assert (await home.told(near)).state is State.DONE
+
+
 async def test_stems_come_when_the_chat_can_be_reached_again(tmp_path: Path) -> None:
     courier = FakeCourier(trouble={("deliver", "a"): ConnectionError("no network")})
     async with house(tmp_path, courier=courier, patience=replace(QUICK, outages_s=(0.01,) * 1000)) as home:

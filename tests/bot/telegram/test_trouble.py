@@ -378,8 +378,9 @@ async def test_why_it_failed_is_said_though_the_status_was_deleted(
     await world.server.until(lambda: world.server.texts(ANN))
     del world.server.messages[ANN, world.server.seen(ANN)[0]["message_id"]]
     await world.quiet()
-    (text,) = world.server.texts(ANN)
-    assert "too large for this chat" in text
+    (answer,) = world.server.seen(ANN)
+    assert "too large for this chat" in answer["text"]
+    assert (ANN, answer["reply_to_message"]["message_id"]) == min(world.server.messages)  # the song
 
 
 async def test_stems_come_though_the_song_was_deleted(world: World, tmp_path: Path) -> None:
