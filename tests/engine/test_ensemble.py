@@ -55,6 +55,15 @@ FRONTS = {
 }
 
 
+def test_above_what_a_model_knows_the_others_are_heard_alone() -> None:
+    mixer = FixedShares({"bass": {"demucs": 0.5, "mdx-low": 0.5}}, {"mdx-low": 2000.0})
+    time_s = np.arange(44_100) / 44_100
+    below, above = (np.sin(2 * np.pi * hz * time_s).astype(np.float32) for hz in (1990.0, 2010.0))
+    heard = np.zeros((1, 3, 2, 44_100), np.float32)
+    heard[:, 1 + mixer.names(["bass"]).index(("bass", "demucs"))] = below + above
+    np.testing.assert_allclose(mixer.blend(heard, ["bass"])[0, 0, 0], 0.5 * below + above, atol=1e-4)
+
+
 def test_behind_fronts_the_others_hear_what_they_left_and_their_vocals_are_added_to_the_mean_of_theirs() -> None:
     song = _song(200_000)
     mixer = FixedShares({"vocals": {"demucs": 1.0}} | {stem: {"demucs": 1.0} for stem in STEMS[1:]})
