@@ -99,6 +99,11 @@ def test_of_several_chunks_those_in_ordinary_stereo_are_heard_together() -> None
     np.testing.assert_allclose(swapped[1], chunks[1], atol=1e-7)
 
 
+def test_a_quiet_chunk_beside_loud_ones_is_heard_all_the_same() -> None:
+    chunks = np.stack([_apart(), _apart() * np.float32(0.003)])[:, None]
+    np.testing.assert_array_equal(in_channels(lambda heard: heard, chunks), chunks)
+
+
 def test_of_what_is_given_with_the_mixture_each_channel_is_heard_alone_as_well() -> None:
     song = _apart()
     heard = np.stack([song, song / 2, song / 4])[None]
