@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-
-
 import errno
 import io
 import shutil
@@ -28,10 +26,8 @@ from bot.words import sentence
 from spectacles_engine.messages import MIXES, STEMS
 from spectacles_engine.playback import start_writing
 from tests.bot.web.chat import Chat
-from tests.service_fakes import Usage, eventually
-
-
 from tests.fake_engine import Behaviour, write_song
+from tests.service_fakes import Usage, eventually
 
 
 @pytest.mark.parametrize(("format", "type"), [("wav", "audio/wav"), ("mp3", "audio/mpeg"), ("opus", "audio/ogg")])
