@@ -72,16 +72,8 @@ async def download(client: discord.Client, url: str, to: Path, most_bytes: float
 
 
 async def _blocks(client: discord.Client, url: str) -> AsyncGenerator[bytes, None]:
-    connector = client.http.connector
-    if connector is discord.utils.MISSING:
-        # a client that has no network of its own (simcord) hands files out in one piece
-        try:
-            yield await client.http.get_from_cdn(url)
-        except (discord.Forbidden, discord.NotFound) as error:
-            raise Gone from error
-        return
     # over the library's own connections: it reads whole files into memory, and a song may have 500 MB
-    session = aiohttp.ClientSession(connector=connector, connector_owner=False, timeout=_TIMEOUT)
+    session = aiohttp.ClientSession(connector=client.http.connector, connector_owner=False, timeout=_TIMEOUT)
     async with session, session.get(url, proxy=client.http.proxy, allow_redirects=False) as response:
         if response.status in (403, 404, 410):
             raise Gone

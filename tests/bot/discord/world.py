@@ -10,7 +10,7 @@ import asyncio
 import contextvars
 import inspect
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -223,6 +223,7 @@ async def discord_world(
     monkeypatch.setattr(FakeHTTPClient, "request", request)
     monkeypatch.setattr(discord_courier, "BETWEEN_EDITS_S", pace_s)
     monkeypatch.setattr(discord_http, "PAUSES_S", (0.01, 0.02, 0.03))
+    monkeypatch.setattr(discord_http, "_blocks", _blocks)
     engine_options = options or FakeOptions(tmp_path / "engine")
 
     world: World
@@ -250,6 +251,14 @@ async def discord_world(
         await env.shutdown()
     if unseen := env.errors_since(env._errors_acknowledged):
         raise BaseExceptionGroup("errors that the bot swallowed", unseen)
+
+
+async def _blocks(client: discord.Client, url: str) -> AsyncGenerator[bytes, None]:
+    """simcord has no network: it hands files out in one piece."""
+    try:
+        yield await client.http.get_from_cdn(url)
+    except (discord.Forbidden, discord.NotFound) as error:
+        raise discord_http.Gone from error
 
 
 def _body(form: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
