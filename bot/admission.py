@@ -90,6 +90,6 @@ class Admission:
 
 
 def _same(one: Place, other: Place, *, whole_chat: bool) -> bool:
-    if one.platform != other.platform:
-        return False
-    return one.chat == other.chat if whole_chat else one.person == other.person
+    if whole_chat:
+        return one.whole_chat == other.whole_chat
+    return (one.platform, one.person) == (other.platform, other.person)

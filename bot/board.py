@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from bot.jobs import Job, Standing, State
 from bot.ledger import Ledger
-from bot.queue import Load, turns, wait_s
+from bot.queue import Load, ticket, turns, wait_s
 from bot.separating import Separating
-from bot.stations import ticket
 
 
 class Board:

@@ -17,6 +17,9 @@ from spectacles_engine.messages import MIXES, STEMS, QualityNote
 Reference = Mapping[str, Any]
 """What a platform needs to find something of its own again (message ids, file ids): JSON, and opaque to the service."""
 
+Chat = tuple[str, str]
+"""Platform, and the chat's id there."""
+
 
 class State(StrEnum):
     """Where a job stands. The last three are final, and every accepted job reaches one of them."""
@@ -46,6 +49,11 @@ class Place:
     platform: str
     chat: str
     person: str
+
+    @property
+    def whole_chat(self) -> Chat:
+        """Whoever speaks there: what turns are fair among."""
+        return self.platform, self.chat
 
 
 @dataclass(frozen=True)

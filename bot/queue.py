@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from math import inf
 
+from bot.jobs import Chat, Job
+
 LEAST_S = 10.0
 """Shorter songs take as long as one of so many seconds: networks hear whole chunks."""
-
-Chat = tuple[str, str]
-"""Platform, and the chat's id there."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +22,11 @@ class Ticket:
     song: str
     chat: Chat
     since_s: float
+
+
+def ticket(job: Job) -> Ticket:
+    """A job's place in line. While its sound is not known, it is like no other."""
+    return Ticket(job.id, job.audio or job.id, job.place.whole_chat, job.accepted_at)
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,12 @@ def turns(waiting: Iterable[Ticket], served_at_s: Mapping[Chat, float], busy: Co
             songs.add(ticket.song)
             heappush(next_up, (inf, len(order), ticket.since_s, chat))
     return order
+
+
+def forget_idle(served_at_s: dict[Chat, float], jobs: Iterable[Job]) -> None:
+    """Drops chats without a job: their next one comes after they were served, whenever that was."""
+    for chat in served_at_s.keys() - {job.place.whole_chat for job in jobs}:
+        del served_at_s[chat]
 
 
 def wait_s(ahead: Sequence[Load], own: Load, elapsed_per_second: float | None, engines: int) -> float | None:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from bot import refusals
 from bot.engines import Engines
-from bot.jobs import Job, State
+from bot.jobs import Chat, Job, State
 from bot.ledger import Ledger
 from bot.patience import Patience
-from bot.queue import Chat, turns
+from bot.queue import forget_idle, ticket, turns
 from bot.shelf import Shelf, stem_bytes
-from bot.stations import chat_of, forget_idle, sentence_of, ticket
+from bot.stations import sentence_of
 from bot.store import Song
 from spectacles_engine.errors import CancelledError, EngineError
 from spectacles_engine.messages import STEMS, SeparationRequest, SeparationResult
@@ -78,7 +78,7 @@ class Separating:
     @property
     def busy(self) -> set[Chat]:
         """Chats that are being served."""
-        return {chat_of(run.turn) for run in self.runs.values()}
+        return {run.turn.place.whole_chat for run in self.runs.values()}
 
     def add_engine(self, engine: Engine) -> None:
         """Puts one more to work."""
@@ -107,7 +107,7 @@ class Separating:
                 # what was accepted before this start waits for the next one: perhaps it is this one's settings
                 if job.accepted_at >= self._started_at:
                     self._ledger.change(job.id, state=State.FAILED, error=refusals.engine_in_trouble())
-        forget_idle(self.served_at, self._ledger)
+        forget_idle(self.served_at, self._ledger.live())
         for audio in self._lost_over.keys() - {job.audio for job in self._ledger.live(State.QUEUED, State.RUNNING)}:
             del self._lost_over[audio]
         self._news.set()
@@ -157,7 +157,7 @@ class Separating:
         finally:
             self._shelf.clear_making(audio)
             del self.runs[audio]
-            self.served_at[chat_of(run.turn)] = time.time()
+            self.served_at[run.turn.place.whole_chat] = time.time()
             self._when_free()
         return True
 

@@ -107,7 +107,7 @@ class SeparationService:
             self._board.elapsed_per_second = self._store.speed(self._setup)
             charges = self._store.charges(time.time() - DAY_S)
             self._admission.remember(charges)
-            self._separating.served_at.update({(each.place.platform, each.place.chat): each.at for each in charges})
+            self._separating.served_at.update({each.place.whole_chat: each.at for each in charges})
             self._is_started = True
             self._take_up(self._couriers)
         except StoreError as error:
@@ -209,7 +209,7 @@ class SeparationService:
         self._admission.move_chat(platform, chat, to)
         for job in self._ledger.live():
             place = job.place
-            if (place.platform, place.chat) == (platform, chat):
+            if place.whole_chat == (platform, chat):
                 person = to if place.person == chat else place.person
                 order = replace(job.order, place=Place(platform, to, person), answers={})
                 self._ledger.change(job.id, order=order, status=None)

@@ -20,11 +20,11 @@ from bot import refusals
 from bot.admission import Admission
 from bot.announcer import Announcer
 from bot.disk import is_disk_full, is_disk_trouble
-from bot.jobs import Courier, DeliveryError, Job, Order, Refused, State
+from bot.jobs import Chat, Courier, DeliveryError, Job, Order, Refused, State
 from bot.ledger import Ledger
 from bot.names import one_line
 from bot.patience import Patience
-from bot.queue import Chat, Ticket, turns
+from bot.queue import forget_idle, ticket, turns
 from bot.shelf import Shelf
 from bot.store import Song
 from spectacles_engine.audio_files import Inspected
@@ -53,22 +53,6 @@ def sentence_of(error: Exception, otherwise: str) -> str:
     if is_disk_full(error):
         return refusals.disk_full()
     return refusals.disk_in_trouble() if is_disk_trouble(error) else otherwise
-
-
-def ticket(job: Job) -> Ticket:
-    """A job's place in line. While its sound is not known, it is like no other."""
-    return Ticket(job.id, job.audio or job.id, chat_of(job), job.accepted_at)
-
-
-def chat_of(job: Job) -> Chat:
-    """What turns are fair among."""
-    return job.place.platform, job.place.chat
-
-
-def forget_idle(served_at: dict[Chat, float], ledger: Ledger) -> None:
-    """Drops chats without a job: their next one comes after they were served, whenever that was."""
-    for chat in served_at.keys() - {chat_of(job) for job in ledger.live()}:
-        del served_at[chat]
 
 
 class Crew:
@@ -144,11 +128,11 @@ class Preparing:
 
     def look(self) -> None:
         """Begins with what has its turn."""
-        forget_idle(self._served_at, self._ledger)
+        forget_idle(self._served_at, self._ledger.live())
         for job_id in [job_id for job_id in self._outages if not self._ledger.is_in(job_id, State.PREPARING)]:
             del self._outages[job_id]
         waiting = {job.id: job for job in self._crew.waiting() if job.id not in self._paused}
-        busy = Counter(chat_of(job) for job in self._crew.busy())
+        busy = Counter(job.place.whole_chat for job in self._crew.busy())
         arriving = Counter(job.place.platform for job in self._crew.busy())
         for next_one in turns(map(ticket, waiting.values()), self._served_at, busy):
             platform, _ = next_one.chat
@@ -258,7 +242,7 @@ class Delivering:
             await asyncio.sleep(pause_s)
 
     async def _send(self, job: Job) -> None:
-        chat = self._chats.setdefault(chat_of(job), asyncio.Lock())
+        chat = self._chats.setdefault(job.place.whole_chat, asyncio.Lock())
         async with chat, self._slots[job.place.platform]:
             await self._announcer.heard(job.id, self._patience.first_word_s)
             result = self._shelf.result(job.audio) if job.audio else None

@@ -104,7 +104,7 @@ class Desk:
             if job is None and action == "delete":
                 answer = replies.nothing_to_delete(language)
             # A message with buttons can be forwarded, and its data forged.
-            elif job is None or (job.place.platform, job.place.chat) != (PLATFORM, place.chat):
+            elif job is None or job.place.whole_chat != place.whole_chat:
                 answer = replies.no_longer_stored(language)
             elif action in ("cancel", "delete") and not await self._speaks_for(query, place, job):
                 answer = replies.not_yours(language)

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.queue import LEAST_S, Chat, Load, Ticket, turns, wait_s
+from bot.jobs import Chat
+from bot.queue import LEAST_S, Load, Ticket, turns, wait_s
 
 
 def _ticket(job_id: str, chat: str, since_s: float, song: str = "") -> Ticket:
