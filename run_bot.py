@@ -286,7 +286,6 @@ def _store(settings: Settings) -> ModelStore:
 
 def _models(arguments: argparse.Namespace, settings: Settings) -> int:
     from bot.console import complain, download_progress, print_models, print_table
-    from spectacles_engine.manifest import EMBEDDED, OWN
 
     store = _store(settings)
     if arguments.action == "list":
@@ -298,12 +297,13 @@ def _models(arguments: argparse.Namespace, settings: Settings) -> int:
         print(f"{arguments.preset} is here, {len(paths)} files, each with the right SHA-256")
         return DONE
     verified = store.verify()
-    print_table(("file", "state", "SHA-256 from"), [(file.name, file.state, file.sha256_from) for file in verified])
+    rows = [(each.file.name, each.state, each.file.sha256_from) for each in verified]
+    print_table(("file", "state", "SHA-256 from"), rows)
     status = DONE
-    for file in verified:
+    for each in verified:
         # one that was never fetched is no problem; one that came with the package, or is your own, and is gone is
-        if file.state == "damaged" or (file.state == "missing" and file.source in (EMBEDDED, OWN)):
-            complain(file.problem)
+        if each.state == "damaged" or (each.state == "missing" and not each.file.fetched):
+            complain(each.problem)
             status = FAILED
     return status
 

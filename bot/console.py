@@ -93,9 +93,10 @@ def print_demo(result: SeparationResult, true_db: Mapping[str, float], mixture_d
 def print_models(files: Iterable[FileStatus]) -> None:
     """Every model file: which presets need it, whether it is here, and where it comes from."""
     rows = []
-    for file in files:
-        size = f"{file.size_bytes / 1e6:.1f}" if file.size_bytes else "?"
-        rows.append((", ".join(file.presets), file.name, file.state, size, file.licence, file.source))
+    for status in files:
+        file = status.file
+        size = f"{status.size_bytes / 1e6:.1f}" if status.size_bytes else "?"
+        rows.append((", ".join(status.presets), file.name, status.state, size, file.licence, file.source))
     print_table(("preset", "file", "state", "MB", "licence", "source"), rows)
 
 

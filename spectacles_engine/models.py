@@ -29,20 +29,16 @@ OnBytes = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class FileStatus:
-    """One line of ``models list`` and ``models verify``.
+    """A file and how it is here: one line of ``models list`` and ``models verify``.
 
     ``state``: ``missing``, ``here`` (there, not looked into), ``intact`` (SHA-256 checked) or ``damaged``; ``problem``
-    is the sentence that goes with ``missing`` and ``damaged``.
+    is the sentence that goes with ``missing`` and ``damaged``; ``size_bytes``: what it has, or is to have.
     """
 
-    name: str
+    file: ModelFile
     presets: tuple[str, ...]
     state: Literal["missing", "here", "intact", "damaged"]
-    path: Path
     size_bytes: int | None
-    licence: str
-    source: str
-    sha256_from: str
     problem: str = ""
 
 
@@ -95,17 +91,8 @@ class ModelStore:
         return (self.manifest.folder if file.embedded else self.folder) / file.name
 
     def _status(self, file: ModelFile) -> FileStatus:
-        status = FileStatus(
-            file.name,
-            self.manifest.presets_of(file.name),
-            "here",
-            self._location(file),
-            file.size_bytes,
-            file.licence,
-            file.source,
-            file.sha256_from,
-        )
-        size_bytes = _size_bytes(status.path)
+        status = FileStatus(file, self.manifest.presets_of(file.name), "here", file.size_bytes)
+        size_bytes = _size_bytes(self._location(file))
         if size_bytes is None:
             return replace(status, state="missing", problem=self._missing(file))
         if file.size_bytes not in (None, size_bytes):

@@ -422,7 +422,7 @@ def test_embedded_files_lie_beside_the_manifest_and_are_refreshed(tmp_path: Path
 def test_status_shows_a_wrong_size_without_reading(tmp_path: Path) -> None:
     store = make_store(tmp_path, "https://example.org/model.onnx")
     (status,) = store.status()
-    assert (status.state, status.presets, status.licence) == ("missing", ("studio",), "MIT")
+    assert (status.state, status.presets, status.file.licence) == ("missing", ("studio",), "MIT")
     store.folder.mkdir()
     (store.folder / NAME).write_bytes(b"short")
     assert [status.state for status in store.status()] == ["damaged"]
@@ -463,9 +463,8 @@ def test_the_manifest_of_the_package() -> None:
 
 
 def test_the_embedded_files_of_the_package_that_are_recorded_are_intact(tmp_path: Path) -> None:
-    manifest = Manifest.load()
-    recorded = {status.name: status for status in ModelStore(tmp_path).verify() if manifest.files[status.name].embedded}
-    assert all(status.state == "intact" for name, status in recorded.items() if manifest.files[name].sha256)
+    recorded = [status for status in ModelStore(tmp_path).verify() if status.file.embedded and status.file.sha256]
+    assert all(status.state == "intact" for status in recorded)
 
 
 @pytest.mark.parametrize(
