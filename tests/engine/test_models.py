@@ -464,6 +464,7 @@ def test_the_manifest_of_the_package() -> None:
 
 def test_the_embedded_files_of_the_package_that_are_recorded_are_intact(tmp_path: Path) -> None:
     recorded = [status for status in ModelStore(tmp_path).verify() if status.file.embedded and status.file.sha256]
+    assert recorded
     assert all(status.state == "intact" for status in recorded)
 
 
