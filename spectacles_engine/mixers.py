@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -53,15 +53,12 @@ class FixedShares:
     shares: Mapping[str, Mapping[str, float]]
     up_to_hz: Mapping[str, float] = field(default_factory=dict)
 
+    placements: ClassVar[tuple[Placement, ...]] = ()
+
     @property
     def stems(self) -> Collection[str]:
         """See ``Mixer``."""
         return self.shares.keys()
-
-    @property
-    def placements(self) -> tuple[Placement, ...]:
-        """See ``Mixer``."""
-        return ()
 
     def names(self, stems: Collection[str]) -> Names:
         """See ``Mixer``."""
@@ -99,15 +96,8 @@ class LinearMixer:
     heard_names: Names
     edges_hz: tuple[float, ...] = ()
 
-    @property
-    def stems(self) -> Collection[str]:
-        """See ``Mixer``."""
-        return STEMS
-
-    @property
-    def placements(self) -> tuple[Placement, ...]:
-        """See ``Mixer``."""
-        return ()
+    stems: ClassVar[Collection[str]] = STEMS
+    placements: ClassVar[tuple[Placement, ...]] = ()
 
     def names(self, stems: Collection[str]) -> Names:
         """See ``Mixer``."""
