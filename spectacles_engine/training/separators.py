@@ -25,6 +25,7 @@ from tqdm import tqdm
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.separators.devices import training_precision
 from spectacles_engine.separators.spleeter import SpleeterSeparator
+from spectacles_engine.spectrogram import Stft
 from spectacles_engine.training.checkpoints import load_checkpoint, save_checkpoint
 from spectacles_engine.training.data import SongFiles, read_song
 from spectacles_engine.training.networks import FILES, NETWORKS, export, load_weights, rate_of, segment_samples
@@ -258,11 +259,8 @@ def separation_loss(estimates: Tensor, targets: Tensor) -> Tensor:
     """L1 on waveforms (batch, stems, 2, samples) plus L1 on magnitudes at several resolutions."""
     loss = l1_loss(estimates, targets)
     for n_fft in RESOLUTIONS:
-        window = torch.hann_window(n_fft, device=estimates.device)
-        magnitudes = [
-            torch.stft(x.flatten(0, 2), n_fft, n_fft // 2, window=window, return_complex=True).abs() / n_fft**0.5
-            for x in (estimates, targets)
-        ]
+        stft = Stft(n_fft, stft_hop=n_fft // 2)
+        magnitudes = [stft.forward(x).abs() / n_fft**0.5 for x in (estimates, targets)]
         loss = loss + SPECTRAL_WEIGHT / len(RESOLUTIONS) * l1_loss(magnitudes[0], magnitudes[1])
     return loss
 
