@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -69,7 +70,7 @@ class ModelStore:
             self._checked.add(name)
         return self._location(file)
 
-    def fetch(self, preset: str, on_progress: OnBytes | None = None) -> list[Path]:
+    def fetch(self, preset: str, on_progress: OnBytes = lambda name, done, total: None) -> list[Path]:
         """Fetches what the preset lacks, and returns the paths of all its files, checked.
 
         A file that is here and intact costs no request; a damaged one is replaced. Two processes may do this at once.
@@ -139,14 +140,15 @@ class ModelStore:
             return "install SpecTacles again"
         return f"run `python run_bot.py models fetch {self.manifest.presets_of(file.name)[0]}`"
 
-    def _obtain(self, file: ModelFile, on_progress: OnBytes | None) -> Path:
+    def _obtain(self, file: ModelFile, on_progress: OnBytes) -> Path:
         if not file.fetched:
             return self.path(file.name)
         if not self._is_intact(file):
             with self._locked(file):
                 # Another process may have fetched it while this one waited.
                 if not self._is_intact(file):
-                    self._download(file, on_progress)
+                    wanted = Download(file.source, self._location(file), file.size_bytes, file.sha256)
+                    download(wanted, partial(on_progress, file.name))
         self._checked.add(file.name)
         return self._location(file)
 
@@ -156,13 +158,6 @@ class ModelStore:
         except (ModelMissingError, ChecksumError):
             return False
         return True
-
-    def _download(self, file: ModelFile, on_progress: OnBytes | None) -> None:
-        def report(done: int, total: int) -> None:
-            if on_progress is not None:
-                on_progress(file.name, done, total)
-
-        download(Download(file.source, self._location(file), file.size_bytes, file.sha256), report)
 
     @contextmanager
     def _locked(self, file: ModelFile) -> Iterator[None]:
