@@ -35,8 +35,6 @@ _PLAYABLE = ("mp3", "m4a")
 """What Telegram's player plays; the others go as documents."""
 
 _MOST_BYTES, _MOST_BYTES_LOCAL = int(FileSizeLimit.FILESIZE_UPLOAD), int(FileSizeLimit.FILESIZE_UPLOAD_LOCAL_MODE)
-_MOST_BYTES_DOWN = 20 << 20
-"""Telegram speaks of 20 MB, and means MiB."""
 _MOST_CHARACTERS = 3800
 _LOCAL_GET_FILE_S = 1500.0
 """A local server answers when it has the whole file."""
@@ -47,11 +45,6 @@ _AWAY = (NetworkError, RetryAfter)
 """It may do later."""
 _Made = tuple[StoredResult, delivery.Rung]
 """The stems that files were made of, and how: what is remembered of an upload."""
-
-
-def most_to_download(settings: Settings) -> int | None:
-    """How large a file may be that Telegram gives to a bot, in bytes; None: no limit of Telegram's."""
-    return None if settings.telegram.local_mode else _MOST_BYTES_DOWN
 
 
 class TelegramCourier:
