@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from urllib.parse import quote
 
 _SHOWN_INSTEAD = "[secret]"
-_TALKATIVE = ("httpx", "httpcore", "telegram", "discord", "aiohttp", "apscheduler", "tornado")
+_TALKATIVE = ("httpx", "httpcore", "telegram", "discord", "aiohttp", "tornado")
 """They log every request, with the token in its URL, or every event."""
 
 _LOOKS_LIKE_A_TOKEN = re.compile(r"\d{6,}(?::|%3A)[\w-]{30,}|[\w-]{23,28}\.[\w-]{6,7}\.[\w-]{27,}")
@@ -19,7 +19,7 @@ _LOOKS_LIKE_A_TOKEN = re.compile(r"\d{6,}(?::|%3A)[\w-]{30,}|[\w-]{23,28}\.[\w-]
 class SecretFormatter(logging.Formatter):
     """Takes secrets out of the finished text: of messages, arguments and tracebacks alike."""
 
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
+    def __init__(self, secrets: Iterable[str]) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
         # The part behind the colon alone opens the door as well.
         parts = {part for secret in secrets for part in (secret, quote(secret, safe=""), secret.partition(":")[2])}

@@ -37,7 +37,7 @@ class Load:
     share_left: float = 1.0
 
 
-def turns(waiting: Iterable[Ticket], served_at_s: Mapping[Chat, float], busy: Collection[Chat] = ()) -> list[Ticket]:
+def turns(waiting: Iterable[Ticket], served_at_s: Mapping[Chat, float], busy: Collection[Chat]) -> list[Ticket]:
     """The order in which the songs get their turn; of tickets for the same song, the first to get one.
 
     The next turn is that of the chat that has waited longest: since it was last served, or since it asked if that was

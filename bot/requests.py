@@ -111,9 +111,9 @@ def _meant(word: str) -> str:
     return _SYNONYMS.get(f"no-{name}", f"no-{name}") if is_without else name
 
 
-def command_of(text: str, me: str | None = None) -> tuple[str, str] | None:
+def command_of(text: str, me: str) -> tuple[str, str] | None:
     """``/stems@MyBot vocals`` → ``("stems", "vocals")``; None if it is none, or for another bot than ``me``."""
     found = re.match(r"\s*/(\w+)(?:@(\w+))?(?:[\s,;:.!?]+|$)(.*)", text, re.DOTALL)
-    if not found or (found[2] and me and found[2].lower() != me.lower()):
+    if not found or (found[2] and found[2].lower() != me.lower()):
         return None
     return found[1].lower(), found[3].strip()

@@ -72,7 +72,7 @@ class BaseModelSpec:
     files: Mapping[str, str]
     front: bool
     n_fft: Mapping[str, int]
-    up_to_hz: int | None = None
+    up_to_hz: int | None
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Manifest:
 
     files: Mapping[str, ModelFile]
     presets: Mapping[str, PresetSpec]
-    folder: Path = WEIGHTS
+    folder: Path
 
     @classmethod
     def load(cls, path: Path = WEIGHTS / "manifest.yaml") -> Manifest:

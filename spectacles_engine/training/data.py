@@ -53,7 +53,7 @@ class SongFiles:
 
     name: str
     stems: Mapping[str, SoundFile]
-    mixture: SoundFile | None = None
+    mixture: SoundFile | None
 
     @property
     def files(self) -> list[SoundFile]:

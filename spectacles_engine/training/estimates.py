@@ -187,10 +187,10 @@ class StoredEstimates:
     mixture: Array
     estimates: Array
     names: tuple[tuple[str, str], ...]
-    sources: Sources = field(default_factory=dict)
-    up_to_hz: Mapping[str, float] = field(default_factory=dict)
-    worth: float = 1.0
-    fingerprint: str = ""
+    sources: Sources
+    up_to_hz: Mapping[str, float]
+    worth: float
+    fingerprint: str
 
     def heard(self, part: slice) -> Array:
         """The mixture and all estimates in a part of the song, (1 + estimate, 2, samples)."""

@@ -29,7 +29,7 @@ class Groove:
 
     lines: tuple[Lines, ...]
     keepers: tuple[str, ...]
-    tempo: tuple[float, float] = (80, 150)
+    tempo: tuple[float, float]
     swing: float = 0.0
 
 
