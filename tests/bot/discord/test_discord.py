@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, cast
 
 import discord
 import numpy as np
 import pytest
-import pytest_asyncio
 import soundfile
 from simcord.enums import MessageType
 
@@ -24,12 +22,6 @@ from tests.fake_engine import Behaviour, wav, write_song
 
 VOCALS = {"stems": "vocals"}
 SLOW = Behaviour(steps=10_000, step_s=0.05)
-
-
-@pytest_asyncio.fixture
-async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    async with discord_world(tmp_path, monkeypatch) as world:
-        yield world
 
 
 def names(message: discord.Message) -> list[str]:

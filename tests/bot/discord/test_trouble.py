@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ import aiohttp
 import discord
 import numpy as np
 import pytest
-import pytest_asyncio
 import soundfile
 
 from bot import pace
@@ -24,12 +22,6 @@ from tests.bot.discord.test_discord import SLOW, VOCALS, names, said
 from tests.bot.discord.world import World, discord_world
 from tests.fake_engine import Behaviour, wav
 from tests.service_fakes import outages_are_short
-
-
-@pytest_asyncio.fixture
-async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    async with discord_world(tmp_path, monkeypatch) as world:
-        yield world
 
 
 @pytest.mark.parametrize(("minutes", "takes_mib", "refusals"), [(18, 20, 0), (9, 10, 1)])

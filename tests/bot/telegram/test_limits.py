@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-import pytest_asyncio
 
 from bot import pace
 from bot.config import Settings, TelegramSettings
@@ -22,21 +20,12 @@ from bot.telegram import courier as telegram_courier
 from bot.telegram.app import TelegramApp, build_application
 from spectacles_engine.messages import STEMS
 from tests.bot.telegram.server import BOT, TOKEN, Json, Refusal, TelegramServer, Trouble, bad, telegram_server
-from tests.bot.telegram.world import World, telegram_world
+from tests.bot.telegram.world import ANN, BOB, GROUP, PAIR, PROBES, World, telegram_world
 from tests.fake_engine import Behaviour, write_song
 from tests.ports import free_port
 
-ANN, BOB, GROUP = 11, 12, -1001
-PAIR = ["a – vocals.mp3", "a – bass.mp3"]
 SLOW = Behaviour(steps=10_000, step_s=0.05)
-PROBES = ["message is not modified", "message to edit not found", "message can't be edited", "there is no caption"]
 LOCAL = TelegramSettings(local_mode=True)
-
-
-@pytest_asyncio.fixture
-async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    async with telegram_world(tmp_path, monkeypatch) as world:
-        yield world
 
 
 def send(

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 import soundfile
 from telegram import Audio, Chat, Document, Message
 
@@ -19,18 +17,10 @@ from bot.telegram.orders import order, song_in
 from spectacles_engine.audio_files import encode
 from spectacles_engine.messages import STEMS
 from tests.bot.telegram.server import Json, content, labels
-from tests.bot.telegram.world import World, telegram_world
+from tests.bot.telegram.world import ANN, BOB, GROUP, World, telegram_world
 from tests.fake_engine import Behaviour, wav, write_song
 
-ANN, BOB = 11, 12
-GROUP = -1001
 SLOW = Behaviour(steps=10_000, step_s=0.05)
-
-
-@pytest_asyncio.fixture
-async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    async with telegram_world(tmp_path, monkeypatch) as world:
-        yield world
 
 
 def sound_of(world: World, message: Json) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any, cast
 
 import httpx
 import pytest
-import pytest_asyncio
 from telegram import Bot, Chat, Message, User
 from telegram.error import BadRequest, NetworkError, RetryAfter
 from telegram.request import HTTPXRequest
@@ -24,22 +22,12 @@ from spectacles_engine import worker
 from spectacles_engine.audio_files import encode
 from spectacles_engine.messages import STEMS, EngineOptions
 from tests.bot.telegram.server import Json, Refusal, TelegramServer, Trouble, bad, content, telegram_server
-from tests.bot.telegram.world import World, telegram_world
+from tests.bot.telegram.world import ANN, BOB, GROUP, PAIR, PROBES, World, telegram_world
 from tests.fake_engine import Behaviour, write_song
 from tests.service_fakes import outages_are_short
 
-ANN, BOB, GROUP = 11, 12, -1001
 OLD, NEW = -5, -1005
 """A group, and the supergroup that it becomes."""
-PAIR = ["a – vocals.mp3", "a – bass.mp3"]
-PROBES = ["message is not modified", "message to edit not found", "message can't be edited", "there is no caption"]
-"""Questions of a bot that lost an answer; Telegram refuses the edits that they are."""
-
-
-@pytest_asyncio.fixture
-async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    async with telegram_world(tmp_path, monkeypatch) as world:
-        yield world
 
 
 def send(world: World, folder: Path, behaviour: Behaviour = Behaviour(), *, chat: int = ANN, seed: int = 0) -> None:  # noqa: B008

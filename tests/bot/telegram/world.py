@@ -25,6 +25,11 @@ from tests.bot.telegram.server import TOKEN, TelegramServer, telegram_server
 from tests.counted_engine import CountedEngine
 from tests.fake_engine import FakeOptions
 
+ANN, BOB, GROUP = 11, 12, -1001
+PAIR = ["a – vocals.mp3", "a – bass.mp3"]
+PROBES = ["message is not modified", "message to edit not found", "message can't be edited", "there is no caption"]
+"""Questions of a bot that lost an answer; Telegram refuses the edits that they are."""
+
 
 @dataclass
 class World:
