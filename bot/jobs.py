@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -180,27 +178,6 @@ class Unavailable(Refused):
 
 class StartError(Exception):
     """A bot cannot start as it is set up; ``str()`` is one sentence that says why, and what to do."""
-
-    @classmethod
-    def no_port(
-        cls, who: str, host: str, port: int, setting: tuple[str, str], error: OSError | ValueError
-    ) -> StartError:
-        """``who`` cannot listen there. ``setting``: section and name of the setting that says which port.
-
-        ``error`` is a ValueError for what can be no name at all, as 192.168..5.
-        """
-        section, key = setting
-        number, words = 0, "no such name"
-        if isinstance(error, OSError):
-            number, words = error.errno or 0, error.strerror or str(error)
-        if number in (errno.EADDRINUSE, errno.EACCES):
-            remedy = "another program may use the port: set {} to a free one"
-        else:  # a name that nobody knows, or an address of another machine
-            key, remedy = key.replace("port", "host"), "set {} to an address of this machine, without a port"
-        named = f"{section}.{key} (SPECTACLES_{section.upper()}__{key.upper()})"
-        if number in (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL):
-            words = os.strerror(number)  # asyncio says the address once more
-        return cls(f"{who} cannot listen on {host}:{port} ({words.lower()}); {remedy.format(named)}")
 
 
 class UnreachableError(StartError):

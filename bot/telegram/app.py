@@ -20,6 +20,7 @@ from bot.config import Settings
 from bot.jobs import StartError, UnreachableError
 from bot.requests import COMMANDS
 from bot.service import SeparationService
+from bot.serving import no_port
 from bot.telegram.chats import Chats
 from bot.telegram.courier import TelegramCourier
 from bot.telegram.desk import Desk
@@ -188,7 +189,7 @@ class TelegramApp:
                 f"Telegram does not take telegram.webhook_url (SPECTACLES_TELEGRAM__WEBHOOK_URL): {words}"
             ) from None
         except (OSError, ValueError) as error:
-            raise StartError.no_port("Telegram's webhook", host, port, ("telegram", "webhook_port"), error) from error
+            raise no_port("Telegram's webhook", host, port, ("telegram", "webhook_port"), error) from error
 
 
 def _is_said_by_nobody_else(record: logging.LogRecord) -> bool:

@@ -18,6 +18,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from bot.config import Settings
 from bot.jobs import Refused, StartError, TooLarge, Unavailable
 from bot.service import SeparationService
+from bot.serving import no_port
 from bot.translation import translated
 from bot.web.access import HEADERS, PLATFORM, Access, browser, language, new_browser, place, remember
 from bot.web.courier import WebCourier
@@ -102,7 +103,7 @@ class WebApp:
             self._listener = await asyncio.get_running_loop().create_server(connection, host, port)
         except (OSError, ValueError) as error:
             await self.stop()
-            raise StartError.no_port("the web chat", host, port, ("web", "port"), error) from error
+            raise no_port("the web chat", host, port, ("web", "port"), error) from error
         self.address = _address(self._listener.sockets[0].getsockname(), host)
 
     async def stop(self) -> None:
