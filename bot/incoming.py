@@ -12,6 +12,10 @@ from bot.refusals import file_too_large
 BLOCK_BYTES = 1 << 18
 
 
+class Gone(Exception):
+    """A song cannot be had any more."""
+
+
 async def save(blocks: AsyncIterable[bytes], to: Path, most_bytes: float) -> None:
     """Writes a file; raises TooLarge, as not every platform says beforehand how large a song is."""
     size = 0

@@ -18,8 +18,9 @@ import discord
 from bot import delivery, refusals, replies
 from bot.config import Settings
 from bot.discord.buttons import cancel_view, result_view
-from bot.discord.http import Gone, download, insist, outages_told
+from bot.discord.http import download, insist, outages_told
 from bot.discord.orders import plain, songs_in
+from bot.incoming import Gone
 from bot.jobs import DeliveryError, Job, Refused, Standing, State, StoredResult
 from bot.pace import Pace
 from bot.service import SeparationService

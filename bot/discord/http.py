@@ -12,7 +12,7 @@ from typing import TypeVar
 import aiohttp
 import discord
 
-from bot.incoming import BLOCK_BYTES, save
+from bot.incoming import BLOCK_BYTES, Gone, save
 
 log = logging.getLogger(__name__)
 
@@ -23,10 +23,6 @@ PAUSES_S = (1.0, 4.0, 15.0)
 
 DROPPED = (aiohttp.ClientError, ConnectionError, TimeoutError)
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)
-
-
-class Gone(Exception):
-    """The address of a file leads nowhere any more."""
 
 
 async def insist(call: Callable[[], Awaitable[T]]) -> T:

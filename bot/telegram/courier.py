@@ -20,11 +20,12 @@ from telegram.error import BadRequest, ChatMigrated, Forbidden, NetworkError, Re
 
 from bot import delivery, refusals, replies
 from bot.config import Settings
+from bot.incoming import Gone
 from bot.jobs import DeliveryError, Job, Refused, Standing, State, StoredResult, TooLarge
 from bot.service import SeparationService
 from bot.telegram.buttons import result_keyboard, status_keyboard
 from bot.telegram.chats import Chats, is_group
-from bot.telegram.http import Gone, Unconfirmed, download, insist, is_too_large
+from bot.telegram.http import Unconfirmed, download, insist, is_too_large
 from bot.telegram.media import Item
 from bot.telegram.orders import PLATFORM
 

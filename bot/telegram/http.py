@@ -13,7 +13,7 @@ from typing import TypeVar
 import httpx
 from telegram.error import BadRequest, NetworkError, RetryAfter, TelegramError
 
-from bot.incoming import BLOCK_BYTES, save
+from bot.incoming import BLOCK_BYTES, Gone, save
 from bot.telegram.orders import seconds_of
 
 log = logging.getLogger(__name__)
@@ -39,10 +39,6 @@ _DOWNLOAD = httpx.Timeout(60.0, connect=30.0)
 
 class Unconfirmed(Exception):
     """A request was sent, and its answer was lost: it may have been carried out."""
-
-
-class Gone(Exception):
-    """A file cannot be had any more."""
 
 
 async def insist(call: Callable[[], Awaitable[T]], *, is_once: bool = False) -> T:

@@ -24,7 +24,8 @@ from bot.discord import http as discord_http
 from bot.discord.app import DiscordApp
 from bot.discord.commands import MENU
 from bot.discord.courier import DiscordCourier
-from bot.discord.http import Gone, download, insist
+from bot.discord.http import download, insist
+from bot.incoming import Gone
 from bot.jobs import Job, Order, Place, StartError, State, StoredResult, TooLarge, UnreachableError, Wish
 from bot.requests import COMMANDS
 from bot.service import SeparationService

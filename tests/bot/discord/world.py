@@ -29,6 +29,7 @@ from bot.config import Settings
 from bot.discord import courier as discord_courier
 from bot.discord import http as discord_http
 from bot.discord.app import DiscordBot
+from bot.incoming import Gone
 from bot.service import SeparationService
 from bot.store import JobStore
 from spectacles_engine.messages import EngineOptions
@@ -258,7 +259,7 @@ async def _blocks(client: discord.Client, url: str) -> AsyncGenerator[bytes, Non
     try:
         yield await client.http.get_from_cdn(url)
     except (discord.Forbidden, discord.NotFound) as error:
-        raise discord_http.Gone from error
+        raise Gone from error
 
 
 def _body(form: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
