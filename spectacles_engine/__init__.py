@@ -8,7 +8,7 @@ The way of a song::
       audio        any file → blocks → any file
       input_check  what may disappoint, heard in the song itself
       ensemble     blocks → base models → mixer → residual handed back, as streams (chunking: there and back)
-        separators   the base models: demucs, mdx, spleeter (spectrogram: their STFT; devices: where they run)
+        separators   the base models: demucs, mdx, spleeter (spectrogram: their STFT)
         conditioning songs unlike those of training (off balance, hard-panned), made like them
         mixers       fixed shares, linear, StemMixers (stem_mixer: the network), or a mean (mixer_files: on disk)
         residual     what no stem took
@@ -16,8 +16,9 @@ The way of a song::
       soft_clip    no sample above full scale
 
 presets makes ensembles of what models finds, checks and fetches (download), as weights/manifest.yaml says (manifest).
-errors has all that can go wrong, heap keeps memory small, demo is an excerpt with its true stems (stem_file reads it).
-audio_files and playback answer a bot's questions in short-lived children (short_child). training makes the weights.
+errors has all that can go wrong, devices picks where networks run, heap keeps memory small, demo is an excerpt with
+its true stems (stem_file reads it). audio_files and playback answer a bot's questions in short-lived children
+(short_child). training makes the weights.
 """
 
 import os

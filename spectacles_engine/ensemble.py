@@ -12,11 +12,11 @@ import numpy as np
 
 from spectacles_engine.chunking import Array, in_chunks, rebatch, shared
 from spectacles_engine.conditioning import balanced, in_channels, without_offset
+from spectacles_engine.devices import Placement
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.mixers import Mixer
 from spectacles_engine.residual import hand_back
 from spectacles_engine.separators import Separator
-from spectacles_engine.separators.devices import Placement
 
 BLOCK_SAMPLES = SAMPLE_RATE_HZ
 """Streams are regrouped to blocks of one second where they are zipped."""

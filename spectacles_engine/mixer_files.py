@@ -13,10 +13,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from spectacles_engine.devices import Placement
 from spectacles_engine.errors import ModelError
 from spectacles_engine.messages import STEMS
 from spectacles_engine.mixers import LinearMixer, MeanMixer, Mixer, StemMixers
-from spectacles_engine.separators.devices import Placement
 from spectacles_engine.stem_mixer import Design, StemMixer
 
 About = Mapping[str, Any]

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from spectacles_engine.chunking import Array
+from spectacles_engine.devices import Placement
 from spectacles_engine.errors import ModelError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
-from spectacles_engine.separators.devices import Placement
 from spectacles_engine.stem_mixer import Design, StemMixer
 
 Names = tuple[tuple[str, str], ...]

@@ -13,6 +13,7 @@ import numpy as np
 from spectacles_engine.audio import Song, StemWriter, open_song, written_rate
 from spectacles_engine.chunking import Array
 from spectacles_engine.conditioning import LOOK_AHEAD_S
+from spectacles_engine.devices import pick_device
 from spectacles_engine.ensemble import Ensemble
 from spectacles_engine.errors import OutputError
 from spectacles_engine.heap import give_holes_back, give_large_blocks_back
@@ -30,7 +31,6 @@ from spectacles_engine.messages import (
 from spectacles_engine.models import ModelStore
 from spectacles_engine.presets import Loaded, load_calibration, load_ensemble
 from spectacles_engine.quality import Calibration, Meter, note
-from spectacles_engine.separators.devices import pick_device
 from spectacles_engine.soft_clip import soft_clip
 
 TIDY_EVERY_S = 30.0

@@ -119,10 +119,10 @@ def _load(options: EngineOptions) -> tuple[SeparateSong, int]:
         # Before CUDA starts. The first child leaves it as it is: it takes the first GPU, and counts them.
         os.environ["CUDA_VISIBLE_DEVICES"] = nth_gpu(options.gpu, os.environ.get("CUDA_VISIBLE_DEVICES"))
 
+    from spectacles_engine.devices import gpus
     from spectacles_engine.manifest import Manifest
     from spectacles_engine.models import ModelStore
     from spectacles_engine.separation import SongSeparator
-    from spectacles_engine.separators.devices import gpus
 
     manifest = Manifest.load().with_own(options.preset, options.mixer, options.quality)
     separator = SongSeparator(ModelStore(options.models, manifest), options.device, options.limits)

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Protocol
 
 from spectacles_engine.chunking import Array
-from spectacles_engine.separators.devices import Placement
+from spectacles_engine.devices import Placement
 
 
 class Separator(Protocol):

@@ -24,9 +24,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from spectacles_engine.chunking import Array
+from spectacles_engine.devices import Placement, mixed_precision
 from spectacles_engine.errors import ModelError, ModelMissingError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
-from spectacles_engine.separators.devices import Placement, mixed_precision
 
 _CLASSES = {f"{kind.__module__}.{kind.__name__}" for kind in (Demucs, HDemucs, HTDemucs)}
 

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from spectacles_engine.chunking import Array, in_chunks
+from spectacles_engine.devices import Placement, is_out_of_memory
 from spectacles_engine.errors import ModelError, ModelMissingError
 from spectacles_engine.messages import STEMS
-from spectacles_engine.separators.devices import Placement, is_out_of_memory
 from spectacles_engine.spectrogram import Stft
 
 try:

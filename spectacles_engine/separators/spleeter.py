@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, pad
 
 from spectacles_engine.chunking import Array
+from spectacles_engine.devices import Placement
 from spectacles_engine.errors import ModelError
-from spectacles_engine.separators.devices import Placement
 from spectacles_engine.spectrogram import Stft
 
 STFT_HOP = 1024

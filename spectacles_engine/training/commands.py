@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from spectacles_engine.devices import pick_device
 from spectacles_engine.errors import InputError, ModelError, OutputError, SpecTaclesError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.mixer_files import load_mixer, save_mixer
@@ -19,7 +20,6 @@ from spectacles_engine.mixers import MeanMixer, require_models
 from spectacles_engine.models import ModelStore
 from spectacles_engine.presets import load_blend, load_calibration, load_ensemble
 from spectacles_engine.quality import Calibration
-from spectacles_engine.separators.devices import pick_device
 from spectacles_engine.separators.spleeter import SpleeterSeparator
 from spectacles_engine.training import (
     calibration,

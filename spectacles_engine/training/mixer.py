@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from spectacles_engine.devices import Placement
 from spectacles_engine.errors import ModelError
 from spectacles_engine.messages import STEMS
 from spectacles_engine.mixer_files import load_mixer, save_mixer
 from spectacles_engine.mixers import Mixer, Names, StemMixers
-from spectacles_engine.separators.devices import Placement
 from spectacles_engine.stem_mixer import PAPER, Design, StemMixer
 from spectacles_engine.training.bins import Bins, Chunk, DrawnBins, WholeChunks, chunks_of
 from spectacles_engine.training.checkpoints import load_checkpoint, save_checkpoint

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 from tqdm import tqdm
 
+from spectacles_engine.devices import training_precision
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
-from spectacles_engine.separators.devices import training_precision
 from spectacles_engine.separators.spleeter import SpleeterSeparator
 from spectacles_engine.spectrogram import Stft
 from spectacles_engine.training.checkpoints import load_checkpoint, save_checkpoint

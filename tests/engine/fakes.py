@@ -19,13 +19,13 @@ from demucs.htdemucs import HTDemucs
 from onnx import TensorProto, helper
 
 from spectacles_engine.chunking import Array
+from spectacles_engine.devices import Placement
 from spectacles_engine.manifest import WEIGHTS, Manifest, describe
 from spectacles_engine.messages import STEMS
 from spectacles_engine.mixer_files import save_mixer
 from spectacles_engine.mixers import FixedShares, LinearMixer
 from spectacles_engine.presets import average_shares
 from spectacles_engine.separators.demucs import save_demucs
-from spectacles_engine.separators.devices import Placement
 
 DEMUCS_ORDER = ["drums", "bass", "other", "vocals"]
 KUIELAB_N_FFT = {"vocals": 6144, "drums": 4096, "bass": 16384, "other": 8192}

@@ -22,11 +22,11 @@ from onnx import TensorProto, helper
 from safetensors.torch import save_file
 
 from spectacles_engine.chunking import Array, in_chunks
+from spectacles_engine.devices import Placement, gpus, pick_device
 from spectacles_engine.errors import ModelError, ModelMissingError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.separators import Separator
 from spectacles_engine.separators.demucs import DemucsSeparator, load_demucs, save_demucs
-from spectacles_engine.separators.devices import Placement, gpus, pick_device
 from spectacles_engine.separators.mdx import MdxSeparator
 from spectacles_engine.spectrogram import Stft
 from tests.engine.fakes import DEMUCS_ORDER, KUIELAB_N_FFT, tiny_demucs, write_net

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from spectacles_engine.devices import Placement
 from spectacles_engine.errors import ModelError
 from spectacles_engine.messages import SAMPLE_RATE_HZ
-from spectacles_engine.separators.devices import Placement
 from spectacles_engine.separators.spleeter import PARTS, SpleeterSeparator, SpleeterUNet, save_networks
 
 

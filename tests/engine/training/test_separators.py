@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from spectacles_engine.devices import Placement
 from spectacles_engine.messages import STEMS
-from spectacles_engine.separators.devices import Placement
 from spectacles_engine.separators.mdx import MdxSeparator
 from spectacles_engine.separators.spleeter import PARTS, SpleeterSeparator, SpleeterUNet
 from spectacles_engine.training.augment import Collection, MixtureSource, batches, end

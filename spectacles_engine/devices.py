@@ -1,4 +1,4 @@
-"""Where a separator runs, and what happens when a GPU turns out too small for it."""
+"""Where a network runs, and what happens when a GPU turns out too small for it."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ GPU_BATCH = 4
 
 @dataclass
 class Placement:
-    """Where one separator runs (``cpu`` or ``cuda``), and how many chunks it is best given at once.
+    """Where one network runs (``cpu`` or ``cuda``), and how many chunks it is best given at once.
 
     Both shrink when the GPU's memory runs out, until ``renew``; ``warnings`` says what is left.
     """
