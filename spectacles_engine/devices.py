@@ -90,8 +90,8 @@ class Placement:
         self.device, self.batch, warnings = self._at_first
         self.warnings = list(warnings)
 
-    def run(self, job: Callable[[Array, str], dict[str, Array]], mixture: Array) -> dict[str, Array]:
-        """``job(chunks, device)`` over a batch of chunks (b, 2, samples), in parts that fit into memory.
+    def run(self, work: Callable[[Array, str], dict[str, Array]], mixture: Array) -> dict[str, Array]:
+        """``work(chunks, device)`` over a batch of chunks (b, 2, samples), in parts that fit into memory.
 
         Out of memory on a GPU: half the batch, at batch 1 the CPU.
         """
@@ -100,7 +100,7 @@ class Placement:
         while first < len(mixture):
             part = mixture[first : first + self.batch]
             try:
-                done.append(job(part, self.device))
+                done.append(work(part, self.device))
             except Exception as error:  # onnxruntime has no type of its own for it; all else is raised again
                 if self.device == "cpu" or not is_out_of_memory(error):
                     raise

@@ -89,9 +89,9 @@ class SongSeparator:
             for placement in placements:
                 placement.renew()
             separates_all = calibration is not None or self._store.preset(request.preset).answers_together
-            job = _Job(opened, ensemble, calibration, request, on_progress, separates_all=separates_all)
+            separation = _Separation(opened, ensemble, calibration, request, on_progress, separates_all=separates_all)
             paths = _paths(song, out, request)
-            job.run(out, paths)
+            separation.run(out, paths)
             return SeparationResult(
                 song=str(song),
                 seconds=opened.samples / opened.sample_rate,
@@ -102,13 +102,13 @@ class SongSeparator:
                 elapsed_s=time.monotonic() - started,
                 peak_rss_mb=_peak_rss_mb(),
                 files={name: str(path) for name, path in paths.items()},
-                note=job.note(),
-                warnings=tuple(job.warnings()),
+                note=separation.note(),
+                warnings=tuple(separation.warnings()),
                 shortages=tuple(dict.fromkeys(warning for placement in placements for warning in placement.warnings)),
             )
 
 
-class _Job:
+class _Separation:
     """What belongs to the separation of one song."""
 
     def __init__(
