@@ -13,5 +13,6 @@
     mixer, linear train mixers on these estimates (bins: what a StemMixer learns from)
     calibration   fits the estimator of the quality note to them
     evaluate      all ways of separating songs, scored (scoring, table, plots; floor and oracle: the bounds)
-    reproduce     the paper's experiment, from estimates to the table; its Bench separates for other commands, too
+    bench         a preset's base models over songs: their estimates and the table
+    reproduce     the paper's experiment, from estimates to the table
 """

@@ -34,6 +34,7 @@ from spectacles_engine.training import (
     spleeter_weights,
 )
 from spectacles_engine.training.augment import Collection, MixtureSource, batches, end
+from spectacles_engine.training.bench import Bench
 from spectacles_engine.training.command_line import data_dir, parser
 from spectacles_engine.training.data import (
     SongFiles,
@@ -45,7 +46,6 @@ from spectacles_engine.training.data import (
     recordings,
 )
 from spectacles_engine.training.networks import NETWORKS, segment_samples
-from spectacles_engine.training.reproduce import Bench
 
 Found = tuple[list[SongFiles], dict[str, list[SoundFile]]]
 RESUMED = ("separators", "estimates", "mixer", "reproduce", "made-up-songs")

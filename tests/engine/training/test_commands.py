@@ -223,7 +223,7 @@ def test_random_mixtures_of_several_seeds_lie_side_by_side(
     _write_songs(tmp_path / "songs", 2)
     models = {"demucs": FakeSeparator("demucs", {stem: share(0.25) for stem in STEMS})}
     ensemble = Ensemble(models, FixedShares({stem: {"demucs": 1.0} for stem in STEMS}))
-    monkeypatch.setattr("spectacles_engine.training.reproduce.load_ensemble", lambda *_, **__: ensemble)
+    monkeypatch.setattr("spectacles_engine.training.bench.load_ensemble", lambda *_, **__: ensemble)
 
     def drawn_with(seed: str) -> dict[str, int]:
         run(*("estimates", "--data", "songs", "--out", "est", "--mixtures", "2", "--mixture-s", "1", "--seed", seed))
@@ -245,7 +245,7 @@ def test_a_song_whose_mixture_holds_stems_that_are_not_given_teaches_no_silence(
 ) -> None:
     models = {"demucs": FakeSeparator("demucs", {stem: share(0.25) for stem in STEMS})}
     ensemble = Ensemble(models, FixedShares({stem: {"demucs": 1.0} for stem in STEMS}))
-    monkeypatch.setattr("spectacles_engine.training.reproduce.load_ensemble", lambda *_, **__: ensemble)
+    monkeypatch.setattr("spectacles_engine.training.bench.load_ensemble", lambda *_, **__: ensemble)
     _write_songs(tmp_path / "songs", 3)
     for number, mixed in enumerate((("drums", "vocals"), ("drums",))):  # of the third one the mixture is the sum
         song = tmp_path / "songs" / f"song-{number}"

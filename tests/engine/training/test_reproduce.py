@@ -14,10 +14,11 @@ from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.mixer_files import save_mixer
 from spectacles_engine.mixers import LinearMixer
 from spectacles_engine.models import ModelStore
+from spectacles_engine.training.bench import Bench
 from spectacles_engine.training.data import find_songs
 from spectacles_engine.training.estimates import Songs
 from spectacles_engine.training.mixer import RECIPES
-from spectacles_engine.training.reproduce import Bench, halves, reproduce
+from spectacles_engine.training.reproduce import halves, reproduce
 from spectacles_engine.training.table import WRITTEN
 from tests.engine.fakes import write_studio
 
