@@ -31,7 +31,7 @@ from spectacles_engine.training.data import SongFiles, fingerprint, read_song
 
 FORMAT = 3
 """Of these files; others are computed anew."""
-BLOCK_SAMPLES = 10 * SAMPLE_RATE_HZ
+PART_SAMPLES = 10 * SAMPLE_RATE_HZ
 """So much of a song is read at a time."""
 LEAST_ENERGY = 0.01
 """What errors are measured against has at least this share of the mixture's energy.
@@ -63,8 +63,7 @@ class Example:
         if not lacking:
             return []
         loudness = left = 0.0
-        for start in range(0, self.mixture.shape[-1], BLOCK_SAMPLES):
-            part = slice(start, start + BLOCK_SAMPLES)
+        for part in parts(self.mixture.shape[-1]):
             loudness += energy(self.mixture[:, part])
             left += energy(self.mixture[:, part] - self.references[..., part].sum(axis=0))
         return lacking if left > UNTOLD_ENERGY * loudness else []
@@ -205,8 +204,7 @@ class StoredEstimates:
         rows = [[1 + i for i, (owner, _) in enumerate(self.names) if owner == stem] for stem in STEMS]
         loudness, energies, errors = 0.0, np.zeros(len(STEMS)), np.zeros(len(STEMS))
         samples = self.mixture.shape[-1]
-        for start in range(0, samples, BLOCK_SAMPLES):
-            part = slice(start, start + BLOCK_SAMPLES)
+        for part in parts(samples):
             heard, references = self.heard(part), self.references[..., part].astype(np.float32)
             averages = np.stack([heard[own].mean(axis=0) for own in rows])
             loudness += energy(heard[0])
@@ -214,6 +212,11 @@ class StoredEstimates:
             errors += [energy(error) for error in averages - references]
         found = bounded(errors, energies, loudness) / (2 * samples) + 1e-9
         return dict(zip(STEMS, found.tolist(), strict=True))
+
+
+def parts(samples: int) -> Iterator[slice]:
+    """A song of so many samples, a part after the other."""
+    return (slice(start, start + PART_SAMPLES) for start in range(0, samples, PART_SAMPLES))
 
 
 def bounded(against: NDArray[np.float64], energies: NDArray[np.float64], loudness: float) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from spectacles_engine.errors import ModelError
 from spectacles_engine.messages import STEMS
 from spectacles_engine.mixers import FixedShares, LinearMixer, bands
-from spectacles_engine.training.estimates import BLOCK_SAMPLES, StoredEstimates, bounded
+from spectacles_engine.training.estimates import StoredEstimates, bounded, parts
 
 Sums = NDArray[np.float64]
 RIDGES = {"linear": 1e-4, "bands": 0.1}
@@ -70,8 +70,7 @@ def _products(song: StoredEstimates, width: int, edges_hz: Sequence[float]) -> t
     count = len(edges_hz) + 1
     by_itself, by_references = np.zeros((count, width, width)), np.zeros((count, len(STEMS), width, 2))
     energies = np.zeros(len(STEMS))
-    for start in range(0, song.mixture.shape[-1], BLOCK_SAMPLES):
-        part = slice(start, start + BLOCK_SAMPLES)
+    for part in parts(song.mixture.shape[-1]):
         heard = torch.from_numpy(song.heard(part)).flatten(0, 1)
         references = torch.from_numpy(song.references[..., part].astype(np.float32))
         # the products of spectra are those of the waveforms (Parseval), but for the length

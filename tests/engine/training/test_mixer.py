@@ -196,20 +196,20 @@ def test_the_linear_mixer_finds_what_leaks_from_one_stem_into_another(tmp_path: 
     assert min(_gains(read, songs[2])[1:3]) > 10
 
 
-@pytest.mark.parametrize("block_samples", [30_000, 10_000])
+@pytest.mark.parametrize("part_samples", [30_000, 10_000])
 def test_every_second_counts_alike_in_a_linear_mixer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_samples: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part_samples: int
 ) -> None:
-    """In the end of each song another model is right than before, and the end is not a whole block."""
+    """In the end of each song another model is right than before, and the end is not a whole part."""
     songs = _stored_songs(tmp_path, 2)
     for i, song in enumerate(songs):
         estimates = song.estimates.copy()
         estimates[::2, :, : SAMPLES - 2_768] = 0
         estimates[1::2, :, SAMPLES - 2_768 :] = 0
         songs[i] = replace(song, estimates=estimates)
-    monkeypatch.setattr(linear, "BLOCK_SAMPLES", SAMPLES)
+    monkeypatch.setattr("spectacles_engine.training.estimates.PART_SAMPLES", SAMPLES)
     at_once = linear.fit(songs).weights
-    monkeypatch.setattr(linear, "BLOCK_SAMPLES", block_samples)
+    monkeypatch.setattr("spectacles_engine.training.estimates.PART_SAMPLES", part_samples)
     np.testing.assert_allclose(linear.fit(songs).weights, at_once, atol=1e-3)
 
 
