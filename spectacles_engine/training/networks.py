@@ -43,6 +43,15 @@ DEMUCS_ARGUMENTS: dict[str, Any] = {
 }
 """A Hybrid Transformer Demucs (Rouard et al., ICASSP 2023) with one level less, for up to 5 kHz: 1.8 M parameters."""
 
+WIDTH = 32
+"""Channels of an MDX-Net at its finest scale; each coarser one has so many more."""
+SCALES = 3
+"""So many times it halves the picture."""
+CONVOLUTIONS = 3
+"""In each of its blocks."""
+BOTTLENECK = 8
+"""So many times fewer numbers than frequencies pass between these."""
+
 
 def small_demucs() -> HTDemucs:
     """The embedded Demucs, untrained."""
@@ -53,13 +62,13 @@ def small_demucs() -> HTDemucs:
 class TfcTdfBlock(nn.Module):
     """Time-frequency convolutions, then a bottleneck over all frequencies of a frame (Choi et al., ISMIR 2020)."""
 
-    def __init__(self, channels_in: int, channels: int, bins: int, convolutions: int = 3, bottleneck: int = 8) -> None:
+    def __init__(self, channels_in: int, channels: int, bins: int) -> None:
         super().__init__()
-        inputs = [channels_in] + [channels] * (convolutions - 1)
+        inputs = [channels_in] + [channels] * (CONVOLUTIONS - 1)
         self.tfc = nn.Sequential(*(_normed(nn.Conv2d(c, channels, 3, padding=1, bias=False), channels) for c in inputs))
         self.tdf = nn.Sequential(
-            _normed(nn.Linear(bins, bins // bottleneck, bias=False), channels),
-            _normed(nn.Linear(bins // bottleneck, bins, bias=False), channels),
+            _normed(nn.Linear(bins, bins // BOTTLENECK, bias=False), channels),
+            _normed(nn.Linear(bins // BOTTLENECK, bins, bias=False), channels),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -74,22 +83,22 @@ class TfcTdfNet(nn.Module):
     Every ``fold`` neighbouring bins become channels, so that convolutions run on a part of the picture.
     """
 
-    def __init__(self, bins: int, fold: int, width: int = 32, scales: int = 3) -> None:
+    def __init__(self, bins: int, fold: int) -> None:
         super().__init__()
         self.bins, self.fold = bins, fold
-        widths = [width * (i + 1) for i in range(scales + 1)]
+        widths = [WIDTH * (i + 1) for i in range(SCALES + 1)]
         folded = bins // fold
-        self.first = nn.Conv2d(4 * fold, width, 1)
+        self.first = nn.Conv2d(4 * fold, WIDTH, 1)
         self.encoders = nn.ModuleList(TfcTdfBlock(w, w, folded >> i) for i, w in enumerate(widths[:-1]))
         self.downs = nn.ModuleList(
             _normed(nn.Conv2d(low, high, 2, stride=2, bias=False), high) for low, high in pairwise(widths)
         )
-        self.middle = TfcTdfBlock(widths[-1], widths[-1], folded >> scales)
+        self.middle = TfcTdfBlock(widths[-1], widths[-1], folded >> SCALES)
         self.ups = nn.ModuleList(
             _normed(nn.ConvTranspose2d(high, low, 2, stride=2, bias=False), low) for low, high in pairwise(widths)
         )
         self.decoders = nn.ModuleList(TfcTdfBlock(2 * w, w, folded >> i) for i, w in enumerate(widths[:-1]))
-        self.last = nn.Conv2d(width + 4 * fold, 4 * len(STEMS) * fold, 1)
+        self.last = nn.Conv2d(WIDTH + 4 * fold, 4 * len(STEMS) * fold, 1)
 
     def forward(self, spectrum: Tensor) -> Tensor:
         """Spectrum (batch, 4, bins, frames) = [L re, L im, R re, R im] → (batch, 4 · stems, bins, frames)."""
@@ -136,7 +145,7 @@ class SmallMdx(nn.Module):
             spectrum = self.stft.forward(mixture)
         frames = spectrum.shape[-1]
         parts = to_channels(spectrum[:, :, : self.net.bins])
-        masked = self.net(nn.functional.pad(parts, (0, -frames % 8)))[..., :frames].float()  # three halvings
+        masked = self.net(nn.functional.pad(parts, (0, -frames % 2**SCALES)))[..., :frames].float()
         return self.stft.inverse(from_channels(masked, len(STEMS)), samples)
 
     def export(self, path: Path, frames: int = 256) -> None:
