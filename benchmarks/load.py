@@ -33,7 +33,7 @@ from bot.service import SeparationService
 from bot.stations import Inspect
 from bot.store import JobStore
 from spectacles_engine import audio_files
-from spectacles_engine.keeper import Patience as EnginePatience
+from spectacles_engine.keeper import Deadlines
 from spectacles_engine.process import EngineProcess
 from tests import fake_engine
 from tests.fake_engine import FakeOptions, write_song
@@ -150,7 +150,7 @@ async def measure(load: Load, folder: Path, inspect: Inspect = audio_files.inspe
     options = FakeOptions(
         folder / "models", crash_rate=load.crash_rate, hang_rate=load.hang_rate, seed=load.seed, step_s=0.01
     )
-    engine = EngineProcess(options, target=fake_engine.main, patience=EnginePatience(stall_s=load.stall_s))
+    engine = EngineProcess(options, target=fake_engine.main, deadlines=Deadlines(stall_s=load.stall_s))
     settings = Settings(data_dir=folder / "data", limits=LimitSettings(), storage=StorageSettings(keep_free_mb=0))
     store = JobStore(settings.data_folder)
     # a platform is away for a moment, not for minutes

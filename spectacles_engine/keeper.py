@@ -19,7 +19,7 @@ NO_START = "the engine could not be started"
 
 
 @dataclass(frozen=True)
-class Patience:
+class Deadlines:
     """How long to wait for a child, before it is killed: to load, for a sign of life, to cancel, and to leave."""
 
     start_s: float = 300.0
@@ -28,7 +28,7 @@ class Patience:
     close_s: float = 10.0
 
 
-PATIENCE = Patience()
+DEADLINES = Deadlines()
 HALTED_S = 5.0
 """A deadline that is noticed so much too late means that this process was halted itself, as in a paused container."""
 
@@ -44,8 +44,8 @@ class Hung(Lost):
 class Keeper:
     """Keeps one child at a time; belongs to one task, but for ``wake`` and what can be read."""
 
-    def __init__(self, target: Target, options: EngineOptions, patience: Patience) -> None:
-        self._target, self._options, self._patience = target, options, patience
+    def __init__(self, target: Target, options: EngineOptions, deadlines: Deadlines) -> None:
+        self._target, self._options, self._deadlines = target, options, deadlines
         self._child: Child | None = None
         self._is_ready = False
         self._until = 0.0
@@ -81,7 +81,7 @@ class Keeper:
     async def _started(self, is_unwanted: Callable[[], bool]) -> None:
         if self._child is None:
             self._child, self._is_ready = Child(self._target, self._options), False
-            self.expect(self._patience.start_s)
+            self.expect(self._deadlines.start_s)
         while not self._is_ready:
             if is_unwanted():
                 raise CancelledError("cancelled")
@@ -113,7 +113,7 @@ class Keeper:
             raise Lost(str(ended)) from ended
         except TimeoutError:
             if asyncio.get_running_loop().time() - self._until > HALTED_S:
-                self.expect(self._patience.stall_s)
+                self.expect(self._deadlines.stall_s)
                 return None
             await self.drop()
             raise Hung("gave no sign of life in time, and was killed") from None
@@ -129,10 +129,10 @@ class Keeper:
             self._child = None
 
     async def leave(self) -> None:
-        """Has the child end by itself, if it does within ``Patience.close_s``."""
+        """Has the child end by itself, if it does within ``Deadlines.close_s``."""
         if self._child and self._is_ready:
             self._child.send(Close())
-            await self._child.ended(self._patience.close_s)
+            await self._child.ended(self._deadlines.close_s)
         await self.drop()
 
     def kill(self) -> None:

@@ -14,7 +14,7 @@ from typing import Protocol
 from spectacles_engine import worker
 from spectacles_engine.child import Target
 from spectacles_engine.errors import MISTAKE_OF_OURS, CancelledError, EngineError, PoisonousError, SpecTaclesError
-from spectacles_engine.keeper import NO_START, PATIENCE, STARTS, Keeper, Lost, Patience
+from spectacles_engine.keeper import DEADLINES, NO_START, STARTS, Deadlines, Keeper, Lost
 from spectacles_engine.messages import (
     Cancel,
     Done,
@@ -80,10 +80,12 @@ class EngineProcess:
     Callers hold futures; one task alone, the owner, touches the child.
     """
 
-    def __init__(self, options: EngineOptions, *, target: Target = worker.main, patience: Patience = PATIENCE) -> None:
+    def __init__(
+        self, options: EngineOptions, *, target: Target = worker.main, deadlines: Deadlines = DEADLINES
+    ) -> None:
         self.options = options
-        self._patience = patience
-        self._keeper = Keeper(target, options, patience)
+        self._deadlines = deadlines
+        self._keeper = Keeper(target, options, deadlines)
         self._waiting: deque[_Job] = deque()
         self._running: _Job | None = None
         self._owner: asyncio.Task[None] | None = None
@@ -207,20 +209,20 @@ class EngineProcess:
     async def _followed(self, job: _Job, order: Separate) -> SeparationResult:
         """Has the child do a job. Raises what the job ends with, or Lost."""
         self._keeper.send(order)
-        self._keeper.expect(self._patience.stall_s)
+        self._keeper.expect(self._deadlines.stall_s)
         is_begun = is_told = False
         while True:
             if self._is_unwanted(job) and not is_told:
                 self._keeper.send(Cancel(order.job_id))
                 is_told = True
-                self._keeper.expect(self._patience.cancel_s)
+                self._keeper.expect(self._deadlines.cancel_s)
             message = await self._keeper.hear()
             if message and not is_begun:
                 # a child that is lost before that is not the song's fault
                 is_begun = True
                 job.attempts += 1
             if isinstance(message, Progress) and not is_told:
-                self._keeper.expect(self._patience.stall_s)
+                self._keeper.expect(self._deadlines.stall_s)
                 # through the loop: what a caller's function raises must not reach the owner
                 asyncio.get_running_loop().call_soon(job.on_progress, message.share)
             elif isinstance(message, Failed):

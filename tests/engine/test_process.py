@@ -19,7 +19,7 @@ import soundfile
 
 from spectacles_engine import keeper
 from spectacles_engine.errors import CancelledError, EngineError, NotAudioError, PoisonousError, SpecTaclesError
-from spectacles_engine.keeper import Patience
+from spectacles_engine.keeper import Deadlines
 from spectacles_engine.messages import STEMS, Done, FromChild, SeparationRequest, SeparationResult
 from spectacles_engine.process import EngineProcess, start_engines
 from tests import fake_engine
@@ -28,7 +28,7 @@ from tests.fake_engine import Behaviour, FakeOptions, write_song
 
 FLAC = SeparationRequest(format="flac")
 ROOT = Path(__file__).parents[2]
-FINE, PATIENT = Behaviour(), Patience()
+FINE, DEADLINES = Behaviour(), Deadlines()
 SLOW = Behaviour(steps=2000, step_s=0.01)
 """Long enough for whatever a test does meanwhile; no test waits for its end."""
 
@@ -41,12 +41,12 @@ class Bench:
         self.engine = self.with_options()
         self.made = [self.engine]
 
-    def with_options(self, patience: Patience = PATIENT, **options: object) -> EngineProcess:
+    def with_options(self, deadlines: Deadlines = DEADLINES, **options: object) -> EngineProcess:
         """Another engine than the default, in its place."""
         self.engine = EngineProcess(
             FakeOptions(self.folder / "models", **options),  # type: ignore[arg-type]
             target=fake_engine.main,
-            patience=patience,
+            deadlines=deadlines,
         )
         self.made = [*getattr(self, "made", []), self.engine]
         return self.engine
@@ -133,7 +133,7 @@ async def test_a_mistake_of_ours_is_a_sentence_for_the_caller_and_a_traceback_fo
 
 
 async def test_a_song_may_take_as_long_as_it_shows_signs_of_life(bench: Bench) -> None:
-    bench.with_options(Patience(stall_s=3))
+    bench.with_options(Deadlines(stall_s=3))
     assert (await bench.separate("a", Behaviour(steps=400, step_s=0.01))).files
 
 
@@ -163,7 +163,7 @@ async def test_a_song_that_kills_the_engine_twice_is_poisonous_and_the_next_one_
 
 
 async def test_an_engine_that_hangs_is_replaced(bench: Bench) -> None:
-    bench.with_options(Patience(stall_s=4))
+    bench.with_options(Deadlines(stall_s=4))
     await bench.engine.start()
     pid = bench.engine.pid
     assert pid
@@ -176,7 +176,7 @@ async def test_an_engine_is_not_blamed_for_the_time_in_which_the_bot_itself_was_
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keeper, "HALTED_S", 0.5)
-    bench.with_options(Patience(stall_s=2))
+    bench.with_options(Deadlines(stall_s=2))
     job = await bench.running("a", Behaviour(steps=400, step_s=0.01))
     pid = bench.engine.pid
     time.sleep(3)  # a container that is paused
@@ -185,7 +185,7 @@ async def test_an_engine_is_not_blamed_for_the_time_in_which_the_bot_itself_was_
 
 
 async def test_a_hang_after_a_crash_is_the_second_time(bench: Bench) -> None:
-    bench.with_options(Patience(stall_s=4))
+    bench.with_options(Deadlines(stall_s=4))
     with pytest.raises(PoisonousError):
         await bench.separate("a", Behaviour(crashes=1, hangs=1))
 
@@ -216,7 +216,7 @@ async def test_a_waiting_job_is_cancelled_at_once_and_costs_the_others_nothing(b
 
 
 async def test_a_child_that_does_not_hear_the_cancel_is_killed(bench: Bench) -> None:
-    bench.with_options(Patience(cancel_s=0.2))
+    bench.with_options(Deadlines(cancel_s=0.2))
     job = await bench.running("a", Behaviour(steps=10_000, step_s=0.01, deaf=True))
     pid = bench.engine.pid
     assert pid
@@ -290,7 +290,7 @@ async def test_a_child_that_died_while_idle_is_replaced_for_the_next_job(bench: 
 
 
 async def test_an_engine_that_was_idle_for_long_is_not_taken_for_hung(bench: Bench) -> None:
-    engine = bench.with_options(Patience(stall_s=3))
+    engine = bench.with_options(Deadlines(stall_s=3))
     await bench.separate("a")
     pid = engine.pid
     await asyncio.sleep(3.1)
@@ -325,7 +325,7 @@ async def test_a_child_that_dies_while_it_starts_is_followed_by_another(bench: B
 async def test_an_engine_that_never_becomes_ready_is_an_error_and_left_for_the_next_job(
     bench: Bench, options: dict[str, object]
 ) -> None:
-    bench.with_options(Patience(start_s=2), **options)
+    bench.with_options(Deadlines(start_s=2), **options)
     with pytest.raises(EngineError, match=r"^the engine could not be started$"):
         await bench.separate("a")
     assert bench.engine.pid is None
@@ -360,7 +360,7 @@ async def test_close_while_the_engine_starts(bench: Bench) -> None:
 
 
 async def test_close_kills_what_does_not_hear_it(bench: Bench) -> None:
-    bench.with_options(Patience(cancel_s=0.2, close_s=0.2))
+    bench.with_options(Deadlines(cancel_s=0.2, close_s=0.2))
     running = await bench.running("a", Behaviour(steps=10_000, step_s=0.01, deaf=True))
     pid = bench.engine.pid
     assert pid
@@ -494,7 +494,7 @@ async def test_a_child_that_is_lost_before_it_has_begun_is_not_the_songs_fault(b
 
 
 async def test_a_cancel_by_force_is_not_the_second_time(bench: Bench) -> None:
-    bench.with_options(Patience(cancel_s=0.2))
+    bench.with_options(Deadlines(cancel_s=0.2))
     shares: list[float] = []
     job = asyncio.create_task(bench.separate("a", Behaviour(crashes=1, hangs=1), shares.append))
     while shares.count(0.0) < 2:
