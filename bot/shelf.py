@@ -30,7 +30,7 @@ _OURS = re.compile(r"\.?[0-9a-f]{24}([0-9a-f]{40})?(\.making|-[0-9a-f]{8})?")
 class Shelf:
     """``work/<job>/`` while a song is fetched, ``songs/<audio>`` until it is separated, then ``results/<audio>/``.
 
-    Each of the three may lie on a disk of its own; then the move of a song is a copy.
+    ``results`` may lie on a disk of its own; room is looked for there, and on that of the data folder.
     ``ensemble``: the results of any other are deleted at start. Audios that are ``spared`` are needed by some job.
     """
 
@@ -211,7 +211,7 @@ class Shelf:
         return results
 
     def _has_room(self, needed_bytes: float) -> bool:
-        """On each of the disks on which things are written."""
+        """On both disks, if the results have their own."""
         return all(self._free_bytes(folder) >= needed_bytes for folder in (self._store.folder, self._results))
 
     def _free_bytes(self, folder: Path) -> int:
