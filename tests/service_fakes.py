@@ -158,7 +158,10 @@ def held_engine() -> FakeEngine:
 
 @dataclass
 class FakeCourier:
-    """A chat that records. ``trouble``: raised by the call of that name, for the song of that title."""
+    """A chat that records. ``trouble``: raised by the call of that name, for the song of that title.
+
+    ``untold_ends``: so many times the end of a job cannot be told.
+    """
 
     told: list[Standing] = field(default_factory=list)
     fetched: list[str] = field(default_factory=list)
@@ -168,6 +171,7 @@ class FakeCourier:
     may_fetch: asyncio.Event = field(default_factory=asyncio.Event)
     may_deliver: asyncio.Event = field(default_factory=asyncio.Event)
     on_told: Callable[[Standing], None] = lambda standing: None
+    untold_ends: int = 0
 
     def __post_init__(self) -> None:
         self.may_fetch.set()
@@ -181,6 +185,9 @@ class FakeCourier:
 
     async def tell(self, standing: Standing) -> None:
         self._maybe("tell", standing.job)
+        if standing.job.state.is_final and self.untold_ends:
+            self.untold_ends -= 1
+            raise ConnectionError("away")
         self.told.append(standing)
         self.on_told(standing)
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from bot.config import EngineSettings, StorageSettings
-from bot.jobs import Job, Standing, StartError, State
+from bot.jobs import Job, StartError, State
 from bot.refusals import disk_full
 from bot.shelf import Shelf
 from bot.store import JobStore
@@ -351,20 +351,11 @@ async def test_orders_that_come_before_the_start_are_served_after_it(tmp_path: P
 
 
 async def test_who_waited_long_for_a_song_is_told_its_end_when_the_chat_is_back(tmp_path: Path) -> None:
-    class Away(FakeCourier):
-        refusals = 10
-
-        async def tell(self, standing: Standing) -> None:
-            if standing.job.state.is_final and self.refusals:
-                self.refusals -= 1
-                raise ConnectionError("away")
-            await super().tell(standing)
-
     async with house(tmp_path, engine=held_engine()) as home:
         job = await home.service.accept(order("a"))
         await home.until(job, State.RUNNING)
     with closing(sqlite3.connect(tmp_path / "jobs.sqlite3")) as database, database:
         database.execute("UPDATE jobs SET accepted_at = accepted_at - 36000")
     storage = StorageSettings(keep_hours=5, keep_free_mb=0)
-    async with house(tmp_path, courier=Away(), storage=storage) as home:
+    async with house(tmp_path, courier=FakeCourier(untold_ends=10), storage=storage) as home:
         assert (await home.told(job)).state is State.DONE

@@ -362,17 +362,8 @@ async def test_each_word_of_a_job_may_fail_as_often(tmp_path: Path) -> None:
 
 
 async def test_an_end_that_could_not_be_told_is_tried_again(tmp_path: Path) -> None:
-    class Stubborn(FakeCourier):
-        refusals = 2
-
-        async def tell(self, standing: Standing) -> None:
-            if standing.job.state.is_final and self.refusals:
-                self.refusals -= 1
-                raise ConnectionError("reset")
-            await super().tell(standing)
-
     # without waiting for upkeep's look for ends that are untold
-    async with house(tmp_path, courier=Stubborn(), patience=replace(QUICK, tidy_s=1000.0)) as home:
+    async with house(tmp_path, courier=FakeCourier(untold_ends=2), patience=replace(QUICK, tidy_s=1000.0)) as home:
         job = await home.told(await home.service.accept(order("a")))
         assert job.state is State.DONE
         assert home.courier.answers() == [("1", "a")]

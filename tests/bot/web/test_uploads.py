@@ -169,11 +169,8 @@ async def test_a_song_that_says_it_is_too_large_is_refused_before_it_comes(chat:
 
 
 async def test_a_song_takes_room_but_once(chat: Chat, song: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def usage(folder: Path) -> Usage:
-        return Usage(1, 1, room - sum(file.stat().st_size for file in chat.uploads()))
-
     room = round(chat.settings.storage.keep_free_mb * 1e6) + song.stat().st_size + 1000  # and the form
-    monkeypatch.setattr(shutil, "disk_usage", usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: _left(room, chat))
     async with chat.browser() as client:
         assert (await client.send(song))["error"] is None
 
@@ -181,23 +178,25 @@ async def test_a_song_takes_room_but_once(chat: Chat, song: Path, monkeypatch: p
 async def test_songs_that_come_at_once_leave_the_disk_the_room_that_is_kept_free(
     chat: Chat, song: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def usage(folder: Path) -> Usage:
-        return Usage(1, 1, room - sum(file.stat().st_size for file in chat.uploads()))
-
     kept_free = round(chat.settings.storage.keep_free_mb * 1e6)
     room = kept_free + 1_900_000
-    monkeypatch.setattr(shutil, "disk_usage", usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: _left(room, chat))
     connections = [await _half_sent(chat) for _ in range(3)]
     for _, writer in connections:
         writer.write(bytes(600_000))
     answers = [asyncio.create_task(reader.readline()) for reader, _ in connections]
     done, _ = await asyncio.wait(answers, timeout=10, return_when=asyncio.FIRST_COMPLETED)
     assert any(b" 503 " in answer.result() for answer in done)
-    assert usage(song).free >= kept_free
+    assert _left(room, chat).free >= kept_free
     for _, writer in connections:
         writer.close()
     await asyncio.wait(answers)
     await chat.lets_go()
+
+
+def _left(room: int, chat: Chat) -> Usage:
+    """Of ``room`` for uploads, what those that are there leave."""
+    return Usage(1, 1, room - sum(file.stat().st_size for file in chat.uploads()))
 
 
 async def _half_sent(chat: Chat) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
