@@ -149,7 +149,8 @@ def test_what_cannot_be_is_wrong_usage(
 
 def test_a_mixer_that_the_disk_does_not_take_is_told(run: Run, tmp_path: Path) -> None:
     _write_estimates(tmp_path / "est", 20)
-    with limited(resource.RLIMIT_FSIZE, 100), pytest.raises(SystemExit, match="cannot be read or written"):
+    # less than a mixer has, more than its bar writes into the captured stderr on a busy machine
+    with limited(resource.RLIMIT_FSIZE, 10_000), pytest.raises(SystemExit, match="cannot be read or written"):
         run("mixer", "--estimates", "est", "--epochs", "1", "--out", "m.safetensors")
 
 
