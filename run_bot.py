@@ -16,6 +16,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+NEEDS = 'SpecTacles needs Python 3.11 to 3.14, and its packages: pip install ".[cpu]"'
+if sys.version_info < (3, 11):
+    sys.exit(f"{NEEDS} (this is Python {sys.version.split()[0]})")
+
 from bot.jobs import StartError
 from bot.names import song_folder
 from bot.signals import ended_as_by_ctrl_c, signals_held
@@ -311,4 +315,7 @@ def _models(arguments: argparse.Namespace, settings: Settings) -> int:
 if __name__ == "__main__":
     if not os.environ.get("SPECTACLES_DEBUG"):
         warnings.simplefilter("ignore")
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except ModuleNotFoundError as error:
+        sys.exit(f"{NEEDS} ({error})")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import runpy
 import signal
 import socket
 import subprocess
@@ -290,6 +291,14 @@ def test_models_verify_names_a_damaged_file(tmp_path: Path, capsys: pytest.Captu
     (tmp_path / "data" / "models" / "kuielab_a_bass.onnx").write_bytes(b"half")
     assert _run("models", "verify") == 1
     assert "kuielab_a_bass.onnx is not the file that it should be" in capsys.readouterr().err
+
+
+def test_a_python_that_is_too_old_or_lacks_the_packages_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = subprocess.run([sys.executable, "-E", "-S", SCRIPT, "models", "list"], capture_output=True, text=True)
+    assert (bare.returncode, bare.stderr) == (1, f"{run_bot.NEEDS} (No module named 'yaml')\n")
+    with monkeypatch.context() as older, pytest.raises(SystemExit, match=r"needs Python 3\.11 .*\.\[cpu\]"):
+        older.setattr(sys, "version_info", (3, 10, 13))
+        runpy.run_path(str(SCRIPT))
 
 
 def _script(*argv: str) -> subprocess.CompletedProcess[str]:
