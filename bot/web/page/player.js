@@ -11,11 +11,7 @@ let sounding = null; // the player that was started last: no other may sound
 
 /** One AudioContext for all players, at the rate of the segments, so that nothing is resampled. */
 function audio() {
-  if (!context) {
-    if (navigator.audioSession) navigator.audioSession.type = "playback"; // an iPhone's mute switch is not meant
-    context = new AudioContext({ sampleRate: RATE, latencyHint: "interactive" });
-  }
-  return context;
+  return (context ??= new AudioContext({ sampleRate: RATE, latencyHint: "interactive" }));
 }
 
 class Lane {
@@ -98,6 +94,8 @@ export class Player {
     if (sounding !== this) sounding?.sound.release(); // a phone has no room for what a whole class listened to
     sounding = this;
     this.#use();
+    const session = navigator.audioSession ?? {};
+    if (session.type !== "play-and-record") session.type = "playback"; // an iPhone's mute switch is not meant
     audio().resume();
     this.sound.play();
     this.#draw();

@@ -8,15 +8,25 @@ export const canRecord = () => Boolean(navigator.mediaDevices?.getUserMedia && w
  * also when the microphone goes away.
  */
 export async function record() {
-  const stream = await navigator.mediaDevices.getUserMedia({
-    audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false },
-  });
+  const session = navigator.audioSession ?? {}; // Safari's
+  const before = session.type;
+  session.type = "play-and-record"; // it gives a page that only plays no microphone
+  let stream;
+  try {
+    stream = await navigator.mediaDevices.getUserMedia({
+      audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false },
+    });
+  } catch (refused) {
+    session.type = before;
+    throw refused;
+  }
   const recorder = new MediaRecorder(stream, { audioBitsPerSecond: 192000 });
   const parts = [];
   recorder.ondataavailable = (event) => parts.push(event.data);
   const recorded = new Promise((resolve) => {
     recorder.onstop = () => {
       stream.getTracks().forEach((track) => track.stop());
+      session.type = before;
       const type = recorder.mimeType.split(";")[0];
       resolve({ blob: new Blob(parts, { type }), suffix: type.includes("mp4") ? "m4a" : type.split("/")[1] });
     };

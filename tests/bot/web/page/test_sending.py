@@ -180,3 +180,44 @@ async def test_a_microphone_that_goes_away_loses_nothing(browser: Browser, chat:
     await page.evaluate("streams[0].getTracks()[0].stop()")
     await expect(page.locator(".card")).to_contain_text("Recording")
     await expect(page.get_by_role("button", name="Record", exact=True)).to_be_visible()
+
+
+# Safari's: a page whose sound is for playback gets no microphone.
+_AUDIO_SESSION = """() => {
+  const session = { type: "auto" };
+  Object.defineProperty(navigator, "audioSession", { value: session });
+  const give = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  navigator.mediaDevices.getUserMedia = async (wish) => {
+    if (session.type === "playback") throw new DOMException("", "InvalidStateError");
+    return give(wish);
+  };
+}"""
+
+
+async def test_safari_records_after_it_has_played(browser: Browser, chat: Chat, song: Path) -> None:
+    async def session() -> str:
+        return str(await page.evaluate("navigator.audioSession.type"))
+
+    page = await open_page(browser, chat, permissions=["microphone"])
+    await page.evaluate(_AUDIO_SESSION)
+    await send(page, song)
+    play, pause = (page.get_by_role("button", name=name, exact=True) for name in ("Play", "Pause"))
+    await play.wait_for()
+    assert await session() == "auto"
+    await play.click()
+    await pause.click()
+    assert await session() == "playback"
+    record = page.get_by_role("button", name="Record", exact=True)
+    await record.click()
+    stop = page.get_by_role("button", name="Stop and separate")
+    await stop.wait_for()
+    await play.click()
+    await pause.click()
+    assert await session() == "play-and-record"
+    await stop.click()
+    await record.wait_for()
+    assert await session() == "playback"
+    await page.evaluate("() => { navigator.mediaDevices.getUserMedia = async () => { throw new Error(); } }")
+    await record.click()
+    await expect(page.get_by_role("alert")).to_contain_text("There is no microphone")
+    assert await session() == "playback"
