@@ -267,7 +267,7 @@ async function askForCode() {
 async function tryCode(code) {
   try {
     await api.showCode(code);
-    return "";
+    return (await api.page()).admitted ? "" : t("page.no_cookies");
   } catch (refused) {
     return refused.message;
   }

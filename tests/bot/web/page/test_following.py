@@ -104,6 +104,16 @@ async def test_a_browser_that_keeps_no_cookies_is_told_so(browser: Browser, chat
     await expect(page.get_by_role("alert")).to_contain_text("keeps no cookie")
 
 
+async def test_a_browser_that_keeps_no_cookies_is_told_why_the_code_does_not_help(
+    browser: Browser, tmp_path: Path
+) -> None:
+    async with serving(tmp_path, access_code="Wood-Wind") as chat:
+        page = await (await browser.new_context(locale="en")).new_page()
+        await page.route("**/api/access", lambda route: route.fulfill(json={"admitted": True}))
+        await page.goto(f"{chat.url}/#code=Wood-Wind")
+        await expect(page.get_by_role("alert")).to_contain_text("keeps no cookie")
+
+
 async def test_an_old_browser_gets_a_sentence(browser: Browser, chat: Chat) -> None:
     page = await (await browser.new_context(locale="en")).new_page()
     await page.route("**/api.js", lambda route: route.fulfill(content_type="text/javascript", body="class {"))
