@@ -243,10 +243,16 @@ function build() {
   );
 }
 
-/** Beyond the own computer: the code that the console shows, typed in or behind the # of a link. */
-async function askForCode() {
-  const fromLink = new URLSearchParams(location.hash.slice(1)).get("code");
+/** The code behind the # of a link. It does not stay there. */
+function codeOfLink() {
+  const code = new URLSearchParams(location.hash.slice(1)).get("code");
   history.replaceState(null, "", location.pathname);
+  return code;
+}
+
+/** Beyond the own computer: the code that the console shows, typed in or of a link. */
+async function askForCode(fromLink) {
+  window.onhashchange = () => location.reload(); // the link, pasted into this very tab
   const said = fromLink && (await tryCode(fromLink));
   if (said === "") return;
   const wrong = el("p", { class: "error", role: "alert" }, said);
@@ -287,7 +293,9 @@ async function learn() {
 async function start() {
   page = await learn();
   speak(page);
-  if (!page.admitted) await askForCode();
+  const code = codeOfLink();
+  if (!page.admitted) await askForCode(code);
+  window.onhashchange = codeOfLink;
   build();
   acceptDrops();
   events = new api.Events(show, () => setTimeout(refresh, RETRY_MS / 4), (isLost) => document.body.classList.toggle("offline", isLost));

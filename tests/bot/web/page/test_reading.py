@@ -121,3 +121,11 @@ async def test_the_code_opens_the_page(browser: Browser, tmp_path: Path) -> None
         late = await (await browser.new_context(locale="en")).new_page()
         await late.goto(f"{chat.url}/#code=Old-Code")
         await expect(late.get_by_role("alert")).to_have_text("This is not the access code.")
+        await late.goto(f"{chat.url}/#code=Wood-Wind")
+        await expect(late.get_by_text("Choose songs")).to_be_visible()
+        await late.goto(f"{chat.url}/#code=Wood-Wind")
+        await expect(late).to_have_url(f"{chat.url}/")
+        await late.goto("about:blank")
+        await late.goto(f"{chat.url}/#code=Wood-Wind")
+        await expect(late.get_by_text("Choose songs")).to_be_visible()
+        assert "Wood" not in late.url
