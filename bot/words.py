@@ -60,6 +60,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "page.less_than_a_minute": ("less than a minute left", "weniger als eine Minute"),
     "page.about_minutes": ("about {n} min left", "noch etwa {n} min"),
     "page.cancelled": ("Cancelled.", "Abgebrochen."),
+    "page.done": ("The stems of {song} are ready.", "Die Spuren von {song} sind fertig."),
     "page.gone": ("The stems of this song were deleted.", "Die Spuren dieses Liedes wurden gelöscht."),
     "page.progress_of": ("Progress of {song}", "Fortschritt von {song}"),
     "page.cancel_song": ("Cancel {song}", "{song} abbrechen"),

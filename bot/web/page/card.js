@@ -17,7 +17,7 @@ function line(job) {
   if (job.state === "running") return [t("page.separating", { percent: number(100 * job.progress) }), about(job.eta_s)].filter(Boolean).join(" · ");
   if (job.state === "failed") return job.error;
   if (job.state === "cancelled") return t("page.cancelled");
-  return job.playback ? "" : t("page.gone");
+  return t(job.playback ? "page.done" : "page.gone", { song: job.title });
 }
 
 export class Card {
@@ -40,11 +40,10 @@ export class Card {
     this.node.dataset.job = job.id ?? "";
     this.title.textContent = job.title;
     this.meta.textContent = [job.performer, job.seconds && clock(job.seconds)].filter(Boolean).join(" · ");
-    const text = line(job);
     // A screen reader hears each state once, not every percent.
     this.line.setAttribute("aria-live", previous?.state === job.state ? "off" : "polite");
-    this.line.textContent = text;
-    this.line.hidden = !text;
+    this.line.textContent = line(job);
+    this.line.classList.toggle("off", Boolean(job.playback)); // who sees the player needs no word
     const isFinal = ["done", "failed", "cancelled"].includes(job.state);
     this.bar.hidden = isFinal;
     this.bar.setAttribute("aria-label", t("page.progress_of", { song: job.title }));

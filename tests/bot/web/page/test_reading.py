@@ -32,6 +32,16 @@ async def test_the_page_asks_nobody_else_and_is_light(browser: Browser, chat: Ch
     assert len(asked) <= 15
 
 
+async def test_a_screen_reader_hears_that_a_song_is_ready(browser: Browser, chat: Chat, song: Path) -> None:
+    page = await open_page(browser, chat)
+    await send(page, song)
+    line = page.locator(".card").get_by_role("status").first
+    await expect(line).to_have_text("The stems of A song are ready.")
+    box = await line.bounding_box()
+    assert box
+    assert box["height"] <= 1
+
+
 @pytest.mark.parametrize(("size", "scheme"), [(PHONE, "dark"), (DESKTOP, "light")], ids=["phone", "desktop"])
 async def test_axe_finds_nothing_serious(
     browser: Browser, chat: Chat, song: Path, write: Write, size: ViewportSize, scheme: str
