@@ -91,10 +91,14 @@ async function end(card) {
 }
 
 function drop(card) {
+  const { node } = card;
+  const beside = node.nextElementSibling ?? node.previousElementSibling;
   cards.delete(card.job.id);
   card.close();
-  card.node.remove();
+  const hadFocus = node.contains(document.activeElement);
+  node.remove();
   follow();
+  if (hadFocus) (beside?.querySelector("h2") ?? document.getElementById("songs")).focus();
 }
 
 function take(files) {
@@ -225,6 +229,7 @@ async function forgetAll() {
     // What was refused is known to nobody but the page.
     for (const node of feed.querySelectorAll("[data-state=failed]")) node.remove();
     follow();
+    document.getElementById("songs").focus();
     complain(t("page.forgotten", { songs, megabytes: number(megabytes) }));
   } catch (refused) {
     complain(refused.message);

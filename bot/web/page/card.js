@@ -23,7 +23,7 @@ function line(job) {
 export class Card {
   constructor(job, page, { onEnd, mayOpen }) {
     Object.assign(this, { page, mayOpen });
-    this.title = el("h2", { dir: "auto" });
+    this.title = el("h2", { dir: "auto", tabindex: -1 }); // keeps the focus of what goes
     this.meta = el("span", { class: "muted" });
     this.line = el("p", { class: "line", role: "status" });
     this.bar = el("progress", { max: 1 });
@@ -64,6 +64,7 @@ export class Card {
   close() {
     this.player?.close();
     this.player = null;
+    if (this.body.contains(document.activeElement)) this.title.focus();
     this.body.replaceChildren();
   }
 

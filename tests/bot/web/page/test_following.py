@@ -167,3 +167,21 @@ async def test_cancel_and_forget(browser: Browser, chat: Chat, write: Write, son
     await expect(page.locator(".card")).to_have_count(0)
     await page.reload()
     await expect(page.get_by_role("heading", name="Take a song apart")).to_be_visible()
+
+
+async def test_the_keyboard_goes_on_beside_what_was_deleted(
+    browser: Browser, chat: Chat, song: Path, tmp_path: Path
+) -> None:
+    page = await open_page(browser, chat)
+    refused = tmp_path / "notes.txt"
+    refused.write_text("no song")
+    await send(page, refused, song)
+    await page.get_by_role("button", name="Forget A song").press("Enter")
+    await page.get_by_role("dialog").get_by_role("button", name="Delete").press("Enter")
+    await expect(page.get_by_role("heading", name="notes")).to_be_focused()
+    await page.get_by_role("button", name="Forget notes").press("Enter")
+    await expect(page.locator("#songs")).to_be_focused()
+    await send(page, refused)
+    await page.get_by_role("button", name="Forget all my songs").press("Enter")
+    await page.get_by_role("dialog").get_by_role("button", name="Forget all my songs").press("Enter")
+    await expect(page.locator("#songs")).to_be_focused()

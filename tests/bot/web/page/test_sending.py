@@ -26,7 +26,8 @@ async def test_what_did_not_arrive_is_sent_again(browser: Browser, song: Path, t
         await expect(page.locator(".line")).to_contain_text("does not answer")
         again = WebApp(settings_for(chat.settings.data_folder, port=port), chat.service)
         await again.start()
-        await page.get_by_role("button", name="Send again").click()
+        await page.get_by_role("button", name="Send again").press("Enter")
+        await expect(page.get_by_role("heading", name="A song", exact=True)).to_be_focused()
         await expect(page.locator(".player")).to_be_visible()
         await again.stop()
 
