@@ -259,11 +259,13 @@ document.addEventListener("keydown", (event) => {
   if (target.closest("dialog, select, textarea, input:not([type=range])")) return;
   const isRange = target.matches("input[type=range]");
   const digit = /^Digit([1-4])$/.exec(event.code);
+  const key = event.key.toLowerCase(); // Caps Lock
   const at = current.sound.position / RATE;
-  if (digit) current.press(digit[1] - 1, event.shiftKey ? "solo" : "muted");
-  else if (event.key === "k" || (event.key === " " && !target.closest("button, a, summary"))) current.toggle();
-  else if (event.key === "l") current.loop();
-  else if (event.key === "o") current.original();
+  const once = (press) => event.repeat || press(); // not again and again while the key is held
+  if (digit) once(() => current.press(digit[1] - 1, event.shiftKey ? "solo" : "muted"));
+  else if (key === "k" || (key === " " && !target.closest("button, a, summary"))) once(() => current.toggle());
+  else if (key === "l") once(() => current.loop());
+  else if (key === "o") once(() => current.original());
   else if (event.key === "ArrowLeft" && !isRange) current.seek(at - 5);
   else if (event.key === "ArrowRight" && !isRange) current.seek(at + 5);
   else return;

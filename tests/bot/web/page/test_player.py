@@ -208,6 +208,22 @@ async def test_a_loop_is_kept_to(browser: Browser, chat: Chat, song: Path) -> No
     await expect(end).to_be_hidden()
 
 
+async def test_keys_heed_caps_lock_and_act_once_while_they_are_held(browser: Browser, chat: Chat, song: Path) -> None:
+    page = await open_page(browser, chat)
+    await send(page, song)
+    await expect(page.locator(".player")).to_be_visible()
+    for key in ("ArrowRight", "K", "L", "1", "O"):
+        await page.keyboard.down(key)
+        await page.keyboard.down(key)
+        await page.keyboard.up(key)
+        if key == "ArrowRight":
+            await expect(page.locator(".time")).to_have_text("0:10 / 0:30")
+    await expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    await expect(page.get_by_role("button", name="Loop to here")).to_be_visible()
+    for name in ("Mute Vocals", "Original"):
+        await expect(page.get_by_role("button", name=name)).to_have_attribute("aria-pressed", "true")
+
+
 # What all four stems play, sample by sample, against what the server gave; seeks and loops are cut to the sample.
 _RENDER = """async ([id, seconds, loop]) => {
   const { StemSound, RATE, decode } = await import("/sound.js");
