@@ -75,7 +75,7 @@ export class Player {
       segment: job.playback.segment_samples,
     });
     this.sound.addEventListener("change", () => this.#show());
-    this.sound.addEventListener("lost", ({ detail }) => (this.status.textContent = detail.status ? detail.message : t("page.waits_for_server")));
+    this.sound.addEventListener("lost", ({ detail }) => this.#say(detail.status ? detail.message : t("page.waits_for_server")));
     this.ruler = new Ruler(job.seconds, { onSeek: (at) => this.seek(at), onLoop: (loop) => this.#loop(loop) });
     for (const lane of this.lanes) seekable(lane.wave.node, job.seconds, (at) => this.seek(at));
     this.node = this.#build();
@@ -173,7 +173,7 @@ export class Player {
       for (const lane of this.lanes) lane.wave.show(stems[lane.stem].map((peak) => peak / 255));
       this.#show();
     } catch (refused) {
-      this.status.textContent = refused.message;
+      this.#say(refused.message);
       if (!refused.status && this.node.isConnected) setTimeout(() => this.#load(), 2000);
     }
   }
@@ -222,7 +222,7 @@ export class Player {
     const { playing, waiting, loop } = this.sound;
     relabel(this.playButton, playing ? "pause" : "play", t(playing ? "page.pause" : "page.play"));
     this.node.classList.toggle("waiting", waiting);
-    this.status.textContent = waiting ? t("page.loading") : "";
+    this.#say(waiting ? t("page.loading") : "");
     const step = loop ? "page.loop_off" : this.#loopStart === null ? "page.loop" : "page.loop_to_here";
     this.loopButton.lastChild.textContent = t(step);
     this.loopButton.setAttribute("aria-pressed", Boolean(loop));
@@ -234,6 +234,11 @@ export class Player {
       this.node.style.setProperty("--to", inSeconds.to / this.job.seconds);
     }
     this.#place();
+  }
+
+  /** Only what is new: a screen reader tells of each change. */
+  #say(text) {
+    if (this.status.textContent !== text) this.status.textContent = text;
   }
 
   #place() {

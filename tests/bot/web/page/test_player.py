@@ -112,6 +112,24 @@ async def test_a_paused_player_sees_the_connection_come_back(browser: Browser, c
     await expect(status).to_have_text("")
 
 
+async def test_a_lost_connection_is_told_of_once(browser: Browser, chat: Chat, song: Path) -> None:
+    page = await open_page(browser, chat)
+    async with page.expect_response("**/peaks"):
+        await send(page, song)
+    await page.route("**/playback/*", lambda route: route.abort())
+    for key in ("End", "ArrowDown"):
+        await page.get_by_role("slider", name="Place in the song").press(key)
+    status = page.locator(".transport").get_by_role("status")
+    await expect(status).to_have_text("Waiting for the connection …")
+    await status.evaluate(
+        "node => new MutationObserver(() => (window.isToldAgain = true)).observe(node, { childList: true })"
+    )
+    for _ in range(4):
+        async with page.expect_event("requestfailed"):
+            pass
+    assert not await page.evaluate("window.isToldAgain")
+
+
 async def test_only_one_player_sounds_and_keys_speak_to_one_that_is_there(
     browser: Browser, chat: Chat, song: Path, write: Write
 ) -> None:
