@@ -185,7 +185,7 @@ class WebApp:
 
     async def _page(self, request: web.Request) -> web.Response:
         """What the page has to know before it shows anything."""
-        known = language(request.headers)
+        known, limits = language(request.headers), self._settings.limits
         response = web.json_response(
             {
                 "language": known,
@@ -193,7 +193,8 @@ class WebApp:
                 "stems": STEMS,
                 "formats": list(OFFERED),
                 "limits": {
-                    "upload_bytes": self._settings.limits.largest_file_bytes,
+                    "upload_bytes": limits.largest_file_bytes,
+                    "songs_in_progress": min(limits.songs_in_progress_per_person, limits.songs_in_progress_per_chat),
                     "kept_hours": self._settings.storage.keep_hours,
                 },
                 "admitted": self._access.is_admitted(request),

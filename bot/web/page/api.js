@@ -72,15 +72,15 @@ export function send(file, name, onShare, signal) {
 }
 
 /**
- * One stream for all unfinished jobs of this browser. It rests while the page is hidden: a browser allows six
- * connections to a server, and other tabs want some of them.
+ * One stream for all unfinished jobs of this browser. It rests while it may, as while the page is hidden: a browser
+ * allows six connections to a server, and other tabs want some of them.
  */
 export class Events {
   #source = null;
   #unfinished = [];
 
-  constructor(onJob, onEnd, onLost) {
-    Object.assign(this, { onJob, onEnd, onLost });
+  constructor(onJob, onEnd, onLost, mayRest) {
+    Object.assign(this, { onJob, onEnd, onLost, mayRest });
     document.addEventListener("visibilitychange", () => this.#apply());
     window.addEventListener("online", () => this.refresh());
   }
@@ -98,7 +98,7 @@ export class Events {
   }
 
   #apply() {
-    if (!this.#unfinished.length || document.hidden) {
+    if (!this.#unfinished.length || this.mayRest()) {
       this.#close();
       this.onLost(false);
     } else if (!this.#source) this.#open();

@@ -28,10 +28,13 @@ function complain(sentence) {
 /** Whether a player opens by itself: only the first one does. */
 const mayOpen = () => ![...cards.values()].some((card) => card.player);
 
+/** Ids of the jobs that are in progress. */
+const unfinished = () => [...cards.values()].map((card) => card.job).filter((job) => ["queued", "running"].includes(job.state)).map((job) => job.id);
+
 function follow(isNew = false) {
-  const unfinished = [...cards.values()].map((card) => card.job).filter((job) => ["queued", "running"].includes(job.state));
-  events.follow(unfinished.map((job) => job.id), isNew);
+  events.follow(unfinished(), isNew);
   document.body.classList.toggle("has-songs", feed.children.length > 0);
+  next(); // one that has ended makes room
 }
 
 function show(job) {
@@ -125,11 +128,11 @@ function enqueue(card, file, name) {
   uploads.add(card);
   waiting.push({ card, file, name });
   follow();
-  next();
 }
 
 async function next() {
-  if (uploads.size - waiting.length >= SENDING_AT_ONCE || !waiting.length) return;
+  const sending = uploads.size - waiting.length;
+  if (!waiting.length || sending >= SENDING_AT_ONCE || unfinished().length + sending >= page.limits.songs_in_progress) return;
   const { card, file, name } = waiting.shift();
   next();
   const { title } = card.job;
@@ -303,7 +306,7 @@ async function start() {
   window.onhashchange = codeOfLink;
   build();
   acceptDrops();
-  events = new api.Events(show, () => setTimeout(refresh, RETRY_MS / 4), (isLost) => document.body.classList.toggle("offline", isLost));
+  events = new api.Events(show, () => setTimeout(refresh, RETRY_MS / 4), (isLost) => document.body.classList.toggle("offline", isLost), () => document.hidden && !waiting.length);
   await refresh();
   document.addEventListener("visibilitychange", () => document.hidden || refresh());
   addEventListener("beforeunload", (event) => {

@@ -167,9 +167,11 @@ class Chat:
             yield client
 
 
-def settings_for(folder: Path, *, port: int = 0, largest_file_mb: float = 2000, **web: Any) -> Settings:
+def settings_for(
+    folder: Path, *, port: int = 0, largest_file_mb: float = 2000, most_songs: int = 20, **web: Any
+) -> Settings:
     """Settings of a web chat that keeps everything in ``folder``; port 0 is any that is free."""
-    limits = LimitSettings(largest_file_mb=largest_file_mb)
+    limits = LimitSettings(largest_file_mb=largest_file_mb, songs_in_progress_per_person=most_songs)
     # A copy is not checked: to the file a port of 0 is no port.
     return Settings(data_dir=folder, limits=limits, web=WebSettings(**web).model_copy(update={"port": port}))
 

@@ -121,6 +121,28 @@ async def test_every_song_that_is_too_large_is_told_of(browser: Browser, write: 
         await expect(page.locator(".player")).to_be_visible()
 
 
+async def test_songs_beyond_what_may_be_in_progress_wait_in_the_page(
+    browser: Browser, write: Write, tmp_path: Path
+) -> None:
+    async with serving(tmp_path, most_songs=2) as chat:
+        page = await open_page(browser, chat)
+        await send(page, *(write(f"Song {n}", ENDLESS) for n in range(4)))
+        await expect(page.locator("[data-state=queued], [data-state=running]")).to_have_count(2)
+        await expect(page.locator("[data-state=uploading]")).to_have_count(2)
+        async with page.expect_event("dialog") as coming:
+            await page.evaluate("setTimeout(() => location.reload())")
+            await (await coming.value).dismiss()
+        await page.get_by_role("button", name="Cancel Song 2").click()
+        other = await page.context.new_page()
+        await other.goto(chat.url)
+        # no tab of this Chromium is hidden
+        await page.evaluate("Object.defineProperty(document, 'hidden', { value: true })")
+        await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        await other.get_by_role("button", name="Cancel Song 0").click()
+        third = page.locator(".card", has=page.get_by_role("heading", name="Song 3"))
+        await expect(third).to_have_attribute("data-state", "queued")
+
+
 async def test_a_folder_is_called_one(browser: Browser, chat: Chat, song: Path) -> None:
     page = await open_page(browser, chat)
     drag = {"x": 700, "y": 300, "data": {"items": [], "files": [str(song.parent)], "dragOperationsMask": 1}}
