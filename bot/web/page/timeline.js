@@ -1,6 +1,6 @@
 // What lies along the song: waveforms, the place that is heard, the loop, weak passages. Seconds in, seconds out.
 
-import { clock, el, t } from "/dom.js";
+import { clock, el, number, t } from "/dom.js";
 
 const BAR = 3; // pixels from one bar of a waveform to the next
 
@@ -126,7 +126,8 @@ export class Ruler {
       const at = index ? loop.to : loop.from;
       handle.style.left = `${(100 * at) / this.seconds}%`;
       handle.setAttribute("aria-valuenow", at.toFixed(1));
-      handle.setAttribute("aria-valuetext", clock(at));
+      const tenths = Math.round(10 * at);
+      handle.setAttribute("aria-valuetext", clock(tenths / 10) + number((tenths % 10) / 10, 1).slice(1));
     });
   }
 
@@ -141,11 +142,12 @@ export class Ruler {
     });
     for (const over of ["pointerup", "pointercancel"]) handle.addEventListener(over, () => (handle.onpointermove = null));
     handle.addEventListener("keydown", (event) => {
-      const step = { ArrowLeft: -0.1, ArrowRight: 0.1, ArrowDown: -1, ArrowUp: 1 }[event.key];
-      if (!step) return;
+      const at = this.loop?.[end];
+      const to = { Home: 0, End: this.seconds, ArrowLeft: at - 0.1, ArrowRight: at + 0.1, ArrowDown: at - 1, ArrowUp: at + 1 }[event.key];
+      if (to === undefined) return;
       event.preventDefault();
       event.stopPropagation();
-      set(this.loop[end] + step);
+      set(to);
     });
     return handle;
   }

@@ -222,6 +222,12 @@ async def test_a_loop_is_kept_to(browser: Browser, chat: Chat, song: Path) -> No
     assert from_s - 0.1 <= await position_s(page) <= to_s + 0.1
     await end.press("ArrowRight")
     assert float(await end.get_attribute("aria-valuenow") or "") == pytest.approx(to_s + 0.1, abs=0.06)
+    await end.press("End")
+    await expect(end).to_have_attribute("aria-valuetext", "0:30.0")
+    await start.press("Home")
+    await expect(start).to_have_attribute("aria-valuetext", "0:00.0")
+    await start.press("ArrowRight")
+    await expect(start).to_have_attribute("aria-valuetext", "0:00.1")
     await page.get_by_role("button", name="End the loop").click()
     await expect(end).to_be_hidden()
 
