@@ -56,6 +56,7 @@ async def test_axe_finds_nothing_serious(
     await page.keyboard.press("l")
     await page.wait_for_timeout(100)
     await page.keyboard.press("l")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Take a song apart")
     await _assert_accessible(page)
     await page.get_by_role("button", name="Cancel Endless").click()
     await expect(page.get_by_text("Cancelled.")).to_be_visible()
