@@ -83,6 +83,15 @@ async def test_on_a_phone_what_is_pressed_is_as_tall_as_a_finger(browser: Browse
         assert box["height"] >= 44, await target.inner_text()
 
 
+async def test_a_font_twice_as_large_fits_a_phone(browser: Browser, chat: Chat, song: Path) -> None:
+    page = await open_page(browser, chat, PHONE)
+    devtools = await page.context.new_cdp_session(page)
+    await devtools.send("Page.setFontSizes", {"fontSizes": {"standard": 32}})
+    await send(page, song)
+    await expect(page.locator(".player")).to_be_visible()
+    assert await page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
 async def _assert_accessible(page: Page) -> None:
     found = (await Axe().run(page)).response["violations"]
     serious = [
