@@ -256,6 +256,11 @@ export class Player {
   }
 }
 
+// Waves are drawn in colours of the page.
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  for (const { lanes } of players) for (const { wave } of lanes) wave.draw();
+});
+
 /** Keys for the player that was used last; never where somebody types, and Space is a button's own. */
 document.addEventListener("keydown", (event) => {
   const { target } = event;

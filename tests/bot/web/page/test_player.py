@@ -100,6 +100,18 @@ async def test_waves_are_drawn_by_what_old_browsers_have(browser: Browser, chat:
     assert await page.evaluate(drawn)
 
 
+async def test_waves_follow_the_systems_change_to_dark(browser: Browser, chat: Chat, song: Path) -> None:
+    page = await open_page(browser, chat, color_scheme="light")
+    await send(page, song)
+    await page.get_by_role("button", name="Mute Vocals").click()
+    await page.emulate_media(color_scheme="dark")
+    await page.wait_for_function("""() => {
+      const canvas = document.querySelector(".ahead");
+      const { data } = canvas.getContext("2d").getImageData(0, canvas.height / 2, 1, 1);
+      return String(data) === "243,143,192,255";
+    }""")
+
+
 async def test_a_paused_player_sees_the_connection_come_back(browser: Browser, chat: Chat, song: Path) -> None:
     page = await open_page(browser, chat)
     await send(page, song)
