@@ -127,7 +127,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "page.place_in_song": ("Place in the song", "Stelle im Lied"),
     "page.mute": ("Mute {stem}", "{stem} stumm"),
     "page.mute_letter": ("M", "M"),
-    "page.solo": ("Only {stem}", "Nur {stem}"),
+    "page.solo": ("Solo {stem}", "{stem} solo"),
     "page.solo_letter": ("S", "S"),
     "page.volume": ("Volume of {stem}", "Lautstärke {stem}"),
     "page.download_stem": ("Download {stem}", "{stem} herunterladen"),

@@ -69,7 +69,7 @@ async def test_mute_solo_volume_and_the_mixture(browser: Browser, chat: Chat, so
     await page.keyboard.press("1")
     await page.wait_for_timeout(200)
     assert _sounding(await _levels(page)) == [False, False, True, True]
-    await page.get_by_role("button", name="Only Vocals").click()
+    await page.get_by_role("button", name="Solo Vocals").click()
     await page.wait_for_timeout(200)
     assert _sounding(await _levels(page)) == [True, False, False, False]
     await page.get_by_role("button", name="Original").click()

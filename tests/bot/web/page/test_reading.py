@@ -109,7 +109,7 @@ async def test_colours_of_ones_own_hide_nothing(browser: Browser, chat: Chat, so
     await expect(page.locator(".player")).to_be_visible()
     await send(page, write("Endless", ENDLESS))
     await page.get_by_role("button", name="Mute Drums").click()
-    await page.get_by_role("button", name="Only Bass").click()
+    await page.get_by_role("button", name="Solo Bass").click()
     background = "node => getComputedStyle(node).backgroundColor"
     for kind, pressed, released in (("toggle.muted", 1, 0), ("toggle.solo", 2, 0)):
         buttons = page.locator(f".{kind}")
