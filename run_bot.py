@@ -96,25 +96,29 @@ def main(argv: Sequence[str] | None = None, load_engine: LoadEngine = engine) ->
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="run_bot.py", description=__doc__, epilog="Without a command: the chats.")
+    parser = argparse.ArgumentParser(
+        prog="run_bot.py",
+        description=__doc__,
+        epilog="Without a command: the web chat, and Telegram and Discord if their tokens are in the environment.",
+    )
     commands = parser.add_subparsers(dest="command", metavar="separate | demo | models")
 
-    separate = commands.add_parser("separate", help="separate files", description="Separate files.")
+    separate = commands.add_parser("separate", help="separate files, without any chat", description="Separate files.")
     separate.add_argument("files", nargs="+", type=Path, metavar="FILE", help="any audio or video file")
     separate.add_argument("--stems", type=_stems, default=(), help=f"some of {','.join(STEMS)} (default: all)")
-    separate.add_argument("--mix", choices=tuple(MIXES), help="one file with all stems but one")
-    separate.add_argument("--format", choices=FORMATS, default="wav", help="default: wav")
-    separate.add_argument("--preset", choices=PRESETS, help="default: as in config.yaml")
-    separate.add_argument("--blend", choices=BLENDS, help="default: as in config.yaml")
-    separate.add_argument("--json", action="store_true", help="one JSON object a song on stdout")
+    separate.add_argument("--mix", choices=tuple(MIXES), help="all stems but one, in one file")
+    separate.add_argument("--format", choices=FORMATS, default="wav", help="of the stems (default: wav)")
+    separate.add_argument("--preset", choices=PRESETS, help="which models (default: as in config.yaml)")
+    separate.add_argument("--blend", choices=BLENDS, help="how they are blended (default: as in config.yaml)")
+    separate.add_argument("--json", action="store_true", help="one JSON object per song on stdout")
 
-    demo = commands.add_parser("demo", help="separate an excerpt, true SDR beside the estimate")
+    demo = commands.add_parser("demo", help="separate six seconds of a real song, and show how good that is")
     for command in (separate, demo):
         command.add_argument("--out", type=Path, default=Path("stems"), metavar="DIR", help="default: stems/")
 
-    models = commands.add_parser("models", help="what each preset needs").add_subparsers(dest="action", required=True)
-    models.add_parser("list", help="every model file, its licence and source")
-    models.add_parser("fetch", help="fetch what a preset lacks").add_argument("preset", choices=PRESETS)
+    models = commands.add_parser("models", help="list or fetch models").add_subparsers(dest="action", required=True)
+    models.add_parser("list", help="every model file, with its licence and source")
+    models.add_parser("fetch", help="download what a preset lacks").add_argument("preset", choices=PRESETS)
     models.add_parser("verify", help="check the SHA-256 of every file")
     return parser
 

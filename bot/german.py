@@ -94,7 +94,7 @@ RAISED = {
     "The stems are too large for this chat, which takes files up to {n} MB. Send a shorter part.": (
         "Die Spuren sind zu groß für diesen Chat, der Dateien bis {n} MB nimmt. Sende einen kürzeren Teil."
     ),
-    "I may not send files here. Ask an admin to allow it, or send me the song in a private message.": (
+    "I am not allowed to send files here. Ask an admin to allow it, or send me the song in a private message.": (
         "Ich darf hier keine Dateien senden. Bitte einen Admin, das zu erlauben, oder sende mir das Lied privat."
     ),
     # What is wrong with a song.
@@ -195,7 +195,7 @@ SAID = {
     "Only an admin of this group can do that. /forget deletes what is yours.": (
         "Das kann nur ein Admin dieser Gruppe. /forget löscht, was von dir ist."
     ),
-    "Only who may manage messages here can do that. /forget deletes what is yours.": (
+    "Only somebody who may manage messages here can do that. /forget deletes what is yours.": (
         "Das kann nur, wer hier Nachrichten verwalten darf. /forget löscht, was von dir ist."
     ),
     "Only the person who asked for this can do that.": "Das kann nur, wer darum gebeten hat.",
@@ -250,10 +250,11 @@ SAID = {
         "wird gelöscht, sobald es zerlegt ist; seine Spuren, sein Titel und wer es gesendet hat bleiben {time}, damit "
         "du noch einmal fragen kannst."
     ),
-    "/forget deletes all of yours at once, and /forget chat, by an admin, all of a group.": (
+    "/forget deletes everything of yours at once, and /forget chat, by an admin, everything of a group.": (
         "/forget löscht sofort alles von dir, und /forget chat, von einem Admin, alles von einer Gruppe."
     ),
-    "/forget deletes all of yours at once, and /forget chat:True, by who may manage messages, all of this channel.": (
+    "/forget deletes everything of yours at once, and /forget chat:True, by somebody who may manage messages, "
+    "everything of this channel.": (
         "/forget löscht sofort alles von dir, und /forget chat:True, von jemandem, der Nachrichten verwalten darf, "
         "alles von diesem Kanal."
     ),
@@ -272,7 +273,7 @@ SAID = {
     "Only what is left: guitars, keys, strings": "Nur der Rest: Gitarren, Tasten, Streicher",
     "Everything but the vocals": "Alles außer dem Gesang",
     "Where your songs stand": "Wie weit deine Lieder sind",
-    "Cancel your songs that wait or are being separated": "Bricht ab, was von dir wartet oder zerlegt wird",
+    "Cancel your songs that are waiting or being separated": "Bricht ab, was von dir wartet oder zerlegt wird",
     "Delete everything that is stored about you": "Löscht alles, was von dir gespeichert ist",
     "What is kept, and for how long": "Was gespeichert wird, und wie lange",
     "How it works": "So funktioniert es",
@@ -282,7 +283,7 @@ SAID = {
     "Audio or video; your last song here if left out": "Audio oder Video; sonst dein letztes Lied hier",
     "Some of the stems, or karaoke; all four if left out": "Einige der Spuren, oder karaoke; sonst alle vier",
     "MP3 if left out": "Sonst MP3",
-    "All of this channel, whoever it is from; for who may manage messages": (
+    "Everything of this channel, whoever sent it; only if you may manage messages": (
         "Alles von diesem Kanal, von wem auch immer; wenn du Nachrichten verwalten darfst"
     ),
 }

@@ -143,7 +143,7 @@ def too_large_to_send(most_bytes: int) -> str:
 
 def cannot_write_here() -> str:
     """The bot lacks a permission in a channel."""
-    return "I may not send files here. Ask an admin to allow it, or send me the song in a private message."
+    return "I am not allowed to send files here. Ask an admin to allow it, or send me the song in a private message."
 
 
 def mistake_of_ours() -> str:

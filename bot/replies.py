@@ -153,7 +153,7 @@ def for_admins(language: str) -> str:
 
 def for_moderators(language: str) -> str:
     """The same, on Discord."""
-    return said("Only who may manage messages here can do that. /forget deletes what is yours.", language)
+    return said("Only somebody who may manage messages here can do that. /forget deletes what is yours.", language)
 
 
 _FIRST = "Send me a song, a voice note or a video, and I send back its vocals, drums, bass and the rest as four files."
@@ -192,9 +192,10 @@ def welcome(help: str, language: str) -> str:
     return f"{said('Hello! I take songs apart.', language)}\n{help}"
 
 
-_FORGET = "/forget deletes all of yours at once, and /forget chat, by an admin, all of a group."
+_FORGET = "/forget deletes everything of yours at once, and /forget chat, by an admin, everything of a group."
 _FORGET_ON_DISCORD = (
-    "/forget deletes all of yours at once, and /forget chat:True, by who may manage messages, all of this channel."
+    "/forget deletes everything of yours at once, and /forget chat:True, by somebody who may manage messages, "
+    "everything of this channel."
 )
 
 

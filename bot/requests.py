@@ -16,7 +16,7 @@ COMMANDS = {
     "other": "Only what is left: guitars, keys, strings",
     "karaoke": "Everything but the vocals",
     "queue": "Where your songs stand",
-    "cancel": "Cancel your songs that wait or are being separated",
+    "cancel": "Cancel your songs that are waiting or being separated",
     "forget": "Delete everything that is stored about you",
     "privacy": "What is kept, and for how long",
     "help": "How it works",

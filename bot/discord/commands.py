@@ -102,7 +102,7 @@ class Commands(commands.Cog):
         await self._desk.cancel(interaction)
 
     @app_commands.command(name="forget", description=COMMANDS["forget"])
-    @app_commands.describe(chat="All of this channel, whoever it is from; for who may manage messages")
+    @app_commands.describe(chat="Everything of this channel, whoever sent it; only if you may manage messages")
     async def forget(self, interaction: Interaction, chat: bool = False) -> None:
         await self._desk.forget(interaction, whole_chat=chat)
 

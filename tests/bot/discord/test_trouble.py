@@ -233,7 +233,7 @@ async def test_stems_that_may_not_be_sent_are_a_sentence(world: World, tmp_path:
     world.env.inject_error("POST", "/channels/*/messages", status=403, code=50013, times=1)
     await world.quiet()
     (text,) = world.texts(alice.dm_channel)
-    assert text.startswith("a: I may not send files here.")
+    assert text.startswith("a: I am not allowed to send files here.")
 
 
 async def test_a_first_word_that_discord_does_not_take_yet_comes_later(world: World, tmp_path: Path) -> None:
