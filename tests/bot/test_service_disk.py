@@ -241,6 +241,15 @@ async def test_stems_of_which_nothing_can_be_noted_are_not_kept(
         await eventually(lambda: home.files() == [])
 
 
+async def test_stems_of_which_nothing_was_noted_are_not_in_the_way_of_new_ones(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        left_over = tmp_path / "results" / audio_of("a") / "left-over"
+        left_over.parent.mkdir()
+        left_over.touch()
+        assert (await home.told(await home.service.accept(order("a")))).state is State.DONE
+        assert not left_over.exists()
+
+
 async def test_results_are_kept_for_their_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = time.time()
     async with house(tmp_path, storage=StorageSettings(keep_hours=1, keep_free_mb=0)) as home:

@@ -47,6 +47,17 @@ async def test_a_bot_that_ends_keeps_its_jobs(tmp_path: Path) -> None:
         assert sorted(home.courier.answers()) == [("1", "a"), ("1", "b"), ("1", "c")]
 
 
+async def test_a_bot_that_has_ended_deletes_nothing_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time()
+    async with house(tmp_path, storage=StorageSettings(keep_hours=1, keep_free_mb=0)) as home:
+        job = await home.told(await home.service.accept(order("a")))
+        await home.service.stop()
+        monkeypatch.setattr(time, "time", lambda: now + 3700)
+        await asyncio.sleep(4 * QUICK.tidy_s)
+        assert home.store.job(job.id) is not None
+        assert home.store.result(audio_of("a")) is not None
+
+
 async def test_the_end_of_the_bot_is_not_a_second_engine_that_a_song_has_cost(tmp_path: Path) -> None:
     class Fragile(FakeEngine):
         losses = 0

@@ -100,6 +100,12 @@ def test_an_average_does_without_a_model_above_what_it_knows() -> None:
     np.testing.assert_allclose(mixer.blend(heard, ["bass"])[0, 0], 2 * _tones(100) + _tones(3000), atol=1e-3)
 
 
+def test_above_what_the_only_model_with_a_share_knows_there_is_nothing() -> None:
+    mixer = FixedShares({"bass": {"demucs": 1.0, "mdx": 0.0}}, {"demucs": 1000})
+    heard = np.stack([_tones(100, 3000)] * 3)[None]
+    np.testing.assert_allclose(mixer.blend(heard, ["bass"])[0, 0], _tones(100), atol=1e-3)
+
+
 def test_a_linear_mixer_has_weights_of_its_own_in_every_band(tmp_path: Path) -> None:
     names = tuple((stem, "mdx") for stem in STEMS)
     weights = np.zeros((2, 4, 2, 5, 2), np.float32)

@@ -155,6 +155,24 @@ async def test_a_local_server_may_take_its_time_to_fetch_a_song(
         assert world.server.count("getFile") == 1
 
 
+async def test_telegrams_own_server_is_asked_for_a_song_once_more_if_it_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telegram_app, "_READ_TIMEOUT_S", 0.5)
+    get_file, is_asked_again = TelegramServer._getFile, asyncio.Event()
+
+    async def at_second(self: TelegramServer, *args: Any) -> Json:
+        if self.count("getFile") == 1:
+            await is_asked_again.wait()
+        is_asked_again.set()
+        return get_file(self, *args)
+
+    monkeypatch.setattr(TelegramServer, "_getFile", at_second)
+    async with telegram_world(tmp_path, monkeypatch) as world:
+        send(world, tmp_path, caption="/vocals")
+        await world.answered(ANN)
+
+
 async def test_while_stems_are_sent_a_private_chat_shows_it(world: World, tmp_path: Path) -> None:
     world.server.say(GROUP, ANN, "hello")
     send(world, tmp_path)

@@ -120,6 +120,16 @@ def test_mixers_for_some_stems_alone_are_part_of_a_mean(tmp_path: Path) -> None:
     assert min(drums, bass) > 0.5
 
 
+def test_fixed_shares_may_hear_fewer_models_and_what_was_trained_all_of_them_and_neither_others(tmp_path: Path) -> None:
+    (song,) = _stored_songs(tmp_path, 1)
+    require_models(FixedShares({stem: {"mdx": 1.0} for stem in STEMS}), song.names, "mine")
+    with pytest.raises(ModelError, match=r"^mine is for estimates of other models: spleeter in place of demucs, mdx$"):
+        require_models(FixedShares({stem: {"spleeter": 1.0} for stem in STEMS}), song.names, "mine")
+    require_models(LinearMixer(np.zeros((1, 4, 2, 9, 2), np.float32), song.names), song.names, "mine")
+    with pytest.raises(ModelError, match=r"^mine is for estimates of other models: mdx in place of demucs, mdx$"):
+        require_models(LinearMixer(np.zeros((1, 4, 2, 5, 2), np.float32), song.names[1::2]), song.names, "mine")
+
+
 @pytest.mark.parametrize("recipe", [QUICK, replace(OURS, epochs=4, bins=4_000)], ids=["paper", "spectacles"])
 def test_an_interrupted_training_goes_on_where_it_was(
     tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
