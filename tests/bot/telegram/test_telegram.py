@@ -433,7 +433,7 @@ async def test_a_command_that_is_put_right_is_heard_once(world: World, tmp_path:
     song = world.server.send(GROUP, ANN, "audio", wav(tmp_path), file_name="a.wav", caption=before)
     await world.server.until(lambda: "trumpets" not in before or world.server.texts(GROUP))
     world.server.edit(song, caption="a better song")
-    world.server.edit(song, caption="/vocals")
+    world.server.edit(song, date=song["date"] - 1800, caption="/vocals")  # half an hour after it was sent
     await world.answered(GROUP)
     world.server.edit(song, caption="/vocals, please")
     world.server.edit(song, caption="/drums")
@@ -451,6 +451,14 @@ async def test_a_message_of_long_ago_is_not_heard_again(world: World, tmp_path: 
     world.server.say(ANN, ANN, "/queue")
     await world.server.until(lambda: any("no song in progress" in text for text in world.server.texts(ANN)))
     assert world.separations == 1
+
+
+async def test_a_title_that_is_a_link_brings_no_picture_of_its_page(world: World, tmp_path: Path) -> None:
+    world.server.send(ANN, ANN, "audio", wav(tmp_path), title="example.org", caption="/vocals")
+    await world.answered(ANN)
+    said = [said for _, method, said in world.server.calls if method in ("sendMessage", "editMessageText")]
+    assert any("example.org" in parameters["text"] for parameters in said)
+    assert all(parameters.get("link_preview_options") == {"is_disabled": True} for parameters in said)
 
 
 async def test_what_is_no_audio_gets_a_sentence(world: World) -> None:

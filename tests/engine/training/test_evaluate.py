@@ -65,14 +65,23 @@ def test_usdr_of_a_stem_with_a_known_error_and_none_of_a_silent_one() -> None:
     assert rows == {"way": {"vocals": pytest.approx(20, abs=0.01)}}
 
 
+def test_a_stem_is_silent_from_60_db_below_the_mixture_on() -> None:
+    references = _references()
+    references[0] *= 10 ** (-50 / 20)
+    references[1] *= 10 ** (-70 / 20)
+    scores = _score(references, dict(zip(STEMS, references * 0.9, strict=True)))
+    assert all(list(scores.rows(measure)["way"]) == ["vocals", "bass", "other"] for measure in MEASURES)
+
+
 @pytest.mark.parametrize("seconds", [0.6, 1.0, 3.4])
 def test_bss_eval_is_what_museval_says_to_a_hundredth_of_a_db(seconds: float) -> None:
-    """Errors of all kinds, among them a filtered stem and interference, and a second of digital silence."""
+    """Errors of all kinds, among them a filtered stem and interference, and seconds of digital silence."""
     references = _references(seconds)
     estimates = references * 0.8 + 0.2 * np.roll(references, 7, axis=-1) + 0.1 * references[::-1]
     estimates[..., : SAMPLE_RATE_HZ // 3] *= 2
     if seconds > 2:
         references[1, :, SAMPLE_RATE_HZ : 2 * SAMPLE_RATE_HZ] = 0
+        estimates[3, :, 2 * SAMPLE_RATE_HZ : 3 * SAMPLE_RATE_HZ] = 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         sdr, *_ = _museval().bss_eval(
