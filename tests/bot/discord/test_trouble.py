@@ -333,6 +333,7 @@ async def test_stems_are_suggested_while_they_are_typed(world: World) -> None:
     alice = world.env.create_user("alice")
     choices = await alice.autocomplete("separate", "stems", "vocals, d")
     assert [choice["value"] for choice in choices] == ["vocals, drums"]
+    assert await alice.autocomplete("separate", "stems", "drums, d") == []  # each of them once
 
 
 def courier_of(world: World) -> Any:

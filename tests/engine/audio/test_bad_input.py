@@ -253,6 +253,15 @@ def test_a_header_that_exaggerates_is_not_believed(tmp_path: Path) -> None:
         assert song.warnings == ["the file ends early; separated as far as it goes"]
 
 
+def test_an_mp4_whose_header_plays_down_is_read_to_the_end(tmp_path: Path) -> None:
+    path = write_av(tmp_path / "a.m4a", "aac", noise(96_137, 2, 48_000), 48_000)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"mdhd") + 20
+    data[at : at + 4] = struct.pack(">I", 48_000)
+    path.write_bytes(data)
+    assert decode(path)[1] == pytest.approx(96_137, abs=1_024)
+
+
 def test_a_flac_goes_on_behind_a_damaged_frame(tmp_path: Path) -> None:
     path = write_sound(tmp_path / "a.flac", noise(44_100 * 4, 1, 44_100), 44_100)
     whole, _, _ = decode(path)
