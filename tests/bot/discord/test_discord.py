@@ -366,6 +366,14 @@ async def test_a_forwarded_song_is_one(world: World, tmp_path: Path) -> None:
     assert names(await world.result(channel)) == [f"a – {stem}.mp3" for stem in STEMS]
 
 
+async def test_a_title_that_discord_knows_is_taken_before_the_name_of_the_file(world: World, tmp_path: Path) -> None:
+    alice, backend = world.env.create_user("alice"), world.env.backend
+    attachments = backend.store_attachments(alice.dm_channel.id, [("Fur_Elise.wav", wav(tmp_path))])
+    attachments[0]["title"] = "Für Elise"
+    backend.create_message(alice.dm_channel.id, alice.id, "vocals", attachments=attachments)
+    assert names(await world.result(alice.dm_channel)) == ["Für Elise – vocals.mp3"]
+
+
 async def test_a_title_pings_nobody_and_has_no_markup(world: World, tmp_path: Path) -> None:
     channel = world.env.create_guild().create_text_channel("class")
     alice = world.env.guild.add_member(world.env.create_user("alice"))
