@@ -280,6 +280,9 @@ async def test_another_persons_taps(world: World, tmp_path: Path) -> None:
         assert "no longer stored" in await world.server.tapped(note, BOB, label, chat=BOB)
     assert world.server.names(GROUP) == ["b – vocals.mp3"]
     assert "Deleted" in await world.server.tapped(note, ANN, "Delete")
+    answers = [said for _, method, said in world.server.calls if method == "answerCallbackQuery"]
+    # what is not done is not to be overlooked
+    assert [bool(said.get("show_alert")) for said in answers] == [True, False, True, True, True, False]
     assert world.server.files(GROUP) == world.server.notes(GROUP) == []
     assert not list(world.settings.data_folder.rglob("*.flac"))
     assert "no longer stored" in await world.server.tapped(note, ANN, "Drums")

@@ -139,6 +139,27 @@ def test_an_amplifier_gives_a_bass_harmonics_and_leaves_it_as_loud(monkeypatch: 
     assert loud[1.0] == pytest.approx(loud[0.0], rel=0.05)
 
 
+def test_a_song_has_its_sides_swapped_as_a_whole_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    for share in SHARES:
+        monkeypatch.setattr(augment, share, 0.0)
+    monkeypatch.setattr(augment, "COHERENT_SHARE", 1.0)
+    sound = np.random.default_rng(0).integers(-3000, 3000, (2, 10 * SAMPLE_RATE_HZ)).astype(np.int16)
+    sound[1] = 0
+    song = dict.fromkeys(STEMS, Recording(sound, np.arange(10), "left"))
+    source = MixtureSource([Collection([song])], SAMPLE_RATE_HZ, 0)
+    heard = [np.abs(source.draw().references).max(axis=-1) > 1e-3 for _ in range(12)]
+    assert {tuple(map(tuple, sides)) for sides in heard} == {((True, False),) * 4, ((False, True),) * 4}
+
+
+def test_a_stem_may_be_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    for share in ("COHERENT_SHARE", "ELECTRONIC_SHARE"):
+        monkeypatch.setattr(augment, share, 0.0)
+    monkeypatch.setattr(augment, "ABSENT_SHARE", dict.fromkeys(STEMS, 0.0) | {"drums": 1.0})
+    assert [_source(seed).draw().references.any(axis=(1, 2)).tolist() for seed in range(4)] == [
+        [stem != "drums" for stem in STEMS]
+    ] * 4
+
+
 @pytest.mark.parametrize("coherent", [0.0, 1.0])
 def test_many_made_up_songs_do_not_drown_a_few_real_ones(coherent: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(augment, "COHERENT_SHARE", coherent)
