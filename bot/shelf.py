@@ -170,9 +170,9 @@ class Shelf:
         """
         found = self._store.results()
         sizes = await asyncio.to_thread(lambda: {result.audio: _size_bytes(result.folder) for result in found})
-        excess = sum(sizes.values()) - self._settings.disk_budget_gb * 1e9
         oldest = time.time() - self._settings.keep_hours * 3600
-        results, needed = self._store.results(), spared()
+        results, needed = self._store.results(), spared()  # once more: others may have gone meanwhile
+        excess = sum(sizes.get(result.audio, 0) for result in results) - self._settings.disk_budget_gb * 1e9
         gone = []
         try:
             for result in sorted(results, key=lambda result: result.made_at >= oldest):  # the outdated ones first

@@ -56,7 +56,8 @@ class SoundfileDecoder:
         """What FFmpeg still finds, which goes on behind a damaged frame; libsndfile gives up there."""
         self._handle.seek(0)
         with contextlib.suppress(NotAudioError), contextlib.closing(FfmpegDecoder(self._handle)) as decoder:
-            for block in decoder.blocks():
+            # a header whose channels are not those of the sound is damaged as well
+            for block in decoder.blocks() if len(decoder.speakers) == len(self.speakers) else ():
                 yield block[:, samples:]
                 samples = max(0, samples - block.shape[1])
 

@@ -121,6 +121,16 @@ async def test_results_beyond_the_budget_go_the_least_wanted_first(tmp_path: Pat
         assert home.store.result(audio_of("b")) is None
 
 
+async def test_two_that_tidy_at_once_delete_no_more_than_one(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        for name in "abc":
+            await home.told(await home.service.accept(order(name)))
+        shelf = home.service._shelf
+        shelf._settings = StorageSettings(disk_budget_gb=8e-9)
+        await asyncio.gather(shelf.tidy(set), shelf.tidy(set))
+        assert _stored(tmp_path) == 2
+
+
 async def test_stems_of_a_time_that_is_yet_to_come_are_kept_no_longer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -280,6 +280,16 @@ def test_a_flac_goes_on_behind_a_damaged_frame(tmp_path: Path) -> None:
     assert warnings == ["the file ends early; separated as far as it goes"]
 
 
+@pytest.mark.parametrize("channels", [1, 3, 8])
+def test_a_flac_whose_header_names_other_channels_is_a_sentence(tmp_path: Path, channels: int) -> None:
+    path = write_sound(tmp_path / "a.flac", noise(44_100 * 2, 2, 44_100), 44_100)
+    data = bytearray(path.read_bytes())
+    data[20] = data[20] & 0b1111_0001 | (channels - 1) << 1
+    path.write_bytes(data)
+    with pytest.raises(NotAudioError, match=r"^no sound in this file$"):
+        decode(path)
+
+
 def test_a_flac_streamed_without_a_length(tmp_path: Path) -> None:
     path = write_sound(tmp_path / "a.flac", noise(44_100 * 2, 1, 44_100), 44_100)
     data = bytearray(path.read_bytes())
