@@ -197,7 +197,7 @@ class Shelf:
             return
         for result in self._dispensable(needed_bytes, spared):
             if self._free_bytes(self._results) >= needed_bytes:
-                break  # what is lacking on another disk is not to be had here
+                break
             self.drop_result(result.audio)
         if not self._has_room(needed_bytes):
             raise Unavailable(disk_full())
@@ -205,10 +205,13 @@ class Shelf:
     def _dispensable(self, needed_bytes: float, spared: Collection[str]) -> list[StoredResult]:
         """Results that may go, the least wanted ones first; raises Unavailable if all of them would go in vain."""
         results = [result for result in self._store.results() if result.audio not in spared]
-        to_be_had = sum(_size_bytes(result.folder) for result in results)
-        if self._free_bytes(self._results) + to_be_had < needed_bytes:
-            raise Unavailable(disk_full())
-        return results
+        lacking_bytes = needed_bytes - self._free_bytes(self._results)
+        if lacking_bytes > 0:  # what is lacking on another disk is not to be had here
+            for result in results:  # no further than need be: of hundreds it would take time, and nobody is answered
+                lacking_bytes -= _size_bytes(result.folder)
+                if lacking_bytes <= 0:
+                    return results
+        raise Unavailable(disk_full())
 
     def _has_room(self, needed_bytes: float) -> bool:
         """On both disks, if the results have their own."""
@@ -220,7 +223,7 @@ class Shelf:
 
 
 def stem_bytes(song: Song | StoredResult) -> float:
-    """What one stem, or one mix, of a song takes in any format, at most."""
+    """What one stem, or one mix, of a song takes as WAV; in any other format it is less."""
     return song.seconds * song.sample_rate * song.channels * _BYTES_PER_SAMPLE
 
 

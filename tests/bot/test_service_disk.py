@@ -14,7 +14,7 @@ import pytest
 from bot import refusals
 from bot.admission import DAY_S, Admission
 from bot.config import LimitSettings, Settings, StorageSettings
-from bot.jobs import Job, Place, Refused, State
+from bot.jobs import Job, Place, Refused, State, Unavailable
 from bot.store import JobStore, StoreError
 from tests.service_fakes import (
     QUICK,
@@ -53,6 +53,24 @@ async def test_no_results_go_for_a_song_that_would_find_no_room_all_the_same(
         monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(1, 1, 10))
         assert (await home.refused(order("b", size_bytes=100))).startswith("There is no room left")
         assert (tmp_path / "results" / audio_of("a")).exists()
+
+
+async def test_no_more_results_are_looked_at_than_make_the_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[Path] = []
+
+    def size_bytes(folder: Path) -> int:
+        looked_at.append(folder)
+        return 10**9
+
+    async with house(tmp_path) as home:
+        for name in "abc":
+            await home.told(await home.service.accept(order(name)))
+        monkeypatch.setattr("bot.shelf._size_bytes", size_bytes)
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(1, 1, 10))
+        home.service.check_room(10**9)
+        assert [folder.name for folder in looked_at] == [audio_of("a")]
 
 
 async def test_room_is_not_made_at_the_cost_of_stems_that_are_being_sent(
@@ -235,6 +253,8 @@ async def test_results_may_lie_on_a_disk_of_their_own(tmp_path: Path, monkeypatc
         assert home.service.result(first) is None
         free |= {tmp_path / "results": lambda: 10**9, full: lambda: 10}
         assert (await home.refused(order("c", size_bytes=11))).startswith("There is no room left")
+        with pytest.raises(Unavailable):
+            home.service.check_room(11)
         assert _stored(tmp_path) == 1
 
 
