@@ -11,10 +11,9 @@ from pathlib import Path
 from bot.jobs import Job, StoredResult
 from bot.names import file_name
 from bot.replies import result_note, smaller_format, stem_title
+from bot.shelf import stem_bytes
 from spectacles_engine import audio_files
 from spectacles_engine.messages import STEMS, Tags
-
-_WAV_BYTES_PER_SAMPLE = 3
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def could_fit(result: StoredResult, rung: Rung, name: str, most_bytes: int) -> b
 def _least_bytes(result: StoredResult, rung: Rung, name: str) -> float:
     """What a file has at least, tags aside; 0 where only making it tells."""
     if rung.format == "wav":
-        return result.seconds * result.sample_rate * result.channels * _WAV_BYTES_PER_SAMPLE
+        return stem_bytes(result)
     if rung.format == "flac" and name in STEMS:
         return result.stem(name).stat().st_size  # written by the same encoder
     if rung.format == "mp3":

@@ -50,7 +50,7 @@ _MOST_BYTES = 20 << 20
 
 @dataclass
 class _Album:
-    """What its messages have in common. The words beside it come with one of them, a picture even, and go for all."""
+    """What its messages have in common. The words beside it come with one of them, and go for all."""
 
     wish: Wish | None = None
     has_song: bool = False

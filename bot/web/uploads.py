@@ -109,8 +109,8 @@ class Uploads:
         try:
             async with asyncio.timeout(_LONGEST_S):
                 reader = await request.multipart()
-                # Nobody writes anything before the first boundary, and aiohttp would skip it line by line: empty lines
-                # of some megabytes halt all chats for seconds.
+                # Browsers and curl write nothing before the first boundary, and aiohttp would skip it line by line:
+                # empty lines of some megabytes halt all chats for seconds.
                 reader._at_bof = False
                 await self._read_parts(reader, upload)
         except TimeoutError:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from bot.jobs import Place, State
-from tests.service_fakes import QUICK, FakeEngine, audio_of, eventually, held_engine, house, order
+from bot.jobs import Job, Place, State
+from tests.service_fakes import QUICK, FakeEngine, House, audio_of, eventually, held_engine, house, order
 
 
 async def test_a_waiting_job_is_cancelled(tmp_path: Path) -> None:
@@ -61,18 +61,32 @@ async def test_cancelling_one_does_not_disturb_the_other_who_waits_for_the_same_
         assert [charge.place for charge in home.store.charges(0)] == [jobs[1 - which].place]
 
 
-async def test_a_song_that_comes_again_while_its_run_is_being_cancelled_is_separated(tmp_path: Path) -> None:
-    class Deaf(FakeEngine):
-        def cancel(self, job_id: str) -> None:
-            """Hears it late."""
-            asyncio.get_running_loop().call_later(0.2, super().cancel, job_id)
+@dataclass
+class DeafEngine(FakeEngine):
+    """Is held, and hears of a cancel late, or never."""
 
-    engine = Deaf()
-    engine.may_go.clear()
+    hears_after_s: float | None = None
+
+    def __post_init__(self) -> None:
+        self.may_go.clear()
+
+    def cancel(self, job_id: str) -> None:
+        if self.hears_after_s is not None:
+            asyncio.get_running_loop().call_later(self.hears_after_s, super().cancel, job_id)
+
+
+async def cancelled_at_work(home: House) -> Job:
+    """A job whose song the engine reads, cancelled."""
+    job = await home.service.accept(order("a"))
+    await home.until(job, State.RUNNING)
+    await home.service.cancel(job.id, job.place)
+    return job
+
+
+async def test_a_song_that_comes_again_while_its_run_is_being_cancelled_is_separated(tmp_path: Path) -> None:
+    engine = DeafEngine(hears_after_s=0.2)
     async with house(tmp_path, engine=engine) as home:
-        first = await home.service.accept(order("a"))
-        await home.until(first, State.RUNNING)
-        await home.service.cancel(first.id, first.place)
+        await cancelled_at_work(home)
         second = await home.service.accept(order("a", chat="2"))
         await eventually(lambda: len(engine.begun) == 2)
         engine.may_go.set()
@@ -81,17 +95,9 @@ async def test_a_song_that_comes_again_while_its_run_is_being_cancelled_is_separ
 
 
 async def test_a_song_that_an_engine_still_reads_is_not_deleted_under_it(tmp_path: Path) -> None:
-    class Deaf(FakeEngine):
-        def cancel(self, job_id: str) -> None:
-            """Hears it too late."""
-
-    engine = Deaf()
-    engine.may_go.clear()
+    engine = DeafEngine()
     async with house(tmp_path, engine=engine) as home:
-        job = await home.service.accept(order("a"))
-        await home.until(job, State.RUNNING)
-        await home.service.cancel(job.id, job.place)
-        await home.told(job)
+        await home.told(await cancelled_at_work(home))
         assert home.files() == [f"songs/{audio_of('a')}"]
         engine.may_go.set()
         await eventually(lambda: home.files() == [])

@@ -144,13 +144,18 @@ async def test_a_chat_that_must_wait_holds_back_no_other(world: World, tmp_path:
     assert world.server.texts(BOB) == []
 
 
+async def is_known(world: World) -> None:
+    """Of a chat that the bot has written to before, it can tell which of its messages came since."""
+    world.server.say(ANN, ANN, "/queue")
+    await world.server.until(lambda: world.server.texts(ANN))
+
+
 @pytest.mark.parametrize("is_done", [False, True])
 async def test_dropped_connections_lose_nothing_and_say_nothing_twice(
     world: World, tmp_path: Path, is_done: bool
 ) -> None:
     world.server.forgiven += PROBES
-    world.server.say(ANN, ANN, "/queue")
-    await world.server.until(lambda: world.server.texts(ANN))
+    await is_known(world)
     for method in ("sendMessage", "sendMediaGroup", "getFile", "deleteMessages", "getUpdates"):
         world.server.troubles.append(Trouble(method, is_done=is_done))
     world.server.troubles.append(Trouble("file"))
@@ -165,8 +170,7 @@ async def test_a_text_whose_answers_were_lost_again_and_again_is_there_once(
     world: World, tmp_path: Path, times: int
 ) -> None:
     world.server.forgiven += PROBES
-    world.server.say(ANN, ANN, "/queue")
-    await world.server.until(lambda: world.server.texts(ANN))
+    await is_known(world)
     world.server.troubles.append(Trouble("sendMessage", times, is_done=True))
     send(world, tmp_path)
     await world.answered(ANN)
@@ -199,8 +203,7 @@ async def test_a_note_comes_once_although_its_stems_cannot_be_looked_for(
 
 async def test_a_message_is_known_although_its_double_cannot_be_looked_for(world: World, tmp_path: Path) -> None:
     world.server.forgiven.append("not just now")
-    world.server.say(ANN, ANN, "/queue")
-    await world.server.until(lambda: world.server.texts(ANN))
+    await is_known(world)
     world.server.troubles.append(Trouble("sendMessage", is_done=True))
     world.server.troubles.append(Trouble("editMessageCaption", 99, Refusal(403, "Forbidden: not just now")))
     send(world, tmp_path)
