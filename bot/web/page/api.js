@@ -90,6 +90,7 @@ export class Events {
     const wasWanted = this.#unfinished.length > 0;
     this.#unfinished = unfinished;
     if (isNew || wasWanted !== unfinished.length > 0) this.refresh();
+    else this.#apply(); // whether it may rest may have changed
   }
 
   refresh() {

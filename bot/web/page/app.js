@@ -110,13 +110,13 @@ function take(files) {
     const title = name.replace(/\.[^.]+$/, "");
     if (page.limits.upload_bytes && file.size > page.limits.upload_bytes) {
       add({ state: "failed", title, error: t("page.too_large", { song: name, megabytes: number(page.limits.upload_bytes / 1e6) }) });
-    } else enqueue(add({ state: "uploading", progress: 0, title }), file, name);
+    } else enqueue(add({ state: "uploading", title }), file, name);
   }
   follow();
 }
 
 function enqueue(card, file, name) {
-  card.show({ state: "uploading", progress: 0, title: card.job.title });
+  card.show({ state: "uploading", title: card.job.title });
   card.abort = new AbortController();
   card.abort.signal.addEventListener("abort", () => {
     const at = waiting.findIndex((one) => one.card === card);
@@ -130,14 +130,20 @@ function enqueue(card, file, name) {
   follow();
 }
 
+/** Whether no more songs may be in progress. */
+const isFull = (sending = 0) => unfinished().length + sending >= page.limits.songs_in_progress;
+
 async function next() {
   const sending = uploads.size - waiting.length;
-  if (!waiting.length || sending >= SENDING_AT_ONCE || unfinished().length + sending >= page.limits.songs_in_progress) return;
-  const { card, file, name } = waiting.shift();
+  if (!waiting.length || sending >= SENDING_AT_ONCE || isFull(sending)) return;
+  const song = waiting.shift();
+  const { card, file, name } = song;
   next();
   const { title } = card.job;
+  const showProgress = (progress) => card.show({ state: "uploading", progress, title });
+  showProgress(0);
   try {
-    const job = await api.send(file, name, (progress) => card.show({ state: "uploading", progress, title }), card.abort.signal);
+    const job = await api.send(file, name, showProgress, card.abort.signal);
     // The stream may have told of it first.
     if (cards.has(job.id)) drop(cards.get(job.id));
     cards.set(job.id, card);
@@ -146,10 +152,15 @@ async function next() {
     // Cancelled when all of it was sent already: the server has it.
     if (card.abort.signal.aborted) end(card);
   } catch (error) {
-    if (error.name === "AbortError") {
+    if (error.status === 429) await refresh(); // other tabs have songs in progress, too
+    if (card.abort.signal.aborted) {
       drop(card);
       // It may have got through all the same, by a hair.
       setTimeout(refresh, RETRY_MS);
+    } else if (error.status === 429 && isFull()) {
+      card.show({ state: "uploading", title });
+      waiting.unshift(song);
+      return;
     } else {
       // A server that is away is not because of the song, if that can be read.
       const isFile = error.status || (await isReadable(file));

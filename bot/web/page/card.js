@@ -12,6 +12,7 @@ function about(seconds) {
 
 /** What a standing says in one line. */
 function line(job) {
+  if (job.state === "uploading" && job.progress == null) return t("page.waits");
   if (job.state === "uploading") return t("page.sending", { percent: number(Math.floor(100 * job.progress)) });
   if (job.state === "queued") return [job.position ? t("page.place", { n: job.position }) : t("page.looking"), about(job.eta_s)].filter(Boolean).join(" · ");
   if (job.state === "running") return [t("page.separating", { percent: number(100 * job.progress) }), about(job.eta_s)].filter(Boolean).join(" · ");

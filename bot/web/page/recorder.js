@@ -11,26 +11,29 @@ export async function record() {
   const session = navigator.audioSession ?? {}; // Safari's
   const before = session.type;
   session.type = "play-and-record"; // it gives a page that only plays no microphone
-  let stream;
+  let stream, recorder;
+  const end = () => {
+    stream?.getTracks().forEach((track) => track.stop());
+    session.type = before;
+  };
   try {
     stream = await navigator.mediaDevices.getUserMedia({
       audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false },
     });
+    recorder = new MediaRecorder(stream, { audioBitsPerSecond: 192000 });
+    recorder.start(1000);
   } catch (refused) {
-    session.type = before;
+    end();
     throw refused;
   }
-  const recorder = new MediaRecorder(stream, { audioBitsPerSecond: 192000 });
   const parts = [];
   recorder.ondataavailable = (event) => parts.push(event.data);
   const recorded = new Promise((resolve) => {
     recorder.onstop = () => {
-      stream.getTracks().forEach((track) => track.stop());
-      session.type = before;
+      end();
       const type = recorder.mimeType.split(";")[0];
       resolve({ blob: new Blob(parts, { type }), suffix: type.includes("mp4") ? "m4a" : type.split("/")[1] });
     };
   });
-  recorder.start(1000);
   return { stop: () => recorder.stop(), recorded };
 }

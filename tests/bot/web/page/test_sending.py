@@ -121,14 +121,17 @@ async def test_every_song_that_is_too_large_is_told_of(browser: Browser, write: 
         await expect(page.locator(".player")).to_be_visible()
 
 
+IN_PROGRESS = "[data-state=queued], [data-state=running]"
+
+
 async def test_songs_beyond_what_may_be_in_progress_wait_in_the_page(
     browser: Browser, write: Write, tmp_path: Path
 ) -> None:
     async with serving(tmp_path, most_songs=2) as chat:
         page = await open_page(browser, chat)
         await send(page, *(write(f"Song {n}", ENDLESS) for n in range(4)))
-        await expect(page.locator("[data-state=queued], [data-state=running]")).to_have_count(2)
-        await expect(page.locator("[data-state=uploading]")).to_have_count(2)
+        await expect(page.locator(IN_PROGRESS)).to_have_count(2)
+        await expect(page.get_by_text("Waits until another song is done")).to_have_count(2)
         async with page.expect_event("dialog") as coming:
             await page.evaluate("setTimeout(() => location.reload())")
             await (await coming.value).dismiss()
@@ -141,6 +144,40 @@ async def test_songs_beyond_what_may_be_in_progress_wait_in_the_page(
         await other.get_by_role("button", name="Cancel Song 0").click()
         third = page.locator(".card", has=page.get_by_role("heading", name="Song 3"))
         await expect(third).to_have_attribute("data-state", "queued")
+
+
+async def test_songs_of_another_tab_count_too(browser: Browser, write: Write, tmp_path: Path) -> None:
+    async with serving(tmp_path, most_songs=2) as chat:
+        page = await open_page(browser, chat)
+        await send(page, write("Song 0", ENDLESS))
+        await expect(page.locator(IN_PROGRESS)).to_have_count(1)
+        other = await page.context.new_page()
+        await other.goto(chat.url)
+        await send(other, write("Song 1", ENDLESS))
+        await expect(other.locator(IN_PROGRESS)).to_have_count(2)
+        await send(page, write("Song 2", ENDLESS), write("Song 3", ENDLESS))
+        await expect(page.locator(IN_PROGRESS)).to_have_count(2)
+        await expect(page.get_by_text("Waits until another song is done")).to_have_count(2)
+        await other.get_by_role("button", name="Cancel Song 0").click()
+        third = page.locator(".card", has=page.get_by_role("heading", name="Song 2"))
+        await expect(third).to_have_attribute("data-state", "queued")
+
+
+async def test_what_is_sent_while_the_tab_is_hidden_is_followed(browser: Browser, write: Write, tmp_path: Path) -> None:
+    async with serving(tmp_path, most_songs=1) as chat:
+        page = await open_page(browser, chat)
+        await send(page, write("Song 0", ENDLESS))
+        await expect(page.locator(IN_PROGRESS)).to_have_count(1)
+        other = await page.context.new_page()
+        await other.goto(chat.url)
+        # no tab of this Chromium is hidden
+        await page.evaluate("Object.defineProperty(document, 'hidden', { value: true })")
+        await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        await send(page, write("Song 1", ENDLESS))
+        await expect(page.get_by_text("Waits until another song is done")).to_be_visible()
+        await other.get_by_role("button", name="Cancel Song 0").click()
+        second = page.locator(".card", has=page.get_by_role("heading", name="Song 1"))
+        await expect(second).to_have_attribute("data-state", "queued")
 
 
 async def test_a_folder_is_called_one(browser: Browser, chat: Chat, song: Path) -> None:
@@ -240,7 +277,12 @@ async def test_safari_records_after_it_has_played(browser: Browser, chat: Chat, 
     await stop.click()
     await record.wait_for()
     assert await session() == "playback"
-    await page.evaluate("() => { navigator.mediaDevices.getUserMedia = async () => { throw new Error(); } }")
-    await record.click()
-    await expect(page.get_by_role("alert")).to_contain_text("There is no microphone")
-    assert await session() == "playback"
+    for refusal in (
+        "MediaRecorder = class { constructor() { throw new Error(); } }",
+        "navigator.mediaDevices.getUserMedia = () => Promise.reject()",
+    ):
+        await page.evaluate(f"() => {{ {refusal} }}")
+        await record.click()
+        await expect(page.get_by_role("alert")).to_contain_text("There is no microphone")
+        assert await session() == "playback"
+        await page.get_by_role("button", name="Close").click()
