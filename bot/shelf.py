@@ -206,7 +206,8 @@ class Shelf:
         """Results that may go, the least wanted ones first; raises Unavailable if all of them would go in vain."""
         results = [result for result in self._store.results() if result.audio not in spared]
         lacking_bytes = needed_bytes - self._free_bytes(self._results)
-        if lacking_bytes > 0:  # what is lacking on another disk is not to be had here
+        home = self._store.folder
+        if _is_one_disk(home, self._results) or self._free_bytes(home) >= needed_bytes:  # else they go in vain
             for result in results:  # no further than need be: of hundreds it would take time, and nobody is answered
                 lacking_bytes -= _size_bytes(result.folder)
                 if lacking_bytes <= 0:
@@ -218,13 +219,21 @@ class Shelf:
         return all(self._free_bytes(folder) >= needed_bytes for folder in (self._store.folder, self._results))
 
     def _free_bytes(self, folder: Path) -> int:
-        there = next(each for each in (folder, *folder.absolute().parents) if each.exists())  # it may have been moved
-        return shutil.disk_usage(there).free
+        return shutil.disk_usage(_there(folder)).free
 
 
 def stem_bytes(song: Song | StoredResult) -> float:
     """What one stem, or one mix, of a song takes as WAV; in any other format it is less."""
     return song.seconds * song.sample_rate * song.channels * _BYTES_PER_SAMPLE
+
+
+def _there(folder: Path) -> Path:
+    """The folder, or what it was in: it may have been moved."""
+    return next(each for each in (folder, *folder.absolute().parents) if each.exists())
+
+
+def _is_one_disk(*folders: Path) -> bool:
+    return len({_there(folder).stat().st_dev for folder in folders}) == 1
 
 
 def _remove(folder: Path) -> None:

@@ -249,13 +249,17 @@ async def test_results_may_lie_on_a_disk_of_their_own(tmp_path: Path, monkeypatc
         free = {tmp_path / "results": lambda: 0 if _stored(tmp_path) else 10**9, tmp_path: lambda: 10**9}
         monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(1, 1, free[folder]()))
         monkeypatch.setattr("bot.shelf._size_bytes", lambda folder: 10**9)
+        monkeypatch.setattr("bot.shelf._is_one_disk", lambda *folders: False)
         assert (await home.told(await home.service.accept(order("b")))).state is State.DONE
         assert home.service.result(first) is None
-        free |= {tmp_path / "results": lambda: 10**9, full: lambda: 10}
-        assert (await home.refused(order("c", size_bytes=11))).startswith("There is no room left")
-        with pytest.raises(Unavailable):
-            home.service.check_room(11)
-        assert _stored(tmp_path) == 1
+        full_ones = {full: lambda: 10}, {full: lambda: 10, tmp_path / "results": lambda: 10}
+        free[tmp_path / "results"] = lambda: 10**9
+        for those in full_ones:
+            free |= those
+            assert (await home.refused(order("c", size_bytes=11))).startswith("There is no room left")
+            with pytest.raises(Unavailable):
+                home.service.check_room(11)
+            assert _stored(tmp_path) == 1
 
 
 async def test_stems_of_which_nothing_can_be_noted_are_not_kept(
