@@ -40,6 +40,7 @@ _POOL_TIMEOUT_S = 60.0
 _MEDIA_WRITE_TIMEOUT_S = 120.0
 _CONNECTIONS = 64
 _MOST_UPDATE_BYTES = 1 << 20
+_UNREADABLE = "Telegram sent a message that cannot be read; it is passed over (%s)"
 _UPDATES = (Update.MESSAGE, Update.EDITED_MESSAGE, Update.CALLBACK_QUERY)
 
 
@@ -95,11 +96,14 @@ def _is_readable(update: dict[str, Any]) -> bool:
     try:
         Update.de_json(update, None)
     except Exception as error:  # noqa: BLE001  whatever the library stumbles over
-        # What other errors say may be what people wrote.
-        why = error if isinstance(error, TypeError) else type(error).__name__
-        log.error("Telegram sent a message that cannot be read; it is passed over (%s)", why)
+        log.error(_UNREADABLE, _why(error))
         return False
     return True
+
+
+def _why(error: BaseException) -> str:
+    """What other errors say may be what people wrote."""
+    return str(error) if isinstance(error, TypeError) else type(error).__name__
 
 
 class TelegramApp:
@@ -199,7 +203,8 @@ def _is_said_by_nobody_else(record: logging.LogRecord) -> bool:
 
 def _quotes_nobody(record: logging.LogRecord) -> bool:
     """True, once it is: what the library cannot read of a webhook's it shows, and so what people wrote."""
-    record.args = record.args and ("…",)
+    if record.args and record.exc_info and record.exc_info[1]:
+        record.msg, record.args, record.exc_info = _UNREADABLE, (_why(record.exc_info[1]),), None
     return True
 
 

@@ -300,5 +300,6 @@ async def test_what_a_webhook_cannot_read_is_not_quoted_in_the_log(
         url, update = f"http://127.0.0.1:{telegram.webhook_port}/hook", world.server._updates.pop()
         async with session.post(url, json=update, headers=headers) as response:
             assert response.status == 400
-    assert "Received data was" in caplog.text
+    assert "cannot be read; it is passed over" in caplog.text
     assert "secret words" not in caplog.text
+    assert "Traceback" not in caplog.text  # its last line may hold some of it
