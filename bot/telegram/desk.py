@@ -84,11 +84,7 @@ class Desk:
             elif song := song_in(message):
                 await self._unasked(message, place, song, context.bot.id)
             elif not _in_group(message):
-                if requests.has_link(text_of(message)):
-                    raise Refused(refusals.no_links())
-                is_strange = bool(has_file(message) or message.photo)
-                answers = replies.nothing_to_hear if is_strange else replies.help_text
-                await self._without_song(message, place, answers(language_of(message)))
+                await self._without_song(message, place, _why_nothing(message))
         except Refused as refused:
             await self._say(message, translated(str(refused), language_of(message)))
 
@@ -161,7 +157,8 @@ class Desk:
         wish: Wish | None = None
         if message.caption and not _in_group(message):
             with suppress(Refused):  # words that are no wish are just words
-                wish = requests.parse_wish("stems", message.caption)
+                said = requests.parse_wish("stems", message.caption)
+                wish = said if said != Wish() else None  # "thanks" beside one song of an album wishes nothing of it
         album = await self._album(message, place, wish)
         wish = wish or album.wish
         if wish is None and _in_group(message):
@@ -297,6 +294,15 @@ async def _answer_tap(query: CallbackQuery, text: str, *, is_alert: bool) -> Non
         await insist(lambda: query.answer(text, show_alert=is_alert))
     except TelegramError as error:  # too old, most likely
         log.info("a tap cannot be answered (%s)", error)
+
+
+def _why_nothing(message: Message) -> str:
+    """What is said where there is neither a song nor a command."""
+    language = language_of(message)
+    if requests.has_link(text_of(message)):
+        return translated(refusals.no_links(), language)
+    is_strange = bool(has_file(message) or message.photo)
+    return (replies.nothing_to_hear if is_strange else replies.help_text)(language)
 
 
 def _names(message: Message, me: str) -> bool:

@@ -394,7 +394,9 @@ async def test_too_large_is_refused_before_it_is_fetched(world: World, tmp_path:
     assert world.server.count("getFile") == 0
 
 
-@pytest.mark.parametrize("captions", [("/vocals", "", ""), ("", "", "/vocals"), ("a song", "", "/vocals")])
+@pytest.mark.parametrize(
+    "captions", [("/vocals", "", ""), ("", "", "/vocals"), ("a song", "", "/vocals"), ("/vocals", "👍", "thanks")]
+)
 @pytest.mark.parametrize("chat", [ANN, GROUP])
 async def test_an_album_of_songs_is_one_job_each(
     world: World, tmp_path: Path, chat: int, captions: tuple[str, ...]
@@ -420,6 +422,14 @@ async def test_the_words_beside_an_album_may_come_with_a_picture(world: World, t
     await world.answered(chat)
     assert world.server.names(chat) == ["video – vocals.mp3"]
     assert not any("Which song?" in text for _, _, text in world.server.said)
+
+
+async def test_a_link_beside_an_album_with_a_song_is_no_wish(world: World, tmp_path: Path) -> None:
+    picture(world, ANN, "7", caption="more at https://band.example/x")
+    world.server.send(ANN, ANN, "video", wav(tmp_path), media_group_id="7")
+    await world.answered(ANN)
+    assert len(world.server.names(ANN)) == 4
+    assert not any("not links" in text for _, _, text in world.server.said)
 
 
 async def test_of_an_album_of_pictures_it_is_said_once_that_there_is_no_sound(world: World, tmp_path: Path) -> None:
