@@ -18,6 +18,7 @@ from spectacles_engine.errors import ModelError
 from spectacles_engine.messages import STEMS
 from spectacles_engine.mixers import LinearMixer, MeanMixer, Mixer, StemMixers
 from spectacles_engine.stem_mixer import Design, StemMixer
+from spectacles_engine.whole_files import write_whole
 
 About = Mapping[str, Any]
 Tensors = Mapping[str, Tensor]
@@ -28,7 +29,7 @@ def save_mixer(mixer: Mixer, path: Path) -> None:
     about, tensors = _stored(mixer)
     # one key alone: safetensors writes several in random order, and equal mixers would be unequal files
     data = save(dict(tensors), {"mixer": json.dumps(about)})
-    path.write_bytes(data)  # not by safetensors' save_file: a full disk would be no OSError
+    write_whole(path, data)  # not by safetensors' save_file: a full disk would be no OSError
 
 
 def load_mixer(path: Path, device: str = "cpu") -> Mixer:

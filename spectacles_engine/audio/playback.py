@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import struct
 import sys
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from spectacles_engine.audio.song import open_song
 from spectacles_engine.chunking import rebatch
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.playback import PEAKS_FILE, SEGMENT_SAMPLES, segment_file
+from spectacles_engine.whole_files import write_whole
 
 MOST_PEAKS = 1500
 """For a song of any length: more than a waveform on a projector has bars."""
@@ -70,10 +70,8 @@ def _shown(peaks: NDArray[np.float32]) -> NDArray[np.int64]:
 
 
 def _publish(path: Path, data: bytes) -> None:
-    """A file that is there is whole; a line on stdout says that it is there."""
-    part = path.with_suffix(".part")
-    part.write_bytes(data)
-    os.replace(part, path)
+    """A line on stdout says that the file is there."""
+    write_whole(path, data)
     print(path.name, flush=True)
 
 

@@ -33,7 +33,7 @@ class SoundfileDecoder:
         self.duration_s: float | None = file.frames / file.samplerate
         self.title, self.performer = str(file.title), str(file.artist)
         self.warnings: list[str] = []
-        if _is_cut(file, handle):
+        if is_cut(file, handle):
             self.warnings.append(ENDS_EARLY)
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
@@ -73,7 +73,7 @@ def _masked(file: soundfile.SoundFile) -> tuple[str, ...]:
     return tuple(named) if len(named) == file.channels and all(named) else ()
 
 
-def _is_cut(file: soundfile.SoundFile, handle: io.FileIO) -> bool:
+def is_cut(file: soundfile.SoundFile, handle: io.FileIO) -> bool:
     """Whether less sound is there than was written; raises NotAudioError where next to none is."""
     if file.format == "OGG":
         return not _ends_with_last_page(handle)

@@ -29,6 +29,7 @@ from spectacles_engine.quality import FEATURES, TERMS, Calibration, Meter, estim
 from spectacles_engine.training.augment import Sources
 from spectacles_engine.training.estimates import Example, StoredEstimates
 from spectacles_engine.training.scoring import USDR, SongScores
+from spectacles_engine.whole_files import write_whole
 
 RIDGE = 3.0
 """Strength of the regression's penalty, on standardised terms."""
@@ -143,7 +144,7 @@ def fit(observations: Observations, out: Path) -> dict[str, Fitted]:
     if not fitted:
         raise ModelError("there are too few songs to calibrate on, or too few that have nothing in common")
     useful = {stem: result.stored for stem, result in fitted.items() if result.useful}
-    out.write_text(json.dumps({"stems": useful}, indent=1) + "\n")
+    write_whole(out, (json.dumps({"stems": useful}, indent=1) + "\n").encode())
     return fitted
 
 

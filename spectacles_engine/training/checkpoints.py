@@ -11,15 +11,14 @@ from zipfile import BadZipFile
 import torch
 
 from spectacles_engine.errors import ModelError
+from spectacles_engine.whole_files import write_whole
 
 
 def save_checkpoint(state: dict[str, Any], path: Path) -> None:
-    """Writes it under its final name only when it is whole; raises OSError."""
+    """Raises OSError."""
     whole = io.BytesIO()  # torch.save to a path would raise no OSError where the disk is full
     torch.save(state, whole)
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(whole.getbuffer())
-    partial.replace(path)
+    write_whole(path, whole.getvalue())
 
 
 def load_checkpoint(path: Path, device: str) -> dict[str, Any]:

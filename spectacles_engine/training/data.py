@@ -21,8 +21,10 @@ import soxr
 from numpy.typing import NDArray
 
 from spectacles_engine import stem_file
-from spectacles_engine.errors import InputError
+from spectacles_engine.audio.soundfile_decoder import is_cut
+from spectacles_engine.errors import InputError, NotAudioError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
+from spectacles_engine.whole_files import save_array
 
 SUFFIXES = (".wav", ".flac", ".ogg")
 ACTIVE_RMS = 10 ** (-50 / 20)
@@ -133,15 +135,13 @@ def decode(file: SoundFile, cache: Path, source: str) -> Recording:
     """A sound of ``source`` as stereo 44.1 kHz, decoded at the first call, at later ones mapped from ``cache``."""
     path = file.path
     place = f"{path.resolve()}:{path.stat().st_mtime_ns}" + (f":{file.stream}" if file.stream else "")
-    key = hashlib.sha256(place.encode()).hexdigest()[:16]
+    key = hashlib.sha256(os.fsencode(place)).hexdigest()[:16]
     cached = cache / f"{f'{path.parent.name}-{path.stem}'[:40]}-{key}.npy"  # 255 bytes are all that a name may have
     try:
         samples = np.load(cached, mmap_mode="r")
     except (FileNotFoundError, ValueError, EOFError):  # the others are what a power cut leaves
         cache.mkdir(parents=True, exist_ok=True)
-        partial = cached.with_suffix(f".{os.getpid()}.tmp.npy")  # two trainings may share a cache
-        np.save(partial, np.round(np.clip(read_stereo(file), -1, 32767 / 32768) * 32768).astype(np.int16))
-        partial.replace(cached)
+        save_array(cached, np.round(np.clip(read_stereo(file), -1, 32767 / 32768) * 32768).astype(np.int16))
         samples = np.load(cached, mmap_mode="r")
     seconds = samples[:, : samples.shape[1] // SAMPLE_RATE_HZ * SAMPLE_RATE_HZ].reshape(2, -1, SAMPLE_RATE_HZ)
     loudness = np.array([np.sqrt(np.mean((s.astype(np.float32) / 32768) ** 2)) for s in seconds.transpose(1, 0, 2)])
@@ -164,8 +164,12 @@ def read_stereo(file: SoundFile) -> NDArray[np.float32]:
         samples, rate = stem_file.read_stream(file.path, file.stream)
     else:
         try:
-            samples, rate = soundfile.read(file.path, dtype="float32", always_2d=True)
-        except (soundfile.LibsndfileError, OSError) as error:
+            # through a handle: by itself it takes no names but those in UTF-8
+            with file.path.open("rb", buffering=0) as handle, soundfile.SoundFile(handle) as sound:
+                if is_cut(sound, handle):
+                    raise InputError(f"{file.path} ends early; copy it once more, or leave its song out with --skip")
+                samples, rate = sound.read(dtype="float32", always_2d=True), sound.samplerate
+        except (soundfile.LibsndfileError, NotAudioError, OSError) as error:
             raise InputError(f"{file.path} cannot be read as audio") from error
     if not samples.size or not np.isfinite(samples).all():
         raise InputError(f"{file.path} {'holds samples that are no numbers' if samples.size else 'is empty'}")

@@ -28,6 +28,7 @@ from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.quality import energy
 from spectacles_engine.training.augment import MixtureSource, Sources
 from spectacles_engine.training.data import SongFiles, fingerprint, read_song
+from spectacles_engine.whole_files import save_array, write_whole
 
 FORMAT = 3
 """Of these files; others are computed anew."""
@@ -157,9 +158,9 @@ def write_estimates(
         (folder / "estimates.json").unlink(missing_ok=True)
         estimates = np.concatenate([x.astype(np.float16) for x in ensemble.estimate([example.mixture])], axis=-1)
         for name, samples in {"references": example.references, "mixture": example.mixture}.items():
-            np.save(folder / f"{name}.npy", samples.astype(np.float16))
-        np.save(folder / "estimates.npy", estimates)
-        (folder / "estimates.json").write_text(about)
+            save_array(folder / f"{name}.npy", samples.astype(np.float16))
+        save_array(folder / "estimates.npy", estimates)
+        write_whole(folder / "estimates.json", about.encode())
 
     each(examples, write, "estimates")
 

@@ -243,7 +243,7 @@ def _write_song(task: _Task) -> None:
     stems = render(
         _band(task.soundfont, task.instruments), arrangement, np.random.default_rng([task.seed, task.number, 1])
     )
-    task.folder.parent.mkdir(exist_ok=True)
+    task.folder.parent.mkdir(parents=True, exist_ok=True)
     # only whole songs are seen, however a run ends, and whoever else writes there: what is hidden is no data
     with TemporaryDirectory(prefix=".made-up-", dir=task.out) as folder:
         partial = Path(folder) / "song"

@@ -15,6 +15,7 @@ from spectacles_engine.spectrogram import Stft
 from spectacles_engine.training.data import SoundFile, read_stereo
 from spectacles_engine.training.scoring import MEASURES
 from spectacles_engine.training.table import Report, number_of_songs
+from spectacles_engine.whole_files import replacing
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -100,5 +101,6 @@ def plot_spectrograms(songs: Mapping[str, Path], path: Path) -> None:
 def _finish(figure: Figure, path: Path, dpi: int) -> None:
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=dpi)
+    with replacing(path) as part:
+        figure.savefig(part, dpi=dpi)
     plt.close(figure)

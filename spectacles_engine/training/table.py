@@ -14,6 +14,7 @@ from scipy import stats
 from spectacles_engine.errors import InputError
 from spectacles_engine.messages import STEMS
 from spectacles_engine.training.scoring import MEASURES, USDR, Row
+from spectacles_engine.whole_files import write_whole
 
 RESAMPLINGS = 10_000
 LEAST_SONGS = 6
@@ -101,10 +102,8 @@ class Table:
         return shares
 
     def write(self, path: Path, report: Mapping[str, Any]) -> None:
-        """Everything as JSON, under its final name only when it is whole."""
-        partial = path.with_suffix(path.suffix + ".partial")
-        partial.write_text(json.dumps({"made_by": self.made_by, **report, "songs": self.songs}, indent=1), "utf-8")
-        partial.replace(path)
+        """Everything as JSON."""
+        write_whole(path, json.dumps({"made_by": self.made_by, **report, "songs": self.songs}, indent=1).encode())
 
 
 @dataclass(frozen=True)

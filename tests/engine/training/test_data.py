@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import resource
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +26,7 @@ from spectacles_engine.training.data import (
     recordings,
 )
 from tests.engine.fakes import served
+from tests.limits import limited
 
 
 def _write(path: Path, seconds: float, frequency_hz: float, *, channels: int = 2, rate: int = SAMPLE_RATE_HZ) -> None:
@@ -90,6 +93,30 @@ def test_a_sound_that_holds_no_numbers_is_a_sentence(tmp_path: Path) -> None:
     for name, sentence in (("nan", "holds samples that are no numbers"), ("empty", "is empty")):
         with pytest.raises(InputError, match=rf"{name}\.wav {sentence}"):
             read_stereo(SoundFile(tmp_path / f"{name}.wav"))
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg"])
+def test_a_stem_that_broke_off_is_not_taken_for_silence(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"vocals.{suffix}"
+    _write(path, 3, 440)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputError, match=r"ends early|cannot be read"):
+        read_stereo(SoundFile(path))
+
+
+def test_names_need_not_be_utf_8(tmp_path: Path) -> None:
+    _write(tmp_path / "song" / "vocals.wav", 3, 440)
+    (tmp_path / "song").rename(tmp_path / os.fsdecode(b"Bj\xf6rk"))
+    (song,) = find_songs([tmp_path])
+    assert read_song(song)[1].any()
+    assert decoded_song(song, tmp_path / "cache")["vocals"].active_s.size == 3
+
+
+def test_what_the_disk_did_not_take_does_not_stay_in_the_cache(folder: Path, tmp_path: Path) -> None:
+    (song, *_) = find_songs([folder])
+    with limited(resource.RLIMIT_FSIZE, 100_000), pytest.raises(OSError, match="npy"):
+        decoded_song(song, tmp_path / "cache")
+    assert not list((tmp_path / "cache").iterdir())
 
 
 def test_a_folder_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:

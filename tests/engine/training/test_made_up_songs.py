@@ -197,6 +197,11 @@ def test_songs_are_written_where_training_finds_them_and_only_once(soundfont: Pa
     assert list(np.abs(references).max(axis=(1, 2)) > 0.01) == [False, True, True, True]
 
 
+def test_the_folder_of_the_first_song_is_made(soundfont: Path, tmp_path: Path) -> None:
+    (song,) = write_songs([soundfont], 1, 3.0, 7, tmp_path / "new")
+    assert len(list(song.iterdir())) == 3
+
+
 def test_a_disk_that_takes_no_more_is_told(soundfont: Path, tmp_path: Path) -> None:
     with (
         limited(resource.RLIMIT_FSIZE, 3_000),
