@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from heapq import heapify, heappop, heappush
 from math import inf
 
 from bot.jobs import Chat, Job
@@ -43,23 +42,18 @@ def turns(waiting: Iterable[Ticket], served_at_s: Mapping[Chat, float], busy: Co
     The next turn is that of the chat that has waited longest: since it was last served, or since it asked if that was
     later. A chat that is ``busy`` being served, or has just had its turn, comes after all others.
     """
-    lines = _lines(waiting)
-    # Smallest first: since when a chat waits, then the number of its last turn here. Who has had one is put back with
-    # inf, and so comes after all who wait, and among its like in the order of those turns.
-    next_up = [(_waits_since(line, served_at_s, busy), 0, line[0].since_s, chat) for chat, line in lines.items()]
-    heapify(next_up)
+    next_up = deque(sorted(_lines(waiting), key=lambda line: _waits_since(line, served_at_s, busy)))
     order: list[Ticket] = []
     songs: set[str] = set()
     while next_up:
-        *_, chat = heappop(next_up)
-        line = lines[chat]
+        line = next_up.popleft()
         while line and line[0].song in songs:
             line.popleft()
         if line:
             ticket = line.popleft()
             order.append(ticket)
             songs.add(ticket.song)
-            heappush(next_up, (inf, len(order), ticket.since_s, chat))
+            next_up.append(line)
     return order
 
 
@@ -85,11 +79,12 @@ def wait_s(ahead: Sequence[Load], own: Load, elapsed_per_second: float | None, e
     return elapsed_per_second * (sum(map(cost_s, ahead)) / max(engines, 1) + cost_s(own))
 
 
-def _lines(waiting: Iterable[Ticket]) -> dict[Chat, deque[Ticket]]:
+def _lines(waiting: Iterable[Ticket]) -> Collection[deque[Ticket]]:
+    """One for each chat, in the order in which they came."""
     lines: dict[Chat, deque[Ticket]] = {}
     for ticket in sorted(waiting, key=lambda ticket: (ticket.since_s, ticket.job_id)):
         lines.setdefault(ticket.chat, deque()).append(ticket)
-    return lines
+    return lines.values()
 
 
 def _waits_since(line: Sequence[Ticket], served_at_s: Mapping[Chat, float], busy: Collection[Chat]) -> float:
