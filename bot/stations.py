@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 MOST_ARRIVALS = 4
 """Of a platform, as ``MOST_DELIVERIES``: one that has us wait must not hold up what comes from another."""
+MOST_INSPECTIONS = 4
+"""Of all platforms: each is a process that decodes."""
 MOST_ARRIVALS_OF_A_CHAT = 3
 """One place is left to others: what somebody else sends must not wait until slow downloads end."""
 MOST_DELIVERIES = 8
@@ -120,7 +122,7 @@ class Preparing:
         self._inspect, self._patience = inspect, patience
         self._crew = Crew(ledger, State.PREPARING, self._prepare, when_done)
         self._served_at: dict[Chat, float] = {}
-        self._looks = asyncio.Semaphore(MOST_ARRIVALS)
+        self._inspections = asyncio.Semaphore(MOST_INSPECTIONS)
         self._outages: dict[str, Iterator[float]] = {}
         """By job whose platform could not be reached: how long to wait the next times."""
         self._paused: set[str] = set()
@@ -155,7 +157,7 @@ class Preparing:
                 self._pause(job, error)
                 return
             limits = self._admission.limits.of_a_song
-            async with self._looks:
+            async with self._inspections:
                 found = await self._inspect(song, longest_s=limits.longest_s, deadline_s=limits.decode_deadline_s)
             self._take_in(self._ledger.updated(job), song, found)
         finally:
