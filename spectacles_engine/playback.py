@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from asyncio.subprocess import DEVNULL, PIPE, Process
+from asyncio.subprocess import DEVNULL
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 from spectacles_engine.messages import SAMPLE_RATE_HZ
-from spectacles_engine.short_child import start
+from spectacles_engine.short_child import ChildFailed, running
 
 SEGMENT_SAMPLES = 2 * SAMPLE_RATE_HZ
 """Length of a segment, at 44.1 kHz."""
@@ -20,10 +21,15 @@ def segment_file(number: int) -> str:
     return f"{number}.segment"
 
 
-async def start_writing(folder: Path, channels: int) -> Process:
-    """Starts the child that makes the segments and peaks of the stems in ``folder``, beside them.
+async def written(folder: Path, channels: int) -> AsyncGenerator[str]:
+    """Has a child make the segments and peaks of the stems in ``folder``, beside them: the name of each as it is there.
 
-    It prints a line for every file that is there now; its stderr says what went wrong.
+    Raises ChildFailed with what the child complains of, OSError if there can be none.
     """
-    module = "spectacles_engine.audio.playback"
-    return await start(module, str(folder.absolute()), str(channels), stdin=DEVNULL, stderr=PIPE)
+    arguments = ("spectacles_engine.audio.playback", str(folder.absolute()), str(channels))
+    async with running(*arguments, stdin=DEVNULL) as (process, out, complaints):
+        async for line in out:
+            yield line.decode().strip()
+        complaint = (await complaints.read()).decode(errors="replace")
+        if status := await process.wait():
+            raise ChildFailed(f"exit status {status}: {complaint.strip()}")

@@ -14,8 +14,9 @@ import signal
 import sys
 import threading
 import traceback
+from asyncio import StreamReader
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,17 +39,28 @@ class ChildDied(ChildFailed):
     """The child was ended in the midst of its work, perhaps by the file that it read."""
 
 
-async def start(module: str, *arguments: str, stdin: int, stderr: int) -> Process:
-    """``python -m module``, on one thread, its stdout a pipe; raises OSError if it cannot be started."""
-    return await asyncio.create_subprocess_exec(
+@contextlib.asynccontextmanager
+async def running(
+    module: str, *arguments: str, stdin: int
+) -> AsyncIterator[tuple[Process, StreamReader, StreamReader]]:
+    """``python -m module`` on one thread, its stdout and stderr; gone at the end. Raises OSError if none can be had."""
+    process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", module, *arguments),
         cwd=_ROOT,
         env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
         stdin=stdin,
         stdout=PIPE,
-        stderr=stderr,
+        stderr=PIPE,
         start_new_session=True,  # Ctrl-C is for this process to hear
     )
+    assert process.stdout
+    assert process.stderr
+    try:
+        yield process, process.stdout, process.stderr
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 async def ask(module: str, question: Mapping[str, Any], *, deadline_s: float) -> Any:
@@ -73,22 +85,13 @@ async def ask(module: str, question: Mapping[str, Any], *, deadline_s: float) ->
 
 async def _asked(module: str, question: Mapping[str, Any], deadline_s: float) -> tuple[bytes, bytes, int | None]:
     """What one child says, what it complains of before it begins, and how it ends."""
-    process = await start(module, str(deadline_s), stdin=PIPE, stderr=PIPE)
-    assert process.stdin
-    assert process.stdout
-    assert process.stderr
-    try:
+    async with running(module, str(deadline_s), stdin=PIPE) as (process, out, complaints):
+        assert process.stdin
         with contextlib.suppress(ConnectionError):  # it is dead already, as its answer shows
             process.stdin.write(json.dumps(question).encode() + b"\n")
             await process.stdin.drain()
-        said, complaint = await asyncio.gather(process.stdout.read(), process.stderr.read())
-        await process.wait()
-    finally:
-        process.stdin.close()
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return said, complaint, process.returncode
+        said, complaint = await asyncio.gather(out.read(), complaints.read())
+        return said, complaint, await process.wait()
 
 
 def _understood(module: str, said: bytes, exit_status: int | None) -> Any:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import aclosing
 from pathlib import Path
 
 from bot.jobs import StoredResult
 from bot.web.errors import WebError
-from spectacles_engine.playback import PEAKS_FILE, start_writing
+from spectacles_engine.playback import PEAKS_FILE, written
+from spectacles_engine.short_child import ChildFailed
 
 log = logging.getLogger(__name__)
 
@@ -68,22 +70,15 @@ class _Writing:
             await self._tell()
 
     async def _write(self, result: StoredResult) -> bool:
-        process = await start_writing(result.folder, result.channels)
-        assert process.stdout is not None
-        assert process.stderr is not None
         try:
-            async for _ in process.stdout:
-                await self._tell()
-            complaint = (await process.stderr.read()).decode(errors="replace")
-            status = await process.wait()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        if status:
+            async with aclosing(written(result.folder, result.channels)) as files:
+                async for _ in files:
+                    await self._tell()
+        except ChildFailed as error:
             # The stems may just have been forgotten.
-            log.warning("no segments of %s (exit status %s): %s", result.audio, status, complaint.strip())
-        return status == 0
+            log.warning("no segments of %s (%s)", result.audio, error)
+            return False
+        return True
 
     async def _tell(self) -> None:
         async with self._news:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from spectacles_engine.errors import TooLongError
-from spectacles_engine.short_child import ChildDied, ChildFailed, ask, start
+from spectacles_engine.short_child import ChildDied, ChildFailed, ask, running
 from tests.alive import assert_gone, is_alive
 
 ROOT = Path(__file__).parents[2]
@@ -30,12 +30,11 @@ async def test_an_answer_comes_back_whatever_else_is_printed() -> None:
 
 
 async def test_a_child_that_has_answered_ends_in_peace() -> None:
-    child = await start(BAD, "60", stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL)
-    assert child.stdin
-    assert child.stdout
-    child.stdin.write(b'{"how": "talk"}\n')
-    assert json.loads(await child.stdout.read()) == {"answer": "an answer"}
-    assert await child.wait() == 0
+    async with running(BAD, "60", stdin=asyncio.subprocess.PIPE) as (child, out, _):
+        assert child.stdin
+        child.stdin.write(b'{"how": "talk"}\n')
+        assert json.loads(await out.read()) == {"answer": "an answer"}
+        assert await child.wait() == 0
 
 
 async def test_an_error_of_ours_crosses_as_itself() -> None:

@@ -24,7 +24,7 @@ from bot.web import stems
 from bot.web.access import HEADERS
 from bot.words import sentence
 from spectacles_engine.messages import MIXES, STEMS
-from spectacles_engine.playback import start_writing
+from spectacles_engine.playback import written
 from tests.bot.web.chat import Chat
 from tests.fake_engine import Behaviour, write_song
 from tests.service_fakes import Usage, eventually
@@ -192,9 +192,7 @@ async def test_segments_that_could_not_be_made_are_made_when_they_are_asked_for_
         job = await client.done(song)
         url = f"/api/jobs/{job['id']}/peaks"
         with monkeypatch.context() as patch:
-            patch.setattr(
-                "bot.web.playback.start_writing", lambda folder, channels: start_writing(folder / "gone", channels)
-            )
+            patch.setattr("bot.web.playback.written", lambda folder, channels: written(folder / "gone", channels))
             async with client.get(url) as answer:
                 assert (answer.status, await answer.json()) == (503, {"error": sentence("web.no_playback", "en")})
         async with client.get(url) as answer:
