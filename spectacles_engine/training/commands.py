@@ -64,8 +64,6 @@ def main() -> None:
         for file in map(vars(arguments).get, ("out", "json", "chart", "plot")):
             if file:  # before the work, not after it
                 file.parent.mkdir(parents=True, exist_ok=True)
-        if arguments.command in ("mixer", "mean", "calibrate") and arguments.out.is_dir():
-            raise InputError(f"{arguments.out} is a folder: --out names a file")
         RUN[arguments.command](arguments)
     except SpecTaclesError as error:
         raise SystemExit(f"{error}") from None
