@@ -178,7 +178,7 @@ class SeparationService:
         return [self._board.standing(self._ledger.updated(job)) for job in reversed(jobs)]
 
     def job(self, job_id: str) -> Job | None:
-        """A job as the store has it."""
+        """A job as it is now; None if there is none, or it was forgotten."""
         return self._ledger.get(job_id)
 
     def note_use(self, result: StoredResult) -> None:

@@ -203,7 +203,6 @@ async def discord_world(
     options: EngineOptions | None = None,
     target: Any = fake_engine.main,
     pace_s: float = 0.0,
-    settle_timeout: float = 30.0,
     **sections: Any,
 ) -> AsyncIterator[World]:
     """``pace_s``: between two edits in a channel (3 s for real people)."""
@@ -240,7 +239,7 @@ async def discord_world(
     approved = discord.Intents.all()
     approved.members = approved.presences = approved.message_content = False
     # Not simcord.run: that gives the test simcord's own clock as well, and jobs take real time.
-    env = Env(client, approved_intents=approved, settle_timeout=settle_timeout)
+    env = Env(client, approved_intents=approved, settle_timeout=30.0)
     await env.start()
     world = World(env, service, wire, settings, make_service)
     await service.start()

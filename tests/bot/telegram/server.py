@@ -115,6 +115,7 @@ class TelegramServer:
     webhook: Json = field(default_factory=dict)
     _updates: list[Json] = field(default_factory=list)
     _files: dict[str, Upload] = field(default_factory=dict)
+    _details: dict[str, Json] = field(default_factory=dict)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1000))
     _counts: dict[int, itertools.count[int]] = field(default_factory=dict)
@@ -392,7 +393,7 @@ class TelegramServer:
         brought: dict[str, int] = {}
         contents = []
         for item in media:
-            if unknown := set(item) - {"type", "media", *(["title", "performer", "duration", "caption"])} - _DETECTION:
+            if unknown := set(item) - _MEDIA:
                 raise bad(f"this server knows no {unknown} of media")
             _caption(item.get("caption", ""))
             kept = self._take_in(item, files, brought)
@@ -405,8 +406,6 @@ class TelegramServer:
             self.uploads.append(brought)
         album = {"media_group_id": str(next(self._numbers))} if len(media) > 1 else {}
         return [self._post(parameters, content | album) for content in contents]
-
-    _details: dict[str, Json] = field(default_factory=dict)
 
     def _take_in(self, item: Json, files: dict[str, web.FileField], brought: dict[str, int]) -> Json:
         """A file: uploaded with the call, on this machine, or known by its id."""
@@ -496,7 +495,7 @@ class TelegramServer:
 
 
 _TEXTS = ("text", "caption", "title", "performer", "callback_query_id", "file_id")
-_DETECTION = {"disable_content_type_detection", "parse_mode"}
+_MEDIA = {"type", "media", "title", "performer", "duration", "caption", "disable_content_type_detection"}
 
 
 @asynccontextmanager
