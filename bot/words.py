@@ -160,15 +160,10 @@ _WORDS: dict[str, tuple[str, str]] = {
         "Send the song as multipart/form-data, in a field called file.",
         "Sende das Lied als multipart/form-data, in einem Feld namens file.",
     ),
-    "web.too_large": (
-        "This file is larger than {megabytes} MB, the most that is taken here.",
-        "Diese Datei ist größer als {megabytes} MB, mehr wird hier nicht angenommen.",
-    ),
     "web.busy": (
         "Too many songs are arriving right now. Try again in a minute.",
         "Gerade kommen zu viele Lieder an. Versuch es in einer Minute wieder.",
     ),
-    "web.disk_full": ("There is no room for this song on the disk.", "Auf der Platte ist kein Platz für dieses Lied."),
     "web.broken_form": ("This request cannot be read.", "Diese Anfrage ist nicht lesbar."),
     "web.one_song": ("One song at a time, please.", "Bitte nur ein Lied auf einmal."),
     "web.stopped_arriving": ("The song stopped arriving.", "Das Lied kam nicht weiter an."),

@@ -17,7 +17,7 @@ from aiohttp import BodyPartReader, MultipartReader, web
 
 from bot import refusals
 from bot.disk import is_disk_full, is_disk_trouble
-from bot.jobs import Job, Unavailable
+from bot.jobs import Job, TooLarge, Unavailable
 from bot.service import SeparationService
 from bot.web.access import asker
 from bot.web.errors import WebError
@@ -94,7 +94,7 @@ class Uploads:
             return upload
         except OSError as error:
             if is_disk_full(error):
-                raise WebError(503, "web.disk_full") from error
+                raise Unavailable(refusals.disk_full()) from error
             if is_disk_trouble(error):
                 log.error("uploads cannot be written: %s", error)
                 raise Unavailable(refusals.disk_in_trouble()) from error
@@ -169,8 +169,8 @@ class Uploads:
         finally:
             await asyncio.shield(asyncio.to_thread(file.close))  # also for who hangs up in the midst of it
 
-    def _too_large(self) -> WebError:
-        return WebError(413, "web.too_large", megabytes=f"{self._most_bytes / 1e6:g}")
+    def _too_large(self) -> TooLarge:
+        return TooLarge(refusals.file_too_large(self._most_bytes / 1e6))
 
 
 async def _made(part: Path) -> BinaryIO:

@@ -154,7 +154,7 @@ async def test_no_stems_go_for_a_song_that_is_only_announced(
         monkeypatch.setattr("bot.shelf._size_bytes", lambda folder: 10**9)
         monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(1, 1, 10**9 * (not kept.exists())))
         reader, writer = await asyncio.open_connection("127.0.0.1", chat.port)
-        writer.write(f"{_HEAD}Content-Length: 1000000\r\n\r\n--x--\r\n".encode())
+        writer.write(f"{_HEAD}Content-Length: 1000000\r\n\r\nno form\r\n".encode())
         assert b" 400 " in await reader.readline()
         writer.close()
         assert kept.exists()
@@ -294,7 +294,7 @@ async def test_who_stops_in_the_midst_of_a_field_is_not_waited_for(chat: Chat, m
 @pytest.mark.parametrize(
     ("kind", "told"),
     [
-        (errno.ENOSPC, sentence("web.disk_full", "en")),
+        (errno.ENOSPC, disk_full()),
         (errno.EROFS, disk_in_trouble()),
         (errno.EFBIG, disk_in_trouble()),
     ],
