@@ -37,6 +37,8 @@ _FFMPEG_ERRORS = (av.FFmpegError, OSError, ValueError)
 _SAMPLE_TYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
 # Padding of the last frame of a codec with long frames: at most two frames of AAC.
 _MOST_PADDING_SAMPLES = 4_096
+# Far above what a lossy codec makes of any music, far below what a damaged frame of AAC or MP3 may decode to (7e5).
+_LOUDEST_CODED = 16.0
 # Tags behind an MP3 (a cover, lyrics) or between two that were joined, which FFmpeg takes for sound that is damaged.
 _LATE_TAGS = (b"APETAGEX", b"LYRICSBEGIN", b"ID3")
 
@@ -95,7 +97,7 @@ class FfmpegDecoder:
         done = 0
         held: list[NDArray[np.float32]] = []
         for frame in chain([self._first], self._frames):
-            held.append(_floats(frame))
+            held.append(self._likely(_floats(frame)))
             while sum(b.shape[1] for b in held[1:]) >= _MOST_PADDING_SAMPLES:
                 done += held[0].shape[1]
                 yield held.pop(0)
@@ -104,6 +106,16 @@ class FfmpegDecoder:
             tail = tail[:, : exact - done]
         yield tail
         self._note_faults()
+
+    def _likely(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Without the bursts that a damaged frame of a lossy codec may decode to: chunks of music would be unheard."""
+        if self._stream.codec_context.name.startswith(("pcm_", "wavpack")):
+            return samples  # floats of a person's own, of any scale
+        absurd = ~(np.abs(samples) < _LOUDEST_CODED)
+        if not absurd.any():
+            return samples
+        self._is_damaged = True
+        return np.where(absurd, np.float32(0), samples)
 
     def _decoded(self) -> Iterator[av.AudioFrame]:
         packets = self._container.demux()

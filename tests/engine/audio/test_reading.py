@@ -297,6 +297,21 @@ def test_a_damaged_middle_is_left_out(tmp_path: Path) -> None:
     assert warnings == ["parts of the file are damaged and were left out"]
 
 
+@pytest.mark.parametrize(("codec", "name"), [("aac", "a.m4a"), ("pcm_f32le", "a.mov")])
+def test_a_burst_that_no_music_has_is_damage_where_a_lossy_codec_made_it(tmp_path: Path, codec: str, name: str) -> None:
+    sound = noise(48_000 * 3, 2, 48_000).copy()
+    sound[:, 70_000:70_256] *= 10_000
+    heard, _, warnings = decode(write_av(tmp_path / name, codec, sound, 48_000))
+    if codec == "aac":
+        assert np.abs(heard).max() < 30
+        assert warnings == ["parts of the file are damaged and were left out"]
+    else:
+        assert np.abs(heard).max() > 1000
+        assert warnings == []
+    before, after = heard[:, :60_000], heard[:, 80_000:140_000]
+    assert np.linalg.norm(before) == pytest.approx(np.linalg.norm(after), rel=0.1)
+
+
 @pytest.mark.parametrize("promised", [0xFFFFFFFF, 0x7FFFFFFF, 0x7FFF0000])
 def test_a_recording_streamed_without_a_size(tmp_path: Path, promised: int) -> None:
     path = tmp_path / "a.wav"
