@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from functools import partial
 
 import aiohttp
 import discord
@@ -16,7 +17,7 @@ from bot.discord.buttons import Interaction, JobButton
 from bot.discord.commands import Commands, Descriptions
 from bot.discord.courier import DiscordCourier
 from bot.discord.desk import Desk
-from bot.discord.http import DROPPED, insist
+from bot.discord.http import DROPPED, UPLOAD_TIMEOUT, insist
 from bot.discord.orders import PLATFORM
 from bot.jobs import StartError, UnreachableError
 from bot.patience import without_end
@@ -47,6 +48,8 @@ class DiscordBot(commands.Bot):
             chunk_guilds_at_startup=False,
             max_messages=None,
         )
+        # else aiohttp ends each call after five minutes, which four stems take on a slow line
+        self.http.request = partial(self.http.request, timeout=UPLOAD_TIMEOUT)  # type: ignore[method-assign]
         self._service = service
         self._desk = Desk(settings, service)
         self._commands = Commands(self._desk)

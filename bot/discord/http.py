@@ -23,6 +23,8 @@ PAUSES_S = (1.0, 4.0, 15.0)
 
 DROPPED = (aiohttp.ClientError, ConnectionError, TimeoutError)
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)
+UPLOAD_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=300)
+"""The answer is waited for while the end of a file is still in a slow line's buffers."""
 
 
 async def insist(call: Callable[[], Awaitable[T]]) -> T:

@@ -22,7 +22,8 @@ USER = {"id": "5", "username": "SpecTacles", "discriminator": "0", "avatar": Non
 class DiscordServer:
     """``files`` by path; ``broken``: so many answers with a file end in the middle.
 
-    ``silent_s``: so long a log-in is not answered; ``wait_s``: so long who brings commands is told to wait.
+    ``silent_s``: so long a log-in, or a message, is not answered.
+    ``wait_s``: so long who brings commands is told to wait.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -36,6 +37,7 @@ class DiscordServer:
     then: list[dict[str, Any] | int] = field(default_factory=list)
     """What follows on each greeting, one after the other: an event, or the code that the connection ends with."""
     commands: list[Any] = field(default_factory=list)
+    uploaded: bytes = b""
     base: str = ""
 
     def app(self) -> web.Application:
@@ -45,6 +47,7 @@ class DiscordServer:
                 web.get("/api/users/@me", self.me),
                 web.get("/api/oauth2/applications/@me", self.application),
                 web.put("/api/applications/5/commands", self.take_commands),
+                web.post("/api/channels/1/messages", self.take_message),
                 web.get("/gateway", self.gateway),
                 web.get("/files/{name}", self.file),
             ]
@@ -69,6 +72,12 @@ class DiscordServer:
         self.commands = await request.json()
         ids = {"description": "", "application_id": "5", "version": "1", "default_member_permissions": None}
         return _json([{**ids, **command, "id": str(n)} for n, command in enumerate(self.commands, 10)])
+
+    async def take_message(self, request: web.Request) -> web.Response:
+        """All of it, and then there is no such channel."""
+        self.uploaded = await request.read()
+        await asyncio.sleep(self.silent_s)
+        return _json({"message": "Unknown Channel", "code": 10003}, status=404)
 
     async def gateway(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()

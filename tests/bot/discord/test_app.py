@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -145,6 +146,22 @@ async def test_where_discord_wants_it_no_more_it_does_not_come_back(
     assert server.greeted == 1
     assert any("for good" in line and "DISCORD_BOT_TOKEN" in line for line in lines)
     assert TOKEN not in "".join(lines)
+
+
+async def test_an_upload_may_take_longer_than_aiohttp_lets_a_call(
+    server: DiscordServer, service: SeparationService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aiohttp.client, "DEFAULT_TIMEOUT", aiohttp.ClientTimeout(total=0.2))  # five minutes, in fact
+    monkeypatch.setenv("DISCORD_BOT_TOKEN", TOKEN)
+    app = DiscordApp(Settings(), service)
+    try:
+        await app.start()
+        server.silent_s = 0.5
+        with pytest.raises(discord.NotFound):
+            await app.client.get_partial_messageable(1).send(file=discord.File(io.BytesIO(b"a stem"), "a.mp3"))
+    finally:
+        await app.stop()
+    assert b"a stem" in server.uploaded
 
 
 async def test_nobody_waits_until_discord_takes_the_commands(
