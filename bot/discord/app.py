@@ -6,10 +6,12 @@ import asyncio
 import logging
 from contextlib import suppress
 from functools import partial
+from typing import Literal
 
 import aiohttp
 import discord
 from discord import app_commands
+from discord.backoff import ExponentialBackoff
 from discord.ext import commands
 
 from bot.config import Settings
@@ -28,6 +30,18 @@ log = logging.getLogger(__name__)
 _START_S, _READY_S = 30.0, 10.0
 AGAIN_S = (1.0, 15.0, 60.0)
 """Before a connection that broke is made anew: the first time, the second …"""
+
+
+class _Backoff(ExponentialBackoff[Literal[False]]):
+    """Of its own the library waits for up to 17 minutes, also when Discord is long back."""
+
+    def delay(self) -> float:
+        return min(super().delay(), AGAIN_S[-1])
+
+
+# connect() makes its own, and takes none
+discord.client.ExponentialBackoff = _Backoff  # type: ignore[attr-defined, assignment]
+
 _NEEDED = discord.Permissions(
     view_channel=True, send_messages=True, send_messages_in_threads=True, attach_files=True, read_message_history=True
 )

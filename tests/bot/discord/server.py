@@ -23,12 +23,13 @@ class DiscordServer:
     """``files`` by path; ``broken``: so many answers with a file end in the middle.
 
     ``silent_s``: so long a log-in, or a message, is not answered.
-    ``wait_s``: so long who brings commands is told to wait.
+    ``away``: so often the gateway does not answer; ``wait_s``: so long who brings commands is told to wait.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
     broken: int = 0
     silent_s: float = 0.0
+    away: int = 0
     wait_s: float = 0.0
     asked: int = 0
     identified: dict[str, Any] = field(default_factory=dict)
@@ -80,14 +81,17 @@ class DiscordServer:
         return _json({"message": "Unknown Channel", "code": 10003}, status=404)
 
     async def gateway(self, request: web.Request) -> web.WebSocketResponse:
+        if self.away:
+            self.away -= 1
+            raise web.HTTPServiceUnavailable
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         await socket.send_json({"op": 10, "d": {"heartbeat_interval": 45_000}, "s": None, "t": None})
         async for message in socket:
             if message.type is WSMsgType.TEXT and (said := message.json())["op"] == 2:
                 self.identified = said["d"]
-                ready = {"v": 10, "user": USER, "guilds": [], "session_id": "s", "resume_gateway_url": self.base}
-                ready["application"] = {"id": "5", "flags": 0}
+                ready = {"v": 10, "user": USER, "guilds": [], "session_id": "s"}
+                ready |= {"application": {"id": "5", "flags": 0}, "resume_gateway_url": f"{self.base}/gateway"}
                 await socket.send_json({"op": 0, "s": 1, "t": "READY", "d": ready})
                 self.greeted += 1
                 next_one = self.then.pop(0) if self.then else {}

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import pytest_asyncio
 import soundfile
-from aiohttp import web
 
 from bot.config import Settings
 from bot.delivery import Parcel
@@ -132,6 +131,21 @@ async def test_it_connects_again_after_an_event_that_the_library_cannot_read(
         await app.stop()
 
 
+async def test_after_a_long_outage_it_is_back_at_once(
+    server: DiscordServer, service: SeparationService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISCORD_BOT_TOKEN", TOKEN)
+    monkeypatch.setattr(discord_app, "AGAIN_S", (0.01,))
+    app = DiscordApp(Settings(), service)
+    try:
+        await app.start()
+        server.away = 12  # the library alone has waited for half an hour by its twelfth try
+        await app.client.ws.close()
+        await eventually(lambda: not server.away)
+    finally:
+        await app.stop()
+
+
 async def test_where_discord_wants_it_no_more_it_does_not_come_back(
     server: DiscordServer, service: SeparationService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,9 +195,6 @@ async def test_nobody_waits_until_discord_takes_the_commands(
 async def test_songs_come_and_stems_go_while_discord_sends_no_events(
     server: DiscordServer, service: SeparationService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def away(server: DiscordServer, request: web.Request) -> web.WebSocketResponse:
-        raise web.HTTPServiceUnavailable
-
     sent: list[str] = []
 
     async def takes(courier: DiscordCourier, job: Job, text: str, parcels: Sequence[Parcel]) -> bool:
@@ -191,10 +202,10 @@ async def test_songs_come_and_stems_go_while_discord_sends_no_events(
         return True
 
     monkeypatch.setenv("DISCORD_BOT_TOKEN", TOKEN)
-    monkeypatch.setattr(DiscordServer, "gateway", away)
     monkeypatch.setattr(DiscordCourier, "_takes", takes)
     monkeypatch.setattr(discord_app, "_READY_S", 0.1)
     monkeypatch.setattr(discord_courier, "_READY_S", 0.1)
+    server.away = 1000
     server.files["song"] = b"a song"
     source = {"url": f"{server.base}/files/song", "guild": 7, "message": None, "attachment": 1}
     job = Job("j", Order(Place("discord", "1", "2"), Wish(("bass",)), source, "a"), State.PREPARING, 0.0)
