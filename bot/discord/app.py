@@ -19,7 +19,7 @@ from bot.discord.buttons import Interaction, JobButton
 from bot.discord.commands import Commands, Descriptions
 from bot.discord.courier import DiscordCourier
 from bot.discord.desk import Desk
-from bot.discord.http import DROPPED, UPLOAD_TIMEOUT, insist
+from bot.discord.http import DROPPED, UPLOAD_TIMEOUT, insist, proxy
 from bot.discord.orders import PLATFORM
 from bot.jobs import StartError, UnreachableError
 from bot.patience import without_end
@@ -61,6 +61,7 @@ class DiscordBot(commands.Bot):
             member_cache_flags=discord.MemberCacheFlags.none(),
             chunk_guilds_at_startup=False,
             max_messages=None,
+            proxy=proxy(),
         )
         # else aiohttp ends each call after five minutes, which four stems take on a slow line
         self.http.request = partial(self.http.request, timeout=UPLOAD_TIMEOUT)  # type: ignore[method-assign]

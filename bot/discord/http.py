@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import TypeVar
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import discord
@@ -43,6 +44,12 @@ async def insist(call: Callable[[], Awaitable[T]]) -> T:
             log.warning("no connection to Discord (%s), next try in %g s", type(error).__name__, pause_s)
         await asyncio.sleep(pause_s)
     return await call()
+
+
+def proxy() -> str | None:
+    """The way to Discord that the environment or the system prescribes, as Telegram and Python itself understand it."""
+    found = None if proxy_bypass("discord.com") else getproxies().get("https")
+    return found if not found or "://" in found else f"http://{found}"
 
 
 def is_bad_day(error: discord.HTTPException) -> bool:

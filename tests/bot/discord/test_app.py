@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 import pytest_asyncio
 import soundfile
+from discord.gateway import DiscordWebSocket
+from yarl import URL
 
 from bot.config import Settings
 from bot.delivery import Parcel
@@ -114,6 +116,27 @@ async def test_a_silent_discord_is_not_waited_for(
     async with asyncio.timeout(10):
         with pytest.raises(UnreachableError, match="cannot be reached"):
             await DiscordApp(Settings(), service).start()
+
+
+async def test_it_goes_through_a_proxy_where_there_is_one(
+    server: DiscordServer, service: SeparationService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISCORD_BOT_TOKEN", TOKEN)
+    monkeypatch.setenv("https_proxy", server.base.removeprefix("http://"))
+    assert DiscordApp(Settings(), service).client.http.proxy is None  # as no_proxy says
+    monkeypatch.setenv("no_proxy", "localhost")
+    # the server stands for the proxy as well: there is no other way to these
+    monkeypatch.setattr(discord.http.Route, "BASE", "http://discord.invalid/api")
+    monkeypatch.setattr(DiscordWebSocket, "DEFAULT_GATEWAY", URL("http://discord.invalid/gateway"))
+    server.files["song"] = b"a song"
+    app = DiscordApp(Settings(), service)
+    try:
+        await app.start()
+        await download(app.client, "http://discord.invalid/files/song", tmp_path / "song", 1e9)
+    finally:
+        await app.stop()
+    assert server.greeted
+    assert (tmp_path / "song").read_bytes() == b"a song"
 
 
 async def test_it_connects_again_after_an_event_that_the_library_cannot_read(
