@@ -34,6 +34,10 @@ _DEFAULT_BYTES = 20 << 20
 """How large a file may be everywhere, since September 2026 (discord-api-docs, pull request 8578). discord.py knows of
 half of it, and so did some of Discord's own servers then."""
 
+_MESSAGE_BYTES = 199 << 20
+"""How large the files of one message may be together, in whatever server: 200 MiB with all else are refused
+(discord-api-docs, issue 7603)."""
+
 _READY_S = 10.0
 _FORMAT = "mp3"
 """Plays in the chat itself."""
@@ -203,7 +207,8 @@ class DiscordCourier:
         """How large a file may be there. What interactions say of it may be too much."""
         guild = self._client.get_guild(job.order.source["guild"] or 0)
         everywhere = _DEFAULT_BYTES if self._is_up_to_date else _least_limit_bytes()
-        return max(guild.filesize_limit if guild else 0, everywhere)
+        here = max(guild.filesize_limit if guild else 0, everywhere)
+        return min(here, _MESSAGE_BYTES // len(job.order.wish.names))
 
 
 def _is_lost(error: discord.HTTPException) -> bool:

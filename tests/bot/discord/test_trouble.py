@@ -69,6 +69,20 @@ async def test_a_limit_lower_than_promised_is_believed(
     assert world.wire.refused == 1
 
 
+async def test_files_that_fit_one_by_one_but_not_together(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.discord.courier._MESSAGE_BYTES", 199 << 10)
+    world.wire.most_bytes_in_all = 200 << 10
+    alice = world.env.create_user("alice")
+    noise = np.random.default_rng(0).uniform(-0.9, 0.9, (44_100, 2))
+    soundfile.write(tmp_path / "noise.wav", noise, 44_100)
+    song = ("noise.wav", (tmp_path / "noise.wav").read_bytes())
+    await alice.slash("separate", attachment=song, format="wav")
+    assert "Sent as MP3 at 320 kbit/s" in (await world.result(alice.dm_channel)).content
+    assert world.wire.refused == 0
+
+
 async def test_what_fits_nowhere_is_told(world: World, tmp_path: Path) -> None:
     alice = world.env.create_user("alice")
     world.wire.most_bytes = 1000

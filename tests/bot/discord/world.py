@@ -1,6 +1,6 @@
 """A simulated Discord with the real client, the real service, and an engine in a real child process.
 
-simcord knows no size limits; ``StrictHTTP`` adds what Discord refuses: files above the limit of the place (413, 40005),
+simcord knows no size limits; ``Wire`` adds what Discord refuses: files above the limit of the place (413, 40005),
 more than ten files, texts above 2000 characters, and edits that change nothing are counted.
 """
 
@@ -65,9 +65,13 @@ class Outside:
 
 @dataclass
 class Wire:
-    """What crosses the wire to Discord, and what Discord takes: ``most_bytes`` for each file."""
+    """What crosses the wire to Discord, and what Discord takes: ``most_bytes`` for each file.
+
+    ``most_bytes_in_all``: a message has less.
+    """
 
     most_bytes: int = 20 * MIB
+    most_bytes_in_all: int = 200 * MIB
     uploads: list[dict[str, int]] = field(default_factory=list)
     refused: int = 0
     shows_history: bool = True
@@ -104,7 +108,7 @@ class Wire:
         sizes = {file.filename: _size(file) for file in files}
         assert len(files) <= 10, "more than ten files in a message"
         assert len(body.get("content") or "") <= 2000, "a text of more than 2000 characters"
-        if any(size > self.most_bytes for size in sizes.values()):
+        if max(sizes.values(), default=0) > self.most_bytes or sum(sizes.values()) >= self.most_bytes_in_all:
             self.refused += 1
             raise _refusal(413, 40005, "Request entity too large")
         if "message_reference" in body and not self.shows_history:
