@@ -48,8 +48,8 @@ _MOST_CHANNELS = 10_000
 """Of so many the pace is kept; what is forgotten was edited in longest ago."""
 
 _MOST_CHARACTERS, _MOST_ALT_CHARACTERS = 1700, 1024
-"""Of a note: a message takes 2000, the rest is for backslashes before markup, and for why the format is another one.
-Of a file's description."""
+"""Of a note: a message takes 2000, the rest is for backslashes before markup, for who asked, and for why the format is
+another one. Of a file's description."""
 
 
 class DiscordCourier:
@@ -112,7 +112,7 @@ class DiscordCourier:
                         if not parcels:
                             continue
                         note = delivery.note(job, result, rung, ladder[0], most_bytes, _MOST_CHARACTERS)
-                        if await self._takes(job, plain(note), parcels):
+                        if await self._takes(job, _said(job, note), parcels):
                             return
                         largest_bytes = max(parcel.size_bytes for parcel in parcels)
                         self._is_up_to_date &= largest_bytes > _DEFAULT_BYTES
@@ -227,7 +227,13 @@ def _least_limit_bytes() -> int:
 
 
 def _status(standing: Standing) -> str:
-    return plain(replies.status(standing, standing.job.order.language))
+    return _said(standing.job, replies.status(standing, standing.job.order.language))
+
+
+def _said(job: Job, text: str) -> str:
+    """``text`` as it reads. In a server it begins with who asked, where it answers no message that would tell."""
+    order = job.order
+    return plain(text) if order.answers or not order.source["guild"] else f"<@{job.place.person}> {plain(text)}"
 
 
 def _status_view(job: Job) -> discord.ui.View | None:

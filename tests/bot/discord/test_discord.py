@@ -91,6 +91,7 @@ async def test_a_voice_message_by_the_menu_and_nothing_unasked(world: World, tmp
     assert answer.ephemeral
     result = await world.result(channel)
     assert names(result) == [f"voice message – {stem}.mp3" for stem in STEMS]
+    assert result.content.startswith("voice message (0:01)")
     assert result.reference is not None
     assert result.reference.message_id == voice.id
     text = await world.post(alice, channel, text="no song in here")
@@ -117,6 +118,18 @@ async def test_a_song_with_the_command_then_a_button_is_answered_from_the_store(
     assert again.reference is not None
     assert again.reference.message_id == result.id
     assert world.separations == 1
+
+
+async def test_stems_that_answer_no_message_say_who_asked(world: World, tmp_path: Path) -> None:
+    channel = world.env.create_guild().create_text_channel("class")
+    people = [world.env.create_user(name) for name in ("alice", "bob")]
+    for number, person in enumerate(people, 1):
+        await world.env.guild.add_member(person).slash(channel, "separate", attachment=("a.wav", wav(tmp_path)))
+        result = await world.result(channel, number)
+        assert result.content.startswith(f"<@{person.id}> a (0:01)")
+        assert not world.env.backend.get_message(channel.id, result.id).ping_user_ids
+    await people[0].slash("separate", attachment=("a.wav", wav(tmp_path)))
+    assert (await world.result(people[0].dm_channel)).content.startswith("a (0:01)")
 
 
 async def test_who_has_discord_in_german_is_answered_in_german(world: World, tmp_path: Path) -> None:
@@ -162,7 +175,7 @@ async def test_other_stems_of_the_last_song_come_from_the_store(world: World, tm
         assert names(await world.result(channel, number)) == files
     # a file that held no song is none
     await alice.slash(channel, "vocals", attachment=("list.mp3", b"#EXTM3U\n"))
-    await world.until(lambda: "list: Not an audio file." in world.texts(channel))
+    await world.until(lambda: f"<@{alice.id}> list: Not an audio file." in world.texts(channel))
     await alice.slash(channel, "bass")
     assert names(await world.result(channel, 6)) == ["a – bass.mp3"]
     # somebody else's song, or one of elsewhere, is not guessed at
@@ -220,7 +233,7 @@ async def test_cancel_and_queue(world: World, tmp_path: Path) -> None:
     assert "separating," in world.texts(channel)[0]
     await alice.click(running, label="Cancel")
     await world.quiet()
-    assert world.texts(channel) == ["running: cancelled.", "waiting: cancelled."]
+    assert world.texts(channel) == [f"<@{alice.id}> running: cancelled.", f"<@{bob.id}> waiting: cancelled."]
     assert "no song in progress" in said(await alice.slash(channel, "cancel"))
 
 
@@ -384,9 +397,9 @@ async def test_a_title_pings_nobody_and_has_no_markup(world: World, tmp_path: Pa
         **VOCALS,
     )
     result = await world.result(channel)
-    assert result.content.startswith("@everyone")
+    assert result.content.startswith(f"<@{alice.id}> @everyone")
     assert not result.mention_everyone
-    assert result.mentions == []
+    assert [who.id for who in result.mentions] == [alice.id]
     assert r"\*\*x\*\* \<@1> \<t:0:R> \[a](b) \*c\* \[d](e)" in result.content
 
 
