@@ -124,6 +124,8 @@ class DiscordApp:
         self._connection: asyncio.Task[None] | None = None
 
     def __str__(self) -> str:
+        if not self.client.is_ready():
+            return f"Discord: {self.client.user}, connected once its gateway answers"
         servers = len(self.client.guilds)
         if not servers:
             link = discord.utils.oauth_url(self.client.application_id or 0, permissions=_NEEDED)

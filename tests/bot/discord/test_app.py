@@ -237,6 +237,7 @@ async def test_songs_come_and_stems_go_while_discord_sends_no_events(
     app = DiscordApp(Settings(), service)
     try:
         await app.start()
+        assert str(app) == "Discord: SpecTacles, connected once its gateway answers"
         async with asyncio.timeout(10):
             await app.client.courier.fetch(job, tmp_path / "song")
             await app.client.courier.deliver(job, result)
