@@ -18,6 +18,8 @@ from bot.words import known_language
 from spectacles_engine.messages import FORMATS, MIXES, STEMS
 
 MENU = "Separate stems"
+_LONGEST_CHOICE = 100
+"""Discord takes none of the choices where one has more characters."""
 _FORMATS = [app_commands.Choice(name=name, value=name) for name in FORMATS]
 _SONG = "Audio or video; your last song here if left out"
 _STEMS = "Some of the stems, or karaoke; all four if left out"
@@ -91,7 +93,8 @@ class Commands(commands.Cog):
     async def _suggest_stems(self, interaction: Interaction, typed: str) -> list[app_commands.Choice[str]]:
         *chosen, last = re.split(r"[\s,]+", typed.lower())
         names = [name for name in (*STEMS, *MIXES) if name.startswith(last) and name not in chosen]
-        return [app_commands.Choice(name=text, value=text) for text in (", ".join((*chosen, name)) for name in names)]
+        texts = [", ".join((*chosen, name)) for name in names]
+        return [app_commands.Choice(name=text, value=text) for text in texts if len(text) <= _LONGEST_CHOICE]
 
     @app_commands.command(name="queue", description=COMMANDS["queue"])
     async def queue(self, interaction: Interaction) -> None:

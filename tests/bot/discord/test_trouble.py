@@ -348,6 +348,8 @@ async def test_stems_are_suggested_while_they_are_typed(world: World) -> None:
     choices = await alice.autocomplete("separate", "stems", "vocals, d")
     assert [choice["value"] for choice in choices] == ["vocals, drums"]
     assert await alice.autocomplete("separate", "stems", "drums, d") == []  # each of them once
+    choices = await alice.autocomplete("separate", "stems", "x" * 91 + " no-")  # Discord takes up to 100 characters
+    assert [choice["value"][93:] for choice in choices] == ["no-bass"]
 
 
 def courier_of(world: World) -> Any:
