@@ -49,8 +49,9 @@ class Parcel:
         return self.path.stat().st_size
 
 
-def rungs(format: str) -> tuple[Rung, ...]:
-    """The wished format, and what is tried after it where it is too large."""
+def rungs(wished: str | None) -> tuple[Rung, ...]:
+    """The wished format, else MP3, which plays in the chats themselves, and what is tried where it is too large."""
+    format = wished or "mp3"
     first = LADDER[1] if format == "mp3" else Rung(format)  # the others have the bitrate that is the encoder's own
     return (first, *_AFTER.get(format, LADDER[2:]))
 

@@ -39,8 +39,6 @@ _MESSAGE_BYTES = 199 << 20
 (discord-api-docs, issue 7603)."""
 
 _READY_S = 10.0
-_FORMAT = "mp3"
-"""Plays in the chat itself."""
 
 BETWEEN_EDITS_S = 3.0
 """In a channel."""
@@ -104,7 +102,7 @@ class DiscordCourier:
             async with asyncio.timeout(_READY_S):
                 await self._client.wait_until_ready()
         most_bytes = self._most_bytes(job)
-        ladder = delivery.rungs(job.order.wish.format or _FORMAT)
+        ladder = delivery.rungs(job.order.wish.format)
         try:
             with outages_told():
                 for rung in ladder:

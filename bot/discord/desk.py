@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec
 
 import discord
 
@@ -21,6 +23,24 @@ from bot.words import ENGLISH, known_language
 
 log = logging.getLogger(__name__)
 
+P = ParamSpec("P")
+Handler = Callable[Concatenate["Desk", Interaction, P], Coroutine[Any, Any, None]]
+
+
+def _answered(work: Callable[Concatenate[Desk, Interaction, P], Awaitable[str]]) -> Handler[P]:
+    """A handler that says to the person what ``work`` returns, or why it refuses; first of all it takes its time."""
+
+    @wraps(work)
+    async def handler(desk: Desk, interaction: Interaction, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        await _take_time(interaction)
+        try:
+            text = await work(desk, interaction, *args, **kwargs)
+        except Refused as refused:
+            text = translated(str(refused), _language(interaction))
+        await insist(lambda: interaction.edit_original_response(content=plain(text)))
+
+    return handler
+
 
 class Desk:
     """Answers commands, taps and private messages; what takes longer comes through the courier.
@@ -34,6 +54,7 @@ class Desk:
 
     # Songs.
 
+    @_answered
     async def separate(
         self,
         interaction: Interaction,
@@ -41,27 +62,11 @@ class Desk:
         text: str = "",
         message: discord.Message | None = None,
         command: str = "stems",
-    ) -> None:
+    ) -> str:
         """Orders the stems of ``songs``, which are a ``message``'s, or came with the command.
 
         Without either it is the song that this person handed in last in this channel.
         """
-        await _take_time(interaction)
-        try:
-            answer = await self._asked(interaction, songs, text, message, command)
-        except Refused as refused:
-            answer = translated(str(refused), _language(interaction))
-        await _answer(interaction, answer)
-
-    async def _asked(
-        self,
-        interaction: Interaction,
-        songs: Sequence[discord.Attachment],
-        text: str,
-        message: discord.Message | None,
-        command: str,
-    ) -> str:
-        """What is said to a wish; raises Refused."""
         me, language = interaction.client.user, _language(interaction)
         if message and (forwards_stems(message) or (message.attachments and message.author == me)):
             raise Refused(refusals.stems_already())
@@ -98,28 +103,24 @@ class Desk:
             answers = replies.nothing_to_hear if message.attachments else replies.help_on_discord
             await _reply(message, answers(ENGLISH))
 
-    async def tapped(self, interaction: Interaction, action: str, job_id: str) -> None:
+    @_answered
+    async def tapped(self, interaction: Interaction, action: str, job_id: str) -> str:
         """A tap on a button under a message about a job."""
-        await _take_time(interaction)
         job, language = self._service.job(job_id), _language(interaction)
         if job is None and action == "delete" and not interaction.guild_id:
             # nobody but the bot can delete its messages there, and nobody but that person sees them
-            answer = await _delete_tapped(interaction)
-        elif job is None and action == "delete":
-            answer = replies.nothing_to_delete(language)
-        elif job is None:
-            answer = replies.no_longer_stored(language)
-        elif action in ("cancel", "delete") and job.place != _place(interaction):
-            answer = replies.not_yours(language)
-        elif action == "cancel":
+            return await _delete_tapped(interaction)
+        if job is None:
+            return replies.nothing_to_delete(language) if action == "delete" else replies.no_longer_stored(language)
+        if action in ("cancel", "delete") and job.place != _place(interaction):
+            return replies.not_yours(language)
+        if action == "cancel":
             ended = await self._service.cancel(job.id, job.place)
-            answer = replies.cancelled([ended], language) if ended else replies.too_late(job, language)
-        elif action == "delete":
+            return replies.cancelled([ended], language) if ended else replies.too_late(job, language)
+        if action == "delete":
             await self._service.forget_job(job.id, job.place)
-            answer = await _delete_tapped(interaction)
-        else:
-            answer = await self._ordered(interaction, [_again(interaction, job, action)])
-        await _answer(interaction, answer)
+            return await _delete_tapped(interaction)
+        return await self._ordered(interaction, [_again(interaction, job, action)])
 
     async def _ordered(self, interaction: Interaction, orders: Sequence[Order]) -> str:
         """What is said to a wish that is understood; raises Refused for a place where none is granted."""
@@ -147,27 +148,25 @@ class Desk:
 
     # Jobs, and what is said without one.
 
-    async def queue(self, interaction: Interaction) -> None:
+    @_answered
+    async def queue(self, interaction: Interaction) -> str:
         """Where a person's songs in this channel stand."""
-        await _take_time(interaction)
-        jobs = self._service.jobs(_place(interaction))
-        await _answer(interaction, replies.queue(jobs, _language(interaction)))
+        return replies.queue(self._service.jobs(_place(interaction)), _language(interaction))
 
-    async def cancel(self, interaction: Interaction) -> None:
+    @_answered
+    async def cancel(self, interaction: Interaction) -> str:
         """Ends what a person has waiting or running in this channel."""
-        await _take_time(interaction)
         place = _place(interaction)
         ended = [await self._service.cancel(standing.job.id, place) for standing in self._service.jobs(place)]
-        await _answer(interaction, replies.cancelled([job for job in ended if job], _language(interaction)))
+        return replies.cancelled([job for job in ended if job], _language(interaction))
 
-    async def forget(self, interaction: Interaction, *, whole_chat: bool) -> None:
+    @_answered
+    async def forget(self, interaction: Interaction, *, whole_chat: bool) -> str:
         """Deletes all that is stored of a person, or of this channel, if whoever asks may delete messages in it."""
-        await _take_time(interaction)
         if whole_chat and interaction.guild_id and not interaction.permissions.manage_messages:
-            await _answer(interaction, replies.for_moderators(_language(interaction)))
-            return
+            return replies.for_moderators(_language(interaction))
         forgotten = await self._service.forget(_place(interaction), whole_chat=whole_chat)
-        await _answer(interaction, replies.forgotten(forgotten, _language(interaction)))
+        return replies.forgotten(forgotten, _language(interaction))
 
     async def privacy(self, interaction: Interaction) -> None:
         """What is kept, and for how long."""
@@ -185,14 +184,12 @@ class Desk:
         await interaction.response.send_message(text, ephemeral=True)
 
     async def apologise(self, interaction: Interaction, error: BaseException) -> None:
-        """After an error: the sentence of a refusal, or that the mistake is ours; then the log has the rest."""
-        if not isinstance(error, Refused):
-            log.error("an interaction failed", exc_info=error)
-        english = str(error) if isinstance(error, Refused) else refusals.mistake_of_ours()
-        sentence = translated(english, _language(interaction))
+        """After an error that nobody expected: first the log, then the person."""
+        log.error("an interaction failed", exc_info=error)
+        sentence = translated(refusals.mistake_of_ours(), _language(interaction))
         with suppress(discord.HTTPException, *DROPPED):
             if interaction.response.is_done():
-                await _answer(interaction, sentence)
+                await insist(lambda: interaction.edit_original_response(content=plain(sentence)))
             else:
                 await interaction.response.send_message(sentence, ephemeral=True)
 
@@ -214,10 +211,6 @@ async def _take_time(interaction: Interaction) -> None:
 async def _reply(message: discord.Message, text: str) -> None:
     # the nonce: tried again after a lost answer, it comes once
     await insist(lambda: message.reply(plain(text), nonce=str(message.id)))
-
-
-async def _answer(interaction: Interaction, text: str) -> None:
-    await insist(lambda: interaction.edit_original_response(content=plain(text)))
 
 
 async def _delete_tapped(interaction: Interaction) -> str:

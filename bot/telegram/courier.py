@@ -31,7 +31,6 @@ from bot.telegram.orders import PLATFORM
 
 log = logging.getLogger(__name__)
 
-_FORMAT = "mp3"
 _PLAYABLE = ("mp3", "m4a")
 """What Telegram's player plays; the others go as documents."""
 
@@ -103,7 +102,7 @@ class TelegramCourier:
 
     async def _deliver(self, job: Job, result: StoredResult, limit_bytes: int) -> None:
         """Sends what fits, from the wished format downwards; ``limit_bytes`` is Telegram's for a file."""
-        ladder = delivery.rungs(job.order.wish.format or _FORMAT)
+        ladder = delivery.rungs(job.order.wish.format)
         most_bytes = limit_bytes
         for rung in ladder:
             note = delivery.note(job, result, rung, ladder[0], limit_bytes, _MOST_CHARACTERS)
