@@ -23,15 +23,15 @@ from bot.words import ENGLISH, known_language
 
 log = logging.getLogger(__name__)
 
-P = ParamSpec("P")
-Handler = Callable[Concatenate["Desk", Interaction, P], Coroutine[Any, Any, None]]
+_P = ParamSpec("_P")
+_Handler = Callable[Concatenate["Desk", Interaction, _P], Coroutine[Any, Any, None]]
 
 
-def _answered(work: Callable[Concatenate[Desk, Interaction, P], Awaitable[str]]) -> Handler[P]:
+def _answered(work: Callable[Concatenate[Desk, Interaction, _P], Awaitable[str]]) -> _Handler[_P]:
     """A handler that says to the person what ``work`` returns, or why it refuses; first of all it takes its time."""
 
     @wraps(work)
-    async def handler(desk: Desk, interaction: Interaction, /, *args: P.args, **kwargs: P.kwargs) -> None:
+    async def handler(desk: Desk, interaction: Interaction, /, *args: _P.args, **kwargs: _P.kwargs) -> None:
         await _take_time(interaction)
         try:
             text = await work(desk, interaction, *args, **kwargs)
