@@ -48,6 +48,13 @@ def _no_switch(given: Any) -> Any:
     return given
 
 
+def _that_can_be(path: Path) -> Path:
+    if "\0" in str(path):  # as YAML reads "D:\0songs"
+        raise PydanticCustomError("no_path", "a path")
+    return path
+
+
+SomePath = Annotated[Path, AfterValidator(_that_can_be)]
 Whole = Annotated[int, BeforeValidator(_no_switch)]
 Number = Annotated[float, BeforeValidator(_no_switch)]
 
@@ -62,8 +69,8 @@ class EngineSettings(_Section):
     preset: Preset = "lite"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     blend: Blend = "stemmixer"
-    mixer: Path | None = None
-    quality: Path | None = None
+    mixer: SomePath | None = None
+    quality: SomePath | None = None
 
     @property
     def ensemble(self) -> str:
@@ -80,7 +87,7 @@ class LimitSettings(_Section):
 
     longest_song_minutes: Number = Field(default=60, gt=0)
     decode_deadline_s: Number = Field(default=600, gt=0)
-    largest_file_mb: Number = Field(default=2000, gt=0)
+    largest_file_mb: Number = Field(default=2000, gt=0, le=1e9)
     songs_in_progress_per_person: Whole = Field(default=20, ge=1)
     songs_in_progress_per_chat: Whole = Field(default=50, ge=1)
     minutes_a_day_per_person: Number = Field(default=300, gt=0)
@@ -149,7 +156,7 @@ class TelegramSettings(_Section):
     local_mode: bool = False
     allowed_chats: tuple[Whole, ...] = ()
     webhook_url: Annotated[str | None, AfterValidator(_that_can_be_called)] = None
-    webhook_host: str = "127.0.0.1"
+    webhook_host: str = Field(default="127.0.0.1", min_length=1)
     webhook_port: Whole = Field(default=8443, ge=1, le=65535)
 
 
@@ -181,7 +188,7 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, env_nested_delimiter="__", env_ignore_empty=True, frozen=True, extra="forbid"
     )
 
-    data_dir: Annotated[Path | None, BeforeValidator(lambda given: None if given == "" else given)] = None
+    data_dir: Annotated[SomePath | None, BeforeValidator(lambda given: None if given == "" else given)] = None
     engine: EngineSettings = EngineSettings()
     limits: LimitSettings = LimitSettings()
     storage: StorageSettings = StorageSettings()
