@@ -28,7 +28,7 @@ from bot.queue import forget_idle, ticket, turns
 from bot.shelf import Shelf
 from bot.store import Song
 from spectacles_engine.audio_files import Inspected
-from spectacles_engine.errors import SpecTaclesError
+from spectacles_engine.errors import OutputError, SpecTaclesError
 
 log = logging.getLogger(__name__)
 
@@ -236,7 +236,7 @@ class Delivering:
                 return
             except Exception as error:  # noqa: BLE001  whatever a chat does, it is told of
                 if pause_s is None or not isinstance(error, ConnectionError):
-                    log.info("job %s: its chat takes no stems (%s)", job.id, error.__cause__ or error)
+                    log.info("job %s: its chat takes no stems (%s)", job.id, _without_title(error.__cause__ or error))
                     sentence = sentence_of(error, refusals.delivery_failed())
                     self._ledger.change(job.id, state=State.FAILED, error=sentence)
                     return
@@ -256,6 +256,13 @@ class Delivering:
                 await self._couriers[job.place.platform].deliver(self._ledger.updated(job), result)
             # At once: should the bot be killed before this, the stems are sent again.
             self._ledger.change(job.id, state=State.DONE)
+
+
+def _without_title(error: BaseException) -> str:
+    """What an error says, but of a file: that is called after its song."""
+    if isinstance(error, OutputError):
+        return "they cannot be written"
+    return error.strerror if isinstance(error, OSError) and error.filename and error.strerror else str(error)
 
 
 def _named(job: Job, found: Inspected) -> Order:

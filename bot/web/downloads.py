@@ -30,7 +30,7 @@ class Downloads:
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
     async def file(self, job: Job, result: StoredResult, name: str, format: str) -> Path:
-        """The file of a stem or mix; raises WebError if it can't be written, Unavailable if there is no room for it."""
+        """The file of a stem or mix; raises WebError if it can't be, Unavailable if there is no room for it."""
         if format == "flac" and name not in MIXES:
             return result.stem(name)
         file = result.folder / f"{job.order.name_key}-{name}.{format}"
@@ -56,3 +56,6 @@ class Downloads:
         async with chat, self._turns:
             self._service.make_room(stem_bytes(result), [result.audio])
             await encode(job, result, name, Rung(format), file)
+            if self._service.job(job.id) is None:  # forgotten meanwhile, and the file's tags hold the title
+                file.unlink(missing_ok=True)
+                raise WebError(404, "web.gone")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from bot.jobs import DeliveryError, Refused, Standing, State
 from spectacles_engine.audio_files import Inspected
-from spectacles_engine.errors import MISTAKE_OF_OURS, EngineError, PoisonousError, SpecTaclesError
+from spectacles_engine.errors import MISTAKE_OF_OURS, EngineError, OutputError, PoisonousError, SpecTaclesError
 from spectacles_engine.messages import SeparationResult
 from spectacles_engine.process import EngineProcess
 from tests import fake_engine
@@ -115,6 +116,19 @@ async def test_trouble_of_a_courier_is_a_sentence_and_the_next_song_is_served(
         # only what may be over soon is tried again
         tries = courier.fetched if call == "fetch" else courier.sending
         assert tries.count("b") == (3 if isinstance(error, ConnectionError) else 1)
+
+
+@pytest.mark.parametrize("cause", [None, OSError(28, "No space left on device", "/x/Secret – bass.mp3")])
+async def test_the_title_of_what_cannot_be_written_is_not_in_the_log(
+    tmp_path: Path, cause: OSError | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    error = OutputError("Secret – bass.mp3 could not be written")
+    error.__cause__ = cause
+    caplog.set_level(logging.INFO)
+    async with house(tmp_path, courier=FakeCourier(trouble={("deliver", "a"): error})) as home:
+        await home.told(await home.service.accept(order("a")))
+    assert "its chat takes no stems" in caplog.text
+    assert "Secret" not in caplog.text
 
 
 async def test_a_courier_that_hangs_is_given_up(tmp_path: Path) -> None:

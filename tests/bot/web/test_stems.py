@@ -160,6 +160,28 @@ async def test_there_is_no_download_for_which_there_is_no_room(
             assert answer.status == 200
 
 
+async def test_what_was_forgotten_while_it_was_encoded_leaves_no_title(
+    chat: Chat, song: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_end = asyncio.Event(), asyncio.Event()
+
+    async def encode(job: Job, result: StoredResult, name: str, rung: Rung, path: Path) -> None:
+        begun.set()
+        await may_end.wait()
+        path.write_text(job.order.title)
+
+    monkeypatch.setattr("bot.web.downloads.encode", encode)
+    async with chat.browser() as client, chat.browser() as other:
+        job, kept = await client.done(song), await other.done(song)
+        asking = asyncio.create_task(client.refused("GET", f"{job['stems']['bass']}?format=mp3"))
+        await begun.wait()
+        async with client.request("DELETE", f"/api/jobs/{job['id']}") as answer:
+            assert answer.status == 200
+        may_end.set()
+        assert await asking == 404
+        assert not list(chat.result_folder(kept["id"]).glob("*.mp3"))
+
+
 async def test_stems_that_are_gone_are_called_gone(chat: Chat, song: Path) -> None:
     async with chat.browser() as client:
         job = await client.done(song)
