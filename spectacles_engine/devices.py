@@ -54,12 +54,6 @@ def mixed_precision(device: str) -> AbstractContextManager[None]:
     return torch.autocast(device, dtype=torch.float16, enabled=device == "cuda")
 
 
-def training_precision(device: str) -> AbstractContextManager[None]:
-    """bfloat16 where the hardware has it. A CPU that has not computes it twenty times as slowly as float32."""
-    able = device == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return torch.autocast(device, dtype=torch.bfloat16, enabled=able)
-
-
 _OUT_OF_MEMORY = ("out of memory", "failed to allocate memory", "alloc_failed", "allocation_failed")
 """What their errors hold: those of torch and CUDA, of onnxruntime, of cuBLAS and cuDNN, of cuFFT."""
 GPU_BATCH = 4

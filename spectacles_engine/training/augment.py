@@ -56,7 +56,7 @@ LEVEL_DB = {"vocals": -19.0, "drums": -19.0, "bass": -20.0, "other": -20.0}
 
 
 @dataclass(frozen=True)
-class Collection:
+class Material:
     """Songs and loose recordings of one kind: what lies in one folder of data."""
 
     songs: Sequence[Song]
@@ -78,11 +78,11 @@ class RandomMixture:
 class MixtureSource:
     """An endless, seeded supply of training examples."""
 
-    def __init__(self, collections: Sequence[Collection], samples: int, seed: int | list[int]) -> None:
-        songs = [[song for song in collection.songs if song] for collection in collections]
+    def __init__(self, materials: Sequence[Material], samples: int, seed: int | list[int]) -> None:
+        songs = [[song for song in material.songs if song] for material in materials]
         self._songs = [song for found in songs for song in found]
         self._song_odds = _odds([[_seconds(song.values()) for song in found] for found in songs], power=0)
-        pools = {stem: [collection.recordings(stem) for collection in collections] for stem in STEMS}
+        pools = {stem: [material.recordings(stem) for material in materials] for stem in STEMS}
         self._pools = {stem: [recording for found in pools[stem] for recording in found] for stem in STEMS}
         # long recordings hold more than short ones, but not in proportion: variety counts too
         self._odds = {stem: _odds([[_seconds([r]) for r in found] for found in pools[stem]], 0.5) for stem in STEMS}
@@ -264,14 +264,14 @@ def _seconds(recordings: Iterable[Recording]) -> int:
     return max(1, *(len(recording.active_s) for recording in recordings))
 
 
-def _odds(collections: Sequence[Sequence[int]], power: float) -> NDArray[np.float64]:
-    """Odds of all items, one after the other. ``collections``: for each, the seconds of its items.
+def _odds(materials: Sequence[Sequence[int]], power: float) -> NDArray[np.float64]:
+    """Odds of all items, one after the other. ``materials``: for each, the seconds of its items.
 
-    Within a collection an item counts by its seconds to the ``power``: 0, all alike; 0.5, by the root.
-    A collection counts by the root of its seconds: hours of made-up songs must not drown a few real ones.
+    Within a material an item counts by its seconds to the ``power``: 0, all alike; 0.5, by the root.
+    A material counts by the root of its seconds: hours of made-up songs must not drown a few real ones.
     """
     odds: NDArray[np.float64] = np.empty(0)
-    for seconds in collections:
+    for seconds in materials:
         weights = np.array(seconds, float) ** power
         odds = np.append(odds, weights / weights.sum() * sum(seconds) ** 0.5)
     odds /= odds.sum()

@@ -15,6 +15,7 @@ from spectacles_engine.presets import blends, load_blend, load_ensemble
 from spectacles_engine.stem_mixer import Design
 from spectacles_engine.training import estimates
 from spectacles_engine.training.evaluate import Evaluation
+from spectacles_engine.training.examples import Examples
 from spectacles_engine.training.oracle import Oracle
 from spectacles_engine.training.plots import plot_table
 from spectacles_engine.training.table import LINEAR, ORACLE, Report, Table
@@ -32,7 +33,7 @@ class Bench:
         """What tells these base models from others."""
         return [self.store.manifest.files[name].sha256 for model in self.spec.models for name in model.files.values()]
 
-    def estimate(self, examples: estimates.Examples, out: Path) -> None:
+    def estimate(self, examples: Examples, out: Path) -> None:
         """Stores what all base models say of every example."""
         # the average listens to every model that there is
         ensemble = load_ensemble(self.spec, self.store, blend="average", device=self.device)
@@ -40,7 +41,7 @@ class Bench:
 
     def evaluate(
         self,
-        examples: estimates.Examples,
+        examples: Examples,
         files: Mapping[str, Path],
         *,
         ours: str = "stemmixer",

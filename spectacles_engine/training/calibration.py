@@ -27,7 +27,8 @@ from spectacles_engine.messages import STEMS
 from spectacles_engine.mixers import Mixer, Names
 from spectacles_engine.quality import FEATURES, TERMS, Calibration, Meter, estimated_db, terms
 from spectacles_engine.training.augment import Sources
-from spectacles_engine.training.estimates import Example, StoredEstimates
+from spectacles_engine.training.estimates import StoredEstimates
+from spectacles_engine.training.examples import Example
 from spectacles_engine.training.scoring import USDR, SongScores
 from spectacles_engine.whole_files import write_whole
 

@@ -33,7 +33,7 @@ from spectacles_engine.training import (
     separators,
     spleeter_weights,
 )
-from spectacles_engine.training.augment import Collection, MixtureSource, batches, end
+from spectacles_engine.training.augment import Material, MixtureSource, batches, end
 from spectacles_engine.training.bench import Bench
 from spectacles_engine.training.command_line import data_dir, parser
 from spectacles_engine.training.data import (
@@ -45,6 +45,7 @@ from spectacles_engine.training.data import (
     fingerprint,
     recordings,
 )
+from spectacles_engine.training.examples import Examples, RandomMixtures, Songs
 from spectacles_engine.training.networks import NETWORKS, segment_samples
 
 Found = tuple[list[SongFiles], dict[str, list[SoundFile]]]
@@ -175,7 +176,7 @@ def _reproduce(arguments: argparse.Namespace) -> None:
     train, test = reproduce.halves(_folders(arguments.data), arguments.test)
     bench = _bench(arguments)
     bench.store.fetch(arguments.preset)
-    songs, unseen = (estimates.Songs(_existing(find_songs(folders), folders)) for folders in (train, test))
+    songs, unseen = (Songs(_existing(find_songs(folders), folders)) for folders in (train, test))
     recipes = {name: replace(known, epochs=arguments.epochs or known.epochs) for name, known in mixer.RECIPES.items()}
     print(reproduce.reproduce(bench, songs, unseen, recipes, arguments.out).text())
 
@@ -228,14 +229,14 @@ def _made_up_songs(arguments: argparse.Namespace) -> None:
     print(f"{len(written)} songs in {arguments.out / 'songs'}")
 
 
-def _examples(arguments: argparse.Namespace) -> estimates.Examples:
+def _examples(arguments: argparse.Namespace) -> Examples:
     if not arguments.mixtures:
-        return estimates.Songs(_songs(arguments))
+        return Songs(_songs(arguments))
     found = _found(arguments)
     source = _source(found, arguments.cache, int(arguments.mixture_s * SAMPLE_RATE_HZ), [arguments.seed])
     files = [file for songs, loose in found for group in (*(s.files for s in songs), *loose.values()) for file in group]
     drawn_from = f"{fingerprint(files)}, {arguments.mixture_s} s"
-    return estimates.RandomMixtures(source, arguments.mixtures, arguments.seed, drawn_from)
+    return RandomMixtures(source, arguments.mixtures, arguments.seed, drawn_from)
 
 
 def _bench(arguments: argparse.Namespace) -> Bench:
@@ -276,10 +277,10 @@ def _found(arguments: argparse.Namespace) -> list[Found]:
 
 
 def _source(found: Sequence[Found], cache: Path, samples: int, seed: list[int]) -> MixtureSource:
-    collections = [
-        Collection([decoded_song(song, cache) for song in songs], recordings(loose, cache)) for songs, loose in found
+    materials = [
+        Material([decoded_song(song, cache) for song in songs], recordings(loose, cache)) for songs, loose in found
     ]
-    return MixtureSource(collections, samples, seed)
+    return MixtureSource(materials, samples, seed)
 
 
 def _spleeter(arguments: argparse.Namespace) -> None:

@@ -10,123 +10,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from operator import length_hint
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from spectacles_engine.chunking import Array
 from spectacles_engine.ensemble import Ensemble
 from spectacles_engine.errors import InputError, ModelError
-from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
+from spectacles_engine.messages import STEMS
 from spectacles_engine.quality import energy
-from spectacles_engine.training.augment import MixtureSource, Sources
-from spectacles_engine.training.data import SongFiles, fingerprint, read_song
+from spectacles_engine.training.augment import Sources
+from spectacles_engine.training.examples import Example, each, parts
 from spectacles_engine.whole_files import save_array, write_whole
 
 FORMAT = 3
 """Of these files; others are computed anew."""
-PART_SAMPLES = 10 * SAMPLE_RATE_HZ
-"""So much of a song is read at a time."""
 LEAST_ENERGY = 0.01
 """What errors are measured against has at least this share of the mixture's energy.
 
 Else a stem that is hardly there would outweigh all others.
 """
-UNTOLD_ENERGY = 0.01
-"""A mixture that differs from the sum of its stems by no more than this share of its energy holds no others."""
-
-
-@dataclass(frozen=True)
-class Example:
-    """A song with references (stem, 2, samples), in the order of ``messages.STEMS``, and its mixture (2, samples).
-
-    ``sources``: of what its stems are made; two examples that have one in common are not strangers. A stem that is
-    lacking there was not given, and silent. ``fingerprint``: what tells it from others of its name.
-    """
-
-    name: str
-    references: Array
-    mixture: Array
-    sources: Sources = field(default_factory=dict)
-    fingerprint: str = ""
-
-    @property
-    def untold(self) -> list[str]:
-        """Stems that were not given though the mixture holds more than those that were: silence isn't what they are."""
-        lacking = [stem for stem in STEMS if stem not in self.sources]
-        if not lacking:
-            return []
-        loudness = left = 0.0
-        for part in parts(self.mixture.shape[-1]):
-            loudness += energy(self.mixture[:, part])
-            left += energy(self.mixture[:, part] - self.references[..., part].sum(axis=0))
-        return lacking if left > UNTOLD_ENERGY * loudness else []
-
-    @classmethod
-    def summed(cls, name: str, references: Array, sources: Sources | None = None, fingerprint: str = "") -> Example:
-        """A song whose mixture is the sum of its stems."""
-        return cls(name, references, references.sum(axis=0), sources or {}, fingerprint)
-
-
-@dataclass(frozen=True)
-class Songs:
-    """Songs on disk, one at a time in memory."""
-
-    files: Sequence[SongFiles]
-
-    @property
-    def fingerprints(self) -> list[tuple[str, str]]:
-        """What tells them from others."""
-        return [(song.name, fingerprint(song.files)) for song in self.files]
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __iter__(self) -> Iterator[Example]:
-        return (
-            Example(song.name, *read_song(song), {stem: [song.name] for stem in song.stems}, fingerprint(song.files))
-            for song in self.files
-        )
-
-
-@dataclass(frozen=True)
-class RandomMixtures:
-    """Random mixtures in place of songs, for folders with few songs that have all stems.
-
-    ``seed`` is part of their names: what is drawn by several may lie in one folder. ``drawn_from``: the
-    fingerprint of what their ``source`` draws from.
-    """
-
-    source: MixtureSource
-    count: int
-    seed: int
-    drawn_from: str
-
-    @property
-    def fingerprints(self) -> list[tuple[str, str]]:
-        """Name of every one, and what tells it from others of its name."""
-        return [(self._name(i), self.drawn_from) for i in range(self.count)]
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __iter__(self) -> Iterator[Example]:
-        for i in range(self.count):
-            one = self.source.draw()
-            yield Example.summed(self._name(i), one.references, one.sources, self.drawn_from)
-
-    def _name(self, number: int) -> str:
-        return f"mixture-{self.seed}-{number:04d}"
-
-
-Examples = Songs | RandomMixtures
 
 
 def write_estimates(
@@ -163,15 +71,6 @@ def write_estimates(
         write_whole(folder / "estimates.json", about.encode())
 
     each(examples, write, "estimates")
-
-
-def each(examples: Iterable[Example], do: Callable[[Example], None], what: str) -> None:
-    """Does something with every example, under a bar that says ``what``.
-
-    Unlike the variable of a loop, and tqdm's own, it holds none while the next one is read: a song takes a GiB.
-    """
-    for _ in tqdm(map(do, examples), desc=what, unit="song", total=length_hint(examples)):
-        pass
 
 
 @dataclass(frozen=True)
@@ -213,11 +112,6 @@ class StoredEstimates:
             errors += [energy(error) for error in averages - references]
         found = bounded(errors, energies, loudness) / (2 * samples) + 1e-9
         return dict(zip(STEMS, found.tolist(), strict=True))
-
-
-def parts(samples: int) -> Iterator[slice]:
-    """A song of so many samples, a part after the other."""
-    return (slice(start, start + PART_SAMPLES) for start in range(0, samples, PART_SAMPLES))
 
 
 def bounded(against: NDArray[np.float64], energies: NDArray[np.float64], loudness: float) -> NDArray[np.float64]:

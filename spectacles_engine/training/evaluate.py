@@ -16,7 +16,7 @@ from spectacles_engine.chunking import Array, rebatch, shared
 from spectacles_engine.ensemble import BLOCK_SAMPLES, Ensemble, handed_back, in_mixer_chunks, mix
 from spectacles_engine.messages import STEMS
 from spectacles_engine.mixers import Mixer
-from spectacles_engine.training.estimates import Example, each
+from spectacles_engine.training.examples import Example, each
 from spectacles_engine.training.floor import FLOOR_MARGIN_SAMPLES, floor
 from spectacles_engine.training.oracle import Oracle
 from spectacles_engine.training.scoring import MEASURES, SongScores

@@ -15,7 +15,8 @@ from tqdm import tqdm
 from spectacles_engine.errors import ModelError
 from spectacles_engine.messages import STEMS
 from spectacles_engine.mixers import FixedShares, LinearMixer, bands
-from spectacles_engine.training.estimates import StoredEstimates, bounded, parts
+from spectacles_engine.training.estimates import StoredEstimates, bounded
+from spectacles_engine.training.examples import parts
 
 Sums = NDArray[np.float64]
 RIDGES = {"linear": 1e-4, "bands": 0.1}

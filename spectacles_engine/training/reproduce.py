@@ -13,12 +13,11 @@ from spectacles_engine.errors import InputError
 from spectacles_engine.mixer_files import save_mixer
 from spectacles_engine.training import estimates, linear, mixer
 from spectacles_engine.training.bench import Bench
+from spectacles_engine.training.examples import Songs
 from spectacles_engine.training.table import Report
 
 
-def reproduce(
-    bench: Bench, train: estimates.Songs, test: estimates.Songs, recipes: Mapping[str, mixer.Recipe], out: Path
-) -> Report:
+def reproduce(bench: Bench, train: Songs, test: Songs, recipes: Mapping[str, mixer.Recipe], out: Path) -> Report:
     """Trains all ``recipes`` (name → recipe; ours is `spectacles`) and the linear mixer on ``train``.
 
     Raises InputError where a song is in both halves.

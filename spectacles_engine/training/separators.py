@@ -11,6 +11,7 @@ import copy
 import json
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,6 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 from tqdm import tqdm
 
-from spectacles_engine.devices import training_precision
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.separators.spleeter import SpleeterSeparator
 from spectacles_engine.spectrogram import Stft
@@ -80,7 +80,7 @@ class Learner:
         for group in self.optimiser.param_groups:
             group["lr"] = LEARNING_RATE[self.kind] * rate
         heard, targets = self._at_its_rate(heard / level), self._at_its_rate(targets / level[:, None])
-        with training_precision(self.device):
+        with _precision(self.device):
             estimates = self.network(heard)
         loss = separation_loss(estimates.float(), targets)
         self.optimiser.zero_grad()
@@ -244,6 +244,12 @@ class Trainer:
             learner.load(state["learners"][learner.kind])
         self.step, self.elapsed_s, self.history = state["step"], state["elapsed_s"], state["history"]
         tqdm.write(f"{self.folder} goes on at step {self.step}")
+
+
+def _precision(device: str) -> AbstractContextManager[None]:
+    """bfloat16 where the hardware has it. A CPU that has not computes it twenty times as slowly as float32."""
+    able = device == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=able)
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ import pytest
 from spectacles_engine.chunking import Array
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.training import augment, synthesised
-from spectacles_engine.training.augment import Collection, MixtureSource
+from spectacles_engine.training.augment import Material, MixtureSource
 from spectacles_engine.training.data import Recording
 from spectacles_engine.training.effects import coded, pumping, stretched
 
@@ -83,7 +83,7 @@ SHARES = (
 def _source(seed: int) -> MixtureSource:
     noise = np.random.default_rng(0).integers(-3000, 3000, (2, 10 * SAMPLE_RATE_HZ)).astype(np.int16)
     song = dict.fromkeys(STEMS, Recording(noise, np.arange(10), "noise"))
-    return MixtureSource([Collection([song])], SAMPLE_RATE_HZ, seed)
+    return MixtureSource([Material([song])], SAMPLE_RATE_HZ, seed)
 
 
 def test_with_every_change_mixtures_are_whole_and_the_same_for_the_same_seed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +129,7 @@ def test_an_amplifier_gives_a_bass_harmonics_and_leaves_it_as_loud(monkeypatch: 
     high, loud = {}, {}
     for driven in (0.0, 1.0):
         monkeypatch.setattr(augment, "DRIVE_SHARE", dict.fromkeys(STEMS, driven))
-        source = MixtureSource([Collection([song])], SAMPLE_RATE_HZ, 4)
+        source = MixtureSource([Material([song])], SAMPLE_RATE_HZ, 4)
         drawn = np.stack([source.draw().references[STEMS.index("bass")] for _ in range(12)])
         energy = np.abs(np.fft.rfft(drawn)) ** 2
         high[driven] = energy[..., 100:].sum() / energy.sum()
@@ -146,7 +146,7 @@ def test_a_song_has_its_sides_swapped_as_a_whole_now_and_then(monkeypatch: pytes
     sound = np.random.default_rng(0).integers(-3000, 3000, (2, 10 * SAMPLE_RATE_HZ)).astype(np.int16)
     sound[1] = 0
     song = dict.fromkeys(STEMS, Recording(sound, np.arange(10), "left"))
-    source = MixtureSource([Collection([song])], SAMPLE_RATE_HZ, 0)
+    source = MixtureSource([Material([song])], SAMPLE_RATE_HZ, 0)
     heard = [np.abs(source.draw().references).max(axis=-1) > 1e-3 for _ in range(12)]
     assert {tuple(map(tuple, sides)) for sides in heard} == {((True, False),) * 4, ((False, True),) * 4}
 
@@ -165,8 +165,8 @@ def test_many_made_up_songs_do_not_drown_a_few_real_ones(coherent: float, monkey
     monkeypatch.setattr(augment, "COHERENT_SHARE", coherent)
     monkeypatch.setattr(augment, "ABSENT_SHARE", dict.fromkeys(STEMS, 0.0))
     sound = np.full((2, 10 * SAMPLE_RATE_HZ), 1000, np.int16)
-    real = Collection([{"drums": Recording(sound, np.arange(10), "real")}])
-    made_up = Collection([{"drums": Recording(sound, np.arange(10), f"made up {i}")} for i in range(64)])
+    real = Material([{"drums": Recording(sound, np.arange(10), "real")}])
+    made_up = Material([{"drums": Recording(sound, np.arange(10), f"made up {i}")} for i in range(64)])
     source = MixtureSource([real, made_up], SAMPLE_RATE_HZ // 10, 0)
     drawn = [source.draw().sources["drums"] for _ in range(400)]
     assert np.mean([names == ["real"] for names in drawn]) == pytest.approx(1 / 9, abs=0.05)  # 1 to √64

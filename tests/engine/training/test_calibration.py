@@ -14,7 +14,8 @@ from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.mixers import FixedShares
 from spectacles_engine.quality import FEATURES, Calibration
 from spectacles_engine.training.calibration import Observation, Observations, blended, coverage, fit, observe, separated
-from spectacles_engine.training.estimates import Example, read_estimates, write_estimates
+from spectacles_engine.training.estimates import read_estimates, write_estimates
+from spectacles_engine.training.examples import Example
 from spectacles_engine.training.plots import plot_calibration
 from tests.engine.fakes import FakeSeparator
 

@@ -14,7 +14,7 @@ from spectacles_engine import demo
 from spectacles_engine.errors import InputError, NoNetworkError
 from spectacles_engine.messages import SAMPLE_RATE_HZ, STEMS
 from spectacles_engine.training import musdb18
-from spectacles_engine.training.augment import Collection, MixtureSource
+from spectacles_engine.training.augment import Material, MixtureSource
 from spectacles_engine.training.data import (
     SoundFile,
     decode,
@@ -238,7 +238,7 @@ def test_a_song_may_have_the_longest_name_that_there_is(tmp_path: Path) -> None:
 
 def _source(folder: Path, cache: Path, seed: int) -> MixtureSource:
     songs = [decoded_song(song, cache) for song in find_songs([folder])]
-    return MixtureSource([Collection(songs, recordings(find_loose([folder]), cache))], 44_100, seed)
+    return MixtureSource([Material(songs, recordings(find_loose([folder]), cache))], 44_100, seed)
 
 
 def test_the_same_seed_draws_the_same_mixtures_and_another_seed_others(folder: Path, tmp_path: Path) -> None:

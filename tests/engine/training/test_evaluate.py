@@ -22,8 +22,9 @@ from spectacles_engine.mixers import FixedShares
 from spectacles_engine.quality import usdr
 from spectacles_engine.stem_mixer import Design
 from spectacles_engine.training import plots
-from spectacles_engine.training.estimates import Example, write_estimates
+from spectacles_engine.training.estimates import write_estimates
 from spectacles_engine.training.evaluate import Evaluation
+from spectacles_engine.training.examples import Example
 from spectacles_engine.training.oracle import Oracle
 from spectacles_engine.training.plots import plot_table
 from spectacles_engine.training.scoring import BSS_EVAL, MEASURES, USDR, SongScores

@@ -23,7 +23,8 @@ from spectacles_engine.quality import usdr
 from spectacles_engine.stem_mixer import Design, StemMixer
 from spectacles_engine.training import bins, linear, mixer
 from spectacles_engine.training.checkpoints import load_checkpoint
-from spectacles_engine.training.estimates import FORMAT, Example, StoredEstimates, read_estimates, write_estimates
+from spectacles_engine.training.estimates import FORMAT, StoredEstimates, read_estimates, write_estimates
+from spectacles_engine.training.examples import Example
 from spectacles_engine.training.mixer import RECIPES, Recipe, train
 from spectacles_engine.training.scoring import Row
 from tests.engine.fakes import FakeSeparator, share
@@ -217,9 +218,9 @@ def test_every_second_counts_alike_in_a_linear_mixer(
         estimates[::2, :, : SAMPLES - 2_768] = 0
         estimates[1::2, :, SAMPLES - 2_768 :] = 0
         songs[i] = replace(song, estimates=estimates)
-    monkeypatch.setattr("spectacles_engine.training.estimates.PART_SAMPLES", SAMPLES)
+    monkeypatch.setattr("spectacles_engine.training.examples.PART_SAMPLES", SAMPLES)
     at_once = linear.fit(songs).weights
-    monkeypatch.setattr("spectacles_engine.training.estimates.PART_SAMPLES", part_samples)
+    monkeypatch.setattr("spectacles_engine.training.examples.PART_SAMPLES", part_samples)
     np.testing.assert_allclose(linear.fit(songs).weights, at_once, atol=1e-3)
 
 

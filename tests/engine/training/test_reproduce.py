@@ -16,7 +16,7 @@ from spectacles_engine.mixers import LinearMixer
 from spectacles_engine.models import ModelStore
 from spectacles_engine.training.bench import Bench
 from spectacles_engine.training.data import find_songs
-from spectacles_engine.training.estimates import Songs
+from spectacles_engine.training.examples import Songs
 from spectacles_engine.training.mixer import RECIPES
 from spectacles_engine.training.reproduce import halves, reproduce
 from spectacles_engine.training.table import WRITTEN

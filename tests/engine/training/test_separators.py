@@ -13,7 +13,7 @@ from spectacles_engine.devices import Placement
 from spectacles_engine.messages import STEMS
 from spectacles_engine.separators.mdx import MdxSeparator
 from spectacles_engine.separators.spleeter import PARTS, SpleeterSeparator, SpleeterUNet
-from spectacles_engine.training.augment import Collection, MixtureSource, batches, end
+from spectacles_engine.training.augment import Material, MixtureSource, batches, end
 from spectacles_engine.training.data import Recording
 from spectacles_engine.training.separators import Schedule, Trainer, move_average
 
@@ -29,7 +29,7 @@ def fronts() -> list[SpleeterSeparator]:
 def _source() -> MixtureSource:
     noise = np.random.default_rng(0).integers(-3000, 3000, (2, 10 * SAMPLES)).astype(np.int16)
     recording = Recording(noise, np.arange(10), "noise")
-    return MixtureSource([Collection([dict.fromkeys(STEMS, recording)])], SAMPLES, seed=0)
+    return MixtureSource([Material([dict.fromkeys(STEMS, recording)])], SAMPLES, seed=0)
 
 
 def test_an_interrupted_training_goes_on_and_exports_what_the_engine_loads(
