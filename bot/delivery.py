@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bot.jobs import Job, StoredResult
+from bot.jobs import Job, StoredResult, Unavailable
 from bot.names import file_name
 from bot.replies import result_note, smaller_format, stem_title
 from bot.shelf import stem_bytes
@@ -88,10 +88,13 @@ def note(job: Job, result: StoredResult, rung: Rung, wished: Rung, most_bytes: i
 
 
 @asynccontextmanager
-async def made(job: Job, result: StoredResult, rung: Rung, most_bytes: int) -> AsyncIterator[Sequence[Parcel] | None]:
+async def made(
+    job: Job, result: StoredResult, rung: Rung, most_bytes: int, make_room: Callable[[float], None]
+) -> AsyncIterator[Sequence[Parcel] | None]:
     """The files that a job asks for, all on one rung, gone afterwards; None if one of them is too large.
 
-    Raises OutputError if they can't be written (a full disk), OSError if the stems are gone.
+    ``make_room`` is the service's. Raises OutputError if they can't be written (a full disk), OSError if the stems are
+    gone.
     """
     names = job.order.wish.names
     if not all(could_fit(result, rung, name, most_bytes) for name in names):
@@ -103,6 +106,8 @@ async def made(job: Job, result: StoredResult, rung: Rung, most_bytes: int) -> A
         parcels: list[Parcel] = []
         for track, name in enumerate(names, 1):
             path = Path(folder) / file_name(job.order.title, name, rung.format)
+            with suppress(Unavailable):  # there may be enough all the same: most files have less, and go soon
+                make_room(min(stem_bytes(result), most_bytes))
             await encode(job, result, name, rung, path, track)
             title = stem_title(job.order.title, name)
             parcels.append(Parcel(name, path, title, job.order.performer, rung, result.seconds))

@@ -106,7 +106,7 @@ class DiscordCourier:
         try:
             with outages_told():
                 for rung in ladder:
-                    async with delivery.made(job, result, rung, most_bytes) as parcels:
+                    async with delivery.made(job, result, rung, most_bytes, self._service.make_room) as parcels:
                         if not parcels:
                             continue
                         note = delivery.note(job, result, rung, ladder[0], most_bytes, _MOST_CHARACTERS)

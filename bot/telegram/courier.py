@@ -109,7 +109,7 @@ class TelegramCourier:
             if (stored := self._stored(job, result, rung)) and await self._takes(job, stored, note):
                 return
             each_bytes = min(most_bytes, self._most_together // len(job.order.wish.names))
-            async with delivery.made(job, result, rung, each_bytes) as parcels:
+            async with delivery.made(job, result, rung, each_bytes, self._service.make_room) as parcels:
                 if not parcels:
                     continue
                 if await self._takes(job, [_item(parcel) for parcel in parcels], note, (result, rung)):

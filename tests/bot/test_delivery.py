@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import av
@@ -10,13 +11,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from bot.delivery import LADDER, Rung, could_fit, made, rungs
-from bot.jobs import Job, Order, Place, State, StoredResult, Wish
+from bot import delivery
+from bot.delivery import LADDER, Rung, could_fit, rungs
+from bot.jobs import Job, Order, Place, State, StoredResult, Unavailable, Wish
 from spectacles_engine.messages import STEMS, QualityNote
 
 DISCORD_BYTES = 10 << 20
 TELEGRAM_BYTES = 50_000_000
 RATE_HZ = 44_100
+made = partial(delivery.made, make_room=lambda needed_bytes: None)
 
 
 def _job(wish: Wish, title: str = "AC/DC") -> Job:
@@ -139,6 +142,21 @@ async def test_parcels_hold_what_was_asked_for_and_are_gone_afterwards(result: S
             assert (info.format, info.samplerate, info.channels) == ("MP3", RATE_HZ, 2)
             assert parcel.size_bytes == pytest.approx(2 * 192 * 125, rel=0.1)
     assert not list(result.folder.glob(".send-*"))
+
+
+async def test_room_is_made_for_what_is_sent_and_for_no_more_than_a_chat_takes(result: StoredResult) -> None:
+    asked: list[float] = []
+
+    def make_room(needed_bytes: float) -> None:
+        asked.append(needed_bytes)
+        raise Unavailable("There is no room, but for what is small.")
+
+    wish = Wish(("vocals", "bass"))
+    for format, most_bytes in (("wav", DISCORD_BYTES), ("opus", 100_000)):
+        async with delivery.made(_job(wish), result, Rung(format), most_bytes, make_room) as parcels:
+            assert parcels
+    of_a_wav = 2 * RATE_HZ * 2 * 3
+    assert asked == [of_a_wav, of_a_wav, 100_000, 100_000]
 
 
 async def test_a_mix_is_the_sum_of_its_stems(result: StoredResult) -> None:
