@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -134,6 +135,12 @@ async def test_a_file_that_takes_for_ever_to_open_is_not_an_audio_file(
     path.write_bytes(b"ID3\3\0\0" + size + tags + (tmp_path / "plain.mp3").read_bytes())
     with pytest.raises(NotAudioError):
         await look(path)
+
+
+def test_only_until_a_song_is_open_it_is_timed(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", noise(44_100), 44_100)
+    program.inspect(str(tmp_path / "a.wav"), longest_s=60, opening_s=50)
+    assert signal.alarm(0) == 0  # none is left: it would end the decoding of a long song
 
 
 async def test_a_decoder_that_does_not_start_is_no_fault_of_the_file(

@@ -168,6 +168,13 @@ def test_songs_in_a_row_as_web_radio_sends_them_are_read_to_the_end(tmp_path: Pa
     assert lag(noise(44_100 * 2, 2, 44_100), heard) == 0
 
 
+def test_an_ogg_that_is_cut_in_the_header_of_a_page_ends_early(tmp_path: Path) -> None:
+    path = write_sound(tmp_path / "a.ogg", noise(44_100 * 2, 2, 44_100), 44_100)
+    data = path.read_bytes()
+    path.write_bytes(data[: data.rindex(b"OggS") + 4])
+    assert decode(path)[2] == ["the file ends early; separated as far as it goes"]
+
+
 def test_a_wav_that_was_never_finished_is_read_to_the_end(tmp_path: Path) -> None:
     sound = noise(44_100 * 2, 2, 44_100)
     data = bytearray(write_sound(tmp_path / "a.wav", sound, 44_100, "PCM_16").read_bytes())
@@ -298,6 +305,10 @@ def test_a_flac_streamed_without_a_length(tmp_path: Path) -> None:
     with open_song(path) as song:
         assert song.duration_s == pytest.approx(2.0, abs=0.03)
     assert decode(path)[1:] == (88_200, [])
+    # of a rate of next to nothing a few samples would become minutes
+    soundfile.write(tmp_path / "low.flac", noise(400, 1, 44_100)[0], 100)
+    path.write_bytes(data + (tmp_path / "low.flac").read_bytes())
+    assert decode(path)[1:] == (88_200, ["parts of the file are damaged and were left out"])
 
 
 def test_decoding_has_a_deadline(tmp_path: Path) -> None:
