@@ -279,7 +279,8 @@ class TelegramServer:
 
     async def _getUpdates(self, parameters: Json, files: Json) -> list[Json]:  # noqa: N802
         offset = parameters.get("offset", 0)
-        self._updates = [update for update in self._updates if update["update_id"] >= offset]
+        wanted = set(parameters["allowed_updates"])
+        self._updates = [update for update in self._updates if update["update_id"] >= offset and wanted & set(update)]
         ends = time.monotonic() + min(parameters.get("timeout", 0), 2)
         while not self._updates and (left := ends - time.monotonic()) > 0:
             self._news.clear()
@@ -366,7 +367,8 @@ class TelegramServer:
         return self._post_files(parameters, [{"type": "audio", "media": parameters.get("audio")} | details], files)[0]
 
     def _sendDocument(self, parameters: Json, files: dict[str, web.FileField]) -> Json:  # noqa: N802
-        return self._post_files(parameters, [{"type": "document", "media": parameters.get("document")}], files)[0]
+        kind = "document" if parameters.get("disable_content_type_detection") else "audio"  # it knows what it hears
+        return self._post_files(parameters, [{"type": kind, "media": parameters.get("document")}], files)[0]
 
     def _sendMediaGroup(self, parameters: Json, files: dict[str, web.FileField]) -> list[Json]:  # noqa: N802
         media = parameters["media"]
@@ -444,7 +446,10 @@ class TelegramServer:
                 raise bad("message to be replied not found")
             body |= {"reply_to_message": _without_reply(answered)} if answered else {}
         if thread := parameters.get("message_thread_id"):
-            body |= _in_topic(self.messages[chat, thread])
+            topic = self.messages.get((chat, thread), {})
+            if "forum_topic_created" not in topic:
+                raise bad("message thread not found")
+            body |= _in_topic(topic)
         message = self._store(chat, BOT, body | _markup(parameters))
         self._see(message)
         return message
@@ -460,6 +465,7 @@ class TelegramServer:
     def _from_person(self, chat: int, person: int, body: Json, reply: Json | None) -> Json:
         if reply:
             body["reply_to_message"] = _without_reply(reply)
+            body |= {"message_thread_id": reply["message_id"]} if chat < 0 and "message_thread_id" not in body else {}
         if (words := body.get("text", "")).startswith("/"):
             body["entities"] = [{"type": "bot_command", "offset": 0, "length": len(words.split()[0])}]
         if person == chat < 0:  # an admin, in the name of the group

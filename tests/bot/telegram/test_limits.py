@@ -56,18 +56,18 @@ async def test_after_a_restart_nothing_is_edited_that_says_the_same(world: World
     await world.quiet()
 
 
-def busy(world: World, monkeypatch: pytest.MonkeyPatch, numbers: int) -> None:
+def busy(world: World, monkeypatch: pytest.MonkeyPatch, before: int, after: int) -> None:
     """While an album is on its way, and after it, other private chats get messages."""
     server, album = world.server, TelegramServer._sendMediaGroup
 
-    def post_elsewhere() -> None:
+    def post_elsewhere(numbers: int) -> None:
         for _ in range(numbers):
             server._store(999, BOT, {"text": "busy"})
 
     def send_album(self: TelegramServer, *args: Any) -> list[Json]:
-        post_elsewhere()
+        post_elsewhere(before)
         sent = album(self, *args)
-        post_elsewhere()
+        post_elsewhere(after)
         return sent
 
     monkeypatch.setattr(TelegramServer, "_sendMediaGroup", send_album)
@@ -75,10 +75,12 @@ def busy(world: World, monkeypatch: pytest.MonkeyPatch, numbers: int) -> None:
     server.troubles.append(Trouble("sendMediaGroup", is_done=True))
 
 
-async def test_stems_whose_answer_was_lost_are_found_among_other_chats(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("before", "after"), [(5, 45), (45, 5)])
+async def test_stems_whose_answer_was_lost_are_found_near_either_end_of_what_other_chats_got(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int, after: int
 ) -> None:
-    busy(world, monkeypatch, 45)
+    monkeypatch.setattr("bot.telegram.chats._MOST_ASKED", 20)
+    busy(world, monkeypatch, before, after)
     send(world, tmp_path)
     await world.answered(ANN)
     assert world.server.names(ANN) == PAIR
@@ -89,7 +91,7 @@ async def test_stems_that_cannot_be_found_again_are_not_sent_again_unasked(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bot.telegram.chats._MOST_ASKED", 20)
-    busy(world, monkeypatch, 45)
+    busy(world, monkeypatch, 45, 45)
     send(world, tmp_path)
     await world.answered(ANN)
     assert world.server.names(ANN) == PAIR
@@ -173,7 +175,10 @@ async def test_telegrams_own_server_is_asked_for_a_song_once_more_if_it_does_not
         await world.answered(ANN)
 
 
-async def test_while_stems_are_sent_a_private_chat_shows_it(world: World, tmp_path: Path) -> None:
+async def test_while_stems_are_sent_a_private_chat_shows_it(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.telegram.chats._SHOWS_S", 0.01)
     world.server.say(GROUP, ANN, "hello")
     send(world, tmp_path)
     send(world, tmp_path, chat=GROUP, caption="/vocals")
@@ -181,6 +186,7 @@ async def test_while_stems_are_sent_a_private_chat_shows_it(world: World, tmp_pa
     await world.answered(GROUP)
     shown = [parameters for _, method, parameters in world.server.calls if method == "sendChatAction"]
     assert {parameters["chat_id"] for parameters in shown} == {ANN}
+    assert len(shown) > 1  # each time it is seen for a few seconds
 
 
 async def test_who_waits_too_long_for_an_edit_waits_for_the_next_news(

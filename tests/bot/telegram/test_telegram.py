@@ -137,12 +137,17 @@ async def test_what_holds_no_song_is_answered_in_private_and_passed_over_in_grou
     for chat in (GROUP, ANN):
         world.server.say(chat, ANN, "hello?")
         world.server.send(chat, ANN, "document", b"%PDF", file_name="a.pdf", mime_type="application/pdf")
+        gif = {"file_id": "G", "file_unique_id": "uG", "file_name": "a.mp4", "mime_type": "video/mp4"}
+        gone = {"message_id": 1, "date": 0, "chat": {"id": chat, "type": "private"}}
+        moving = gif | {"width": 3, "height": 3, "duration": 3}
+        world.server._from_person(chat, ANN, {"animation": moving, "document": gif}, None)
+        world.server._from_person(chat, ANN, {"pinned_message": gone}, None)
         world.server.say(chat, ANN, "/stems")
         world.server.say(chat, ANN, "/stems@AnotherBot")
-    await world.server.until(lambda: len(world.server.texts(ANN)) == 4)
+    await world.server.until(lambda: len(world.server.texts(ANN)) == 5)
     assert len(world.server.texts(GROUP)) == 1
     assert world.server.texts(GROUP)[0].startswith("Which song?")
-    assert any("no audio or video" in text for text in world.server.texts(ANN))
+    assert sum("no audio or video" in text for text in world.server.texts(ANN)) == 2
     world.server.say(GROUP, ANN, "/start")
     await world.server.until(lambda: len(world.server.texts(GROUP)) == 2)
     assert "Reply with /stems to a song" in world.server.texts(GROUP)[1]
@@ -261,6 +266,20 @@ async def test_stems_are_not_separated_once_more(world: World, tmp_path: Path) -
     world.server.forward(BOB, BOB, stem)
     await world.server.until(lambda: world.server.texts(BOB))
     assert "stems already" in world.server.texts(BOB)[0]
+
+
+async def test_a_song_of_another_chat_is_taken_where_it_is_quoted(world: World, tmp_path: Path) -> None:
+    def quote(song: Json) -> None:
+        origin = {"type": "user", "date": song["date"], "sender_user": song["from"]}
+        body = {"text": "/vocals", "external_reply": {"origin": origin, "audio": content(song)}}
+        world.server._from_person(GROUP, ANN, body, None)
+
+    quote(world.server.send(BOB, BOB, "audio", wav(tmp_path), file_name="a.wav", caption="/bass"))
+    await world.answered(GROUP)
+    assert world.server.names(GROUP) == ["a – vocals.mp3"]
+    await world.answered(BOB)
+    quote(world.server.files(BOB)[0])
+    await world.server.until(lambda: any("stems already" in text for text in world.server.texts(GROUP)))
 
 
 async def test_another_persons_taps(world: World, tmp_path: Path) -> None:
@@ -534,6 +553,16 @@ async def test_a_wrong_token_is_one_sentence(world: World, monkeypatch: pytest.M
     with pytest.raises(UnreachableError, match="cannot be reached"):
         await app.start()
     await app.stop()
+
+
+async def test_a_song_that_is_too_long_is_refused_before_it_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with telegram_world(tmp_path, monkeypatch, limits=LimitSettings(longest_song_minutes=1)) as world:
+        world.server.send(ANN, ANN, "audio", wav(tmp_path), file_name="a.wav", duration=61)
+        await world.server.until(lambda: world.server.texts(ANN))
+        assert "too long" in world.server.texts(ANN)[0]
+        assert world.server.count("getFile") == 0
 
 
 async def test_a_song_above_the_operators_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

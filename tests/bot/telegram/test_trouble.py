@@ -426,6 +426,19 @@ async def test_a_song_that_cannot_be_fetched_is_a_sentence(
     await world.quiet()
 
 
+async def test_a_menu_that_telegram_does_not_take_and_another_program_are_told_and_keep_nobody_waiting(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.server.troubles.append(Trouble("setMyCommands", refusal=bad("not this one")))
+    await world.restart()
+    other = "Conflict: terminated by other getUpdates request"
+    world.server.troubles.append(Trouble("getUpdates", refusal=Refusal(409, other)))
+    world.server.say(ANN, ANN, "/help")
+    await world.server.until(lambda: world.server.texts(ANN))
+    assert "Telegram did not take the menu" in caplog.text
+    assert "another program asks for the messages of this bot" in caplog.text
+
+
 async def test_a_mistake_of_ours_is_a_sentence(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     send(world, tmp_path)
     await world.answered(ANN)
