@@ -20,13 +20,14 @@ USER = {"id": "5", "username": "SpecTacles", "discriminator": "0", "avatar": Non
 
 @dataclass
 class DiscordServer:
-    """``files`` by path; ``broken``: so many answers with a file end in the middle.
+    """``files`` by path; ``busy``: so many are refused just now; ``broken``: so many answers end in the middle of one.
 
     ``silent_s``: so long a log-in, or a message, is not answered.
     ``away``: so often the gateway does not answer; ``wait_s``: so long who brings commands is told to wait.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
+    busy: int = 0
     broken: int = 0
     silent_s: float = 0.0
     away: int = 0
@@ -106,6 +107,9 @@ class DiscordServer:
         data = self.files.get(request.match_info["name"])
         if data is None:
             return web.Response(status=403)
+        if self.busy:
+            self.busy -= 1
+            return web.Response(status=503, text="upstream connect error")
         response = web.StreamResponse(headers={"Content-Length": str(len(data))})
         await response.prepare(request)
         if self.broken:

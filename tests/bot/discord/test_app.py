@@ -254,6 +254,9 @@ async def test_a_song_is_downloaded_again_when_the_connection_drops(server: Disc
         await insist(lambda: download(client, f"{server.base}/files/song", tmp_path / "song", 1e9))
         assert (tmp_path / "song").read_bytes() == server.files["song"]
         assert server.asked == 3
+        server.busy = 1
+        await insist(lambda: download(client, f"{server.base}/files/song", tmp_path / "song", 1e9))
+        assert (tmp_path / "song").read_bytes() == server.files["song"]
         server.broken = 9
         with pytest.raises(aiohttp.ClientError):
             await insist(lambda: download(client, f"{server.base}/files/song", tmp_path / "song", 1e9))

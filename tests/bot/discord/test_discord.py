@@ -298,6 +298,16 @@ async def test_too_large_is_refused_before_it_is_fetched(tmp_path: Path, monkeyp
         assert "a, c: That file is too large: I take files up to 0.1 MB" in "\n".join(world.texts(alice.dm_channel))
 
 
+async def test_a_song_that_is_too_long_is_refused_before_it_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with discord_world(tmp_path, monkeypatch, limits=LimitSettings(longest_song_minutes=1)) as world:
+        alice = world.env.create_user("alice")
+        await world.post(alice, alice.dm_channel, ("a.ogg", wav(tmp_path)), voice_s=61)
+        assert "too long" in world.texts(alice.dm_channel)[-1]
+        assert world.service._store.unfinished() == []
+
+
 async def test_a_channel_where_the_bot_may_not_write(world: World, tmp_path: Path) -> None:
     guild = world.env.create_guild()
     silent = discord.PermissionOverwrite(attach_files=False)
@@ -401,6 +411,7 @@ async def test_a_title_pings_nobody_and_has_no_markup(world: World, tmp_path: Pa
     assert not result.mention_everyone
     assert [who.id for who in result.mentions] == [alice.id]
     assert r"\*\*x\*\* \<@1> \<t:0:R> \[a](b) \*c\* \[d](e)" in result.content
+    assert result.flags.suppress_embeds  # a title that is a link brings no picture of its page
 
 
 async def test_a_song_from_a_phone_and_the_real_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

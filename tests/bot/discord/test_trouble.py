@@ -210,8 +210,9 @@ async def test_who_waits_too_long_for_an_edit_waits_for_the_next_news(
 @pytest.mark.parametrize("is_forwarded", [False, True])
 async def test_a_dead_address_is_replaced_from_the_message(world: World, tmp_path: Path, is_forwarded: bool) -> None:
     alice = world.env.create_user("alice")
-    message = await world.post(alice, alice.dm_channel, ("song.mp3", b"a song, let us say"))
-    (song,) = message.attachments
+    files = ("other.mp3", b"another"), ("song.mp3", b"a song, let us say")
+    message = await world.post(alice, alice.dm_channel, *files)
+    _, song = message.attachments
     if is_forwarded:
         world.env.create_guild()
         message = await world.env.guild.add_member(alice).forward(message, alice.dm_channel)
@@ -225,6 +226,9 @@ async def test_a_song_that_is_gone_is_told_in_a_sentence(world: World, tmp_path:
     alice = world.env.create_user("alice")
     with pytest.raises(Refused, match="Please send it again"):
         await courier_of(world).fetch(job_with(alice, alice.dm_channel, message, 8), tmp_path / "fetched")
+    world.env.inject_error("GET", "/channels/*/messages/*", status=403, code=50001, times=1)
+    with pytest.raises(Refused, match="Please send it again"):
+        await courier_of(world).fetch(job_with(alice, alice.dm_channel, 7, 8), tmp_path / "fetched")
 
 
 async def test_a_channel_that_closes_meanwhile_ends_the_job(world: World, tmp_path: Path) -> None:
