@@ -399,6 +399,13 @@ def test_a_redirect_to_no_address_at_all_is_a_sentence(tmp_path: Path, shelf: Sh
         make_store(tmp_path, shelf.url).fetch("studio")
 
 
+def test_a_file_of_ones_own_may_lie_below_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mixer").write_bytes(CONTENT)
+    file = Manifest.load().with_own("studio", Path("~/mixer"), None).files[str(tmp_path / "mixer")]
+    assert (file.size_bytes, file.sha256) == (len(CONTENT), SHA256)
+
+
 def test_embedded_files_lie_beside_the_manifest_and_are_refreshed(tmp_path: Path) -> None:
     manifest = write_manifest(tmp_path, EMBEDDED, 0, "")
     assert refresh(manifest) == [NAME]
