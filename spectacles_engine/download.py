@@ -59,7 +59,7 @@ class Download:
     @property
     def is_whole(self) -> bool:
         """Whether ``part`` has as many bytes as are wanted."""
-        return self.have > 0 and self.have == self.size_bytes
+        return self.have == self.size_bytes
 
     @property
     def etag(self) -> Path:
@@ -165,7 +165,8 @@ def _total_bytes(wanted: Download, response: http.client.HTTPResponse, done: int
     length = response.headers.get("Content-Length", "")
     announced = done + int(length) if length.isdecimal() else None
     if None not in (announced, wanted.size_bytes) and announced != wanted.size_bytes:
-        wanted.discard()
+        if done:  # else what is there is of another answer: this one may be a login page's
+            wanted.discard()
         raise ChecksumError(
             f"{wanted.host} sent something else as {wanted.target.name}: {announced:,} bytes, not {wanted.size_bytes:,}"
         )

@@ -290,6 +290,19 @@ def test_a_wrong_content_is_thrown_away(tmp_path: Path, shelf: Shelf) -> None:
     assert len(shelf.ranges) == 1
 
 
+def test_a_login_page_in_between_costs_nothing_of_what_is_there(tmp_path: Path, shelf: Shelf) -> None:
+    shelf.cut_after = [400_000, 0, 0, 0]
+    store = make_store(tmp_path, shelf.url)
+    with pytest.raises(NoNetworkError):
+        store.fetch("studio")
+    shelf.content, shelf.etag = b"<html>please log in</html>", None
+    with pytest.raises(ChecksumError, match=r"26 bytes, not 1,048,576"):
+        store.fetch("studio")
+    shelf.content, shelf.etag = CONTENT, '"v1"'
+    assert store.fetch("studio")[0].read_bytes() == CONTENT
+    assert shelf.ranges[-1] == "bytes=400000-"
+
+
 def test_another_size_is_not_even_read(tmp_path: Path, shelf: Shelf) -> None:
     shelf.content = b"<html>please log in</html>"
     store = make_store(tmp_path, shelf.url)
