@@ -60,7 +60,6 @@ def _decoder_of(handle: io.FileIO) -> Decoder:
             file.close()
         except soundfile.LibsndfileError:
             pass
-        handle.seek(0)
     try:
         return FfmpegDecoder(handle)
     except NotAudioError:
@@ -76,7 +75,7 @@ def _behind_tag(handle: io.FileIO) -> int:
     handle.seek(0)
     head = handle.read(10)
     size = sum((byte & 0x7F) << bits for byte, bits in zip(head[6:], (21, 14, 7, 0), strict=False))
-    return size + 10 if head[:3] == b"ID3" and len(head) == 10 else 0
+    return size + 10 if head[:3] == b"ID3" else 0
 
 
 def _unreadable(error: OSError) -> InputError:

@@ -146,7 +146,7 @@ def _compression_level(format: str, rate: int, channels: int, kbps: int) -> floa
         level = 1 - float(np.interp(kbps, _VORBIS_KBPS, np.linspace(0, 1, len(_VORBIS_KBPS))))
     else:
         return None
-    return min(0.99, max(0.0, level))
+    return max(0.0, level)
 
 
 class FfmpegEncoder:

@@ -102,7 +102,7 @@ class FfmpegDecoder:
                 done += held[0].shape[1]
                 yield held.pop(0)
         tail = np.concatenate(held, axis=1)
-        if exact is not None and 0 <= exact - done < tail.shape[1] <= exact - done + _MOST_PADDING_SAMPLES:
+        if exact is not None and exact - done < tail.shape[1] <= exact - done + _MOST_PADDING_SAMPLES:
             tail = tail[:, : exact - done]
         yield tail
         self._note_faults()
