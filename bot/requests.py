@@ -35,9 +35,11 @@ _SYNONYMS: Mapping[str, str] = {
     **dict.fromkeys(("aac", "mp4"), "m4a"),
 }
 _ALL = ("all", "everything", "alle", "alles")
+_INSTEAD = ("only", "just", "but", "nur", "sondern")
 _FILLERS = (
-    *("stems", "and", "as", "in", "just", "only", "please", "the", "a", "an", "of", "this", "format", "four"),
-    *("spuren", "und", "als", "nur", "bitte", "der", "die", "das", "den", "dem", "im", "vier", "thanks", "danke"),
+    *_INSTEAD,
+    *("stems", "and", "as", "in", "please", "the", "a", "an", "of", "this", "format", "four"),
+    *("spuren", "und", "als", "bitte", "der", "die", "das", "den", "dem", "im", "vier", "thanks", "danke"),
 )
 _WITHOUT = ("no", "without", "but", "except", "minus", "ohne", "außer", "kein", "keine", "keinen")
 _WITHOUT_JOINED = re.compile(rf"\b(?:{'|'.join(_WITHOUT)})[_-]+", re.IGNORECASE)
@@ -48,7 +50,8 @@ _BETWEEN_WORDS = re.compile(r"[\s,;:+&/|()]+")
 def parse_wish(command: str, text: str = "") -> Wish:
     """``command`` is one of ``WISHES``; ``text`` what follows it, ``vocals, drums mp3``.
 
-    What is named after ``without`` is left out: of one stem, in a mix of the others; of several, the others come.
+    What is named after ``without`` is left out: of one stem, in a mix of the others; of several, the others come. Of
+    ``no vocals, only bass`` the bass comes alone.
     Raises Refused with a sentence for a word that is nothing of this, and for two mixes or formats at once.
     """
     if has_link(text):
@@ -68,12 +71,16 @@ def parse_wish(command: str, text: str = "") -> Wish:
             formats.add(meant)
         elif meant in _ALL:
             is_all = True
+        elif left_out and meant in _INSTEAD:
+            without = ""
         elif meant in _WITHOUT:
             without = word
         elif meant and meant not in _FILLERS:
             raise Refused(refusals.unknown_word(word))
     if without and not left_out:
         raise Refused(refusals.unknown_word(without))
+    if stems and not is_all:
+        left_out &= stems  # who names some has left out the rest
     if len(left_out) == 1:
         mixes.update(mix for mix, stem in MIXES.items() if stem in left_out)
     elif left_out:

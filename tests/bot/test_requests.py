@@ -43,6 +43,17 @@ from spectacles_engine.messages import STEMS
         ("stems", "kein Schlagzeug", Wish((), "no-drums")),
         ("stems", "all four minus drums, as an mp3", Wish((), "no-drums", "mp3")),
         ("stems", "kein-Bass", Wish((), "no-bass")),
+        ("stems", "no vocals, only bass", Wish(("bass",))),
+        ("stems", "ohne Gesang, nur Schlagzeug", Wish(("drums",))),
+        ("stems", "kein Bass, sondern Gesang", Wish(("vocals",))),
+        ("stems", "no vocals just drums and bass", Wish(("drums", "bass"))),
+        ("stems", "no vocals but drums", Wish(("drums",))),
+        ("stems", "just bass no vocals", Wish(("bass",))),
+        ("vocals", "no drums", Wish(("vocals",))),
+        ("stems", "no drums, only flac", Wish((), "no-drums", "flac")),
+        ("stems", "everything but only the drums", Wish((), "no-drums")),
+        ("stems", "drums and all but vocals", Wish(("drums",), "karaoke")),
+        ("vocals", "and no vocals", Wish(("vocals",), "karaoke")),
     ],
 )
 def test_what_people_type(command: str, text: str, wish: Wish) -> None:
