@@ -29,6 +29,7 @@ _SYNONYMS: Mapping[str, str] = {
     **dict.fromkeys(("vocal", "voice", "voices", "singing", "acapella", "acappella", "gesang", "vokal"), "vocals"),
     **dict.fromkeys(("stimme", "stimmen", "singstimme"), "vocals"),
     **dict.fromkeys(("drum", "percussion", "schlagzeug"), "drums"),
+    **dict.fromkeys(("bassline", "basslinie", "bassspur"), "bass"),
     **dict.fromkeys(("others", "rest", "sonstiges"), "other"),
     **dict.fromkeys(("instrumental", "no-vocals"), "karaoke"),
     "wave": "wav",
@@ -38,13 +39,15 @@ _ALL = ("all", "everything", "alle", "alles")
 _INSTEAD = ("only", "just", "but", "nur", "sondern")
 _FILLERS = (
     *_INSTEAD,
-    *("stems", "and", "as", "in", "please", "the", "a", "an", "of", "this", "format", "four"),
-    *("spuren", "und", "als", "bitte", "der", "die", "das", "den", "dem", "im", "vier", "thanks", "danke"),
+    *("stem", "stems", "track", "tracks", "part", "line", "version", "format", "four", "4"),
+    *("and", "as", "in", "the", "a", "an", "of", "from", "this", "please", "pls", "thanks", "thank", "you"),
+    *("spur", "spuren", "vier", "und", "als", "im", "von", "der", "die", "das", "den", "dem"),
+    *("bitte", "danke", "vielen", "dank"),
 )
-_WITHOUT = ("no", "without", "but", "except", "minus", "ohne", "außer", "kein", "keine", "keinen")
+_WITHOUT = ("no", "without", "but", "except", "minus", "ohne", "außer", "ausser", "kein", "keine", "keinen")
 _WITHOUT_JOINED = re.compile(rf"\b(?:{'|'.join(_WITHOUT)})[_-]+", re.IGNORECASE)
 _LINK = re.compile(r"://|\bwww\.|\w\.[a-z]{2,}/", re.IGNORECASE)
-_BETWEEN_WORDS = re.compile(r"[\s,;:+&/|()]+")
+_BETWEEN_WORDS = re.compile(r"[\s,;:+&/|()]+|(?<!\bno)-")
 
 
 def parse_wish(command: str, text: str = "") -> Wish:

@@ -53,6 +53,13 @@ from spectacles_engine.messages import STEMS
         ("stems", "no drums, only flac", Wish((), "no-drums", "flac")),
         ("stems", "everything but only the drums", Wish((), "no-drums")),
         ("stems", "drums and all but vocals", Wish(("drums",), "karaoke")),
+        ("stems", "alles ausser Bass-Spur, vielen Dank", Wish((), "no-bass")),
+        ("stems", "all 4 tracks pls", Wish()),
+        ("stems", "bassline and drum-track, thank you", Wish(("drums", "bass"))),
+        ("stems", "the vocal part from this", Wish(("vocals",))),
+        ("stems", "nur die Basslinie", Wish(("bass",))),
+        ("stems", "instrumental version", Wish((), "karaoke")),
+        ("stems", "no-drum stem", Wish((), "no-drums")),
         ("vocals", "and no vocals", Wish(("vocals",), "karaoke")),
     ],
 )
