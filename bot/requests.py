@@ -123,7 +123,7 @@ def _meant(word: str) -> str:
 
 def command_of(text: str, me: str) -> tuple[str, str] | None:
     """``/stems@MyBot vocals`` → ``("stems", "vocals")``; None if it is none, or for another bot than ``me``."""
-    found = re.match(r"\s*/(\w+)(?:@(\w+))?(?:[\s,;:.!?]+|$)(.*)", text, re.DOTALL)
+    found = re.match(r"\s*/(\w+)(?:@(\w+))?(?:[^\w/@]+|$)(.*)", text, re.DOTALL)
     if not found or (found[2] and found[2].lower() != me.lower()):
         return None
     return found[1].lower(), found[3].strip()
