@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -274,7 +275,7 @@ class Desk:
         return replies.cancelled([one for one in ended if one], language)
 
     async def _forget(self, message: Message, place: Place) -> str:
-        whole_chat = "chat" in (message.text or "").lower().split()
+        whole_chat = "chat" in re.findall(r"\w+", text_of(message).lower())
         if whole_chat and _in_group(message) and not await self._chats.is_from_admin(message):
             return replies.for_admins(language_of(message))
         forgotten = await self._service.forget(place, whole_chat=whole_chat)

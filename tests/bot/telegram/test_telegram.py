@@ -373,7 +373,7 @@ async def test_an_admin_may_have_a_group_forgotten(world: World, tmp_path: Path)
     await world.server.until(lambda: any("Only an admin" in text for text in world.server.texts(GROUP)))
     assert list(world.settings.data_folder.rglob("*.flac"))
     world.server.admins.add(BOB)
-    world.server.say(GROUP, BOB, "/forget chat")
+    world.server.say(GROUP, BOB, "/forget chat!")
     await world.server.until(lambda: any("Deleted: 1 song" in text for text in world.server.texts(GROUP)))
     assert not list(world.settings.data_folder.rglob("*.flac"))
 
