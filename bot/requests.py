@@ -101,6 +101,11 @@ def has_link(text: str) -> bool:
     return _LINK.search(text) is not None
 
 
+def without_links(text: str) -> str:
+    """A text without the words that lead elsewhere."""
+    return " ".join(word for word in text.split() if not has_link(word))
+
+
 def wish_of_button(action: str, before: Wish) -> Wish:
     """The wish behind a button under a result: a stem, a mix, or ``flac``, which is what was wished ``before``."""
     if action == "flac":

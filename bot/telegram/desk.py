@@ -156,9 +156,9 @@ class Desk:
     async def _unasked(self, message: Message, place: Place, song: Song, me: int) -> None:
         """A song without a command: in private it is a wish itself, in a group only in an album that was asked for."""
         wish: Wish | None = None
-        if message.caption and not _in_group(message):
+        if not (_in_group(message) or message.forward_origin):
             with suppress(Refused):  # words that are no wish are just words
-                said = requests.parse_wish("stems", message.caption)
+                said = requests.parse_wish("stems", text_of(message))
                 wish = said if said != Wish() else None  # "thanks" beside one song of an album wishes nothing of it
         album = await self._album(message, place, wish)
         wish = wish or album.wish

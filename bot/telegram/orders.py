@@ -21,6 +21,7 @@ from telegram import (
 
 from bot.jobs import Order, Place, Reference, Wish
 from bot.names import one_line
+from bot.requests import without_links
 from bot.translation import said
 from bot.words import known_language
 
@@ -65,8 +66,9 @@ def has_file(message: Message) -> bool:
 
 
 def text_of(message: Message) -> str:
-    """What somebody wrote, by itself or beside a file."""
-    return message.text or message.caption or ""
+    """What somebody wrote, by itself or beside a file; beside a song, a link only tells where it is from."""
+    words = message.text or message.caption or ""
+    return without_links(words) if song_in(message) else words
 
 
 def place_of(update: Update) -> Place:

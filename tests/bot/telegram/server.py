@@ -156,7 +156,8 @@ class TelegramServer:
     def forward(self, chat: int, person: int, message: Json) -> Json:
         """A person forwards a message with a file."""
         origin = {"type": "user", "date": message["date"], "sender_user": message["from"]}
-        return self._from_person(chat, person, {"forward_origin": origin, "audio": content(message)}, None)
+        words = {"caption": message["caption"]} if "caption" in message else {}
+        return self._from_person(chat, person, {"forward_origin": origin, "audio": content(message)} | words, None)
 
     def upgrade(self, group: int, person: int, to: int, *, is_said: bool = True) -> None:
         """A group becomes a supergroup, with another id, and both say so; ``is_said``: to the bot as well."""

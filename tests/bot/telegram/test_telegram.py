@@ -162,6 +162,20 @@ async def test_of_a_link_it_is_said_that_files_are_taken(world: World) -> None:
         assert world.server.texts(chat) == ["I take files, not links. Please send the song itself."]
 
 
+@pytest.mark.parametrize("caption", ["/bass from https://youtu.be/x", "bass, youtu.be/x", "/bass (www.example.org)"])
+async def test_a_link_beside_the_song_itself_is_passed_over(world: World, tmp_path: Path, caption: str) -> None:
+    world.server.send(ANN, ANN, "audio", wav(tmp_path), file_name="a.wav", caption=caption)
+    await world.answered(ANN)
+    assert world.server.names(ANN) == ["a – bass.mp3"]
+
+
+async def test_words_beside_a_forwarded_song_are_of_whoever_wrote_them(world: World, tmp_path: Path) -> None:
+    song = world.server.send(GROUP, BOB, "audio", wav(tmp_path), file_name="a.wav", caption="Instrumental")
+    world.server.forward(ANN, ANN, song)
+    await world.answered(ANN)
+    assert len(world.server.names(ANN)) == 4
+
+
 async def test_what_the_bot_says_is_no_song(world: World) -> None:
     world.server.say(ANN, ANN, "/help")
     await more_than(world, 0)
