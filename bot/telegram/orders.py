@@ -32,9 +32,10 @@ Song = Audio | Document | Video | VideoNote | Voice
 _SUFFIXES = frozenset(
     "." + name
     for name in (
-        *("3ga", "3gp", "aac", "ac3", "aif", "aiff", "alac", "amr", "ape", "au", "avi", "awb", "caf", "flac", "m2ts"),
-        *("m4a", "m4b", "m4r", "m4v", "mka", "mkv", "mov", "mp2", "mp3", "mp4", "mpeg", "mpg", "mpga", "mts", "oga"),
-        *("ogg", "ogv", "opus", "qta", "spx", "ts", "tta", "vob", "w64", "wav", "weba", "webm", "wma", "wv"),
+        *("3g2", "3ga", "3gp", "aac", "ac3", "aif", "aifc", "aiff", "alac", "amr", "ape", "asf", "au", "avi", "awb"),
+        *("bwf", "caf", "eac3", "ec3", "f4v", "flac", "flv", "m2t", "m2ts", "m4a", "m4b", "m4r", "m4v", "mka", "mkv"),
+        *("mov", "mp2", "mp3", "mp4", "mpa", "mpeg", "mpg", "mpga", "mts", "oga", "ogg", "ogv", "opus", "qta", "snd"),
+        *("spx", "ts", "tta", "vob", "voc", "w64", "wav", "wave", "weba", "webm", "wma", "wmv", "wv"),
     )
 )
 

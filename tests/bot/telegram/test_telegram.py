@@ -102,6 +102,10 @@ def test_a_title_that_nobody_can_see_is_none(monkeypatch: pytest.MonkeyPatch) ->
         ("Sprache 003.3ga", None),
         ("Chor.qta", "application/octet-stream"),
         ("a.ts", "text/x"),
+        ("Blaster.VOC", None),
+        ("film.ec3", "application/octet-stream"),
+        ("tape.aifc", "application/octet-stream"),
+        ("old.wmv", "application/octet-stream"),
     ],
 )
 def test_a_recording_is_a_song_whatever_type_a_phone_gives_it(name: str, kind: str | None) -> None:
