@@ -97,6 +97,9 @@ RAISED = {
     "I am not allowed to send files here. Ask an admin to allow it, or send me the song in a private message.": (
         "Ich darf hier keine Dateien senden. Bitte einen Admin, das zu erlauben, oder sende mir das Lied privat."
     ),
+    "Telegram does not tell me who is an admin here. Make me an admin, or try again later.": (
+        "Telegram sagt mir nicht, wer hier Admin ist. Mach mich zum Admin, oder versuch es später wieder."
+    ),
     # What is wrong with a song.
     "Not an audio file.": "Keine Audiodatei.",
     "Not an audio file (a sample rate of {n} Hz).": "Keine Audiodatei (eine Abtastrate von {n} Hz).",

@@ -146,6 +146,11 @@ def cannot_write_here() -> str:
     return "I am not allowed to send files here. Ask an admin to allow it, or send me the song in a private message."
 
 
+def admins_unknown() -> str:
+    """Telegram refuses to name a group's admins."""
+    return "Telegram does not tell me who is an admin here. Make me an admin, or try again later."
+
+
 def mistake_of_ours() -> str:
     """An error that nobody expected; a log has the rest."""
     return "Something went wrong in SpecTacles itself. Please send the song again."

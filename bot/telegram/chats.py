@@ -18,7 +18,8 @@ from telegram import Bot, InlineKeyboardMarkup, LinkPreviewOptions, Message, Rep
 from telegram.constants import ChatAction
 from telegram.error import BadRequest, ChatMigrated, NetworkError, TelegramError
 
-from bot.jobs import Reference
+from bot import refusals
+from bot.jobs import Reference, Refused
 from bot.pace import Pace
 from bot.telegram.http import Unconfirmed, insist, may_be_done
 from bot.telegram.media import Item, opened
@@ -196,9 +197,12 @@ class Chats:
         return await self.is_admin(str(message.chat_id), message.from_user)
 
     async def is_admin(self, chat: str, person: User) -> bool:
-        """Whether a person is an admin of a group."""
-        # of any other member, Telegram need not tell a bot that is no admin itself
-        admins = await insist(lambda: self._bot.get_chat_administrators(chat))
+        """Whether a person is an admin of a group; raises Refused if Telegram does not say."""
+        try:
+            # of any other member, Telegram need not tell a bot that is no admin itself
+            admins = await insist(lambda: self._bot.get_chat_administrators(chat))
+        except TelegramError as error:
+            raise Refused(refusals.admins_unknown()) from error
         return person in [admin.user for admin in admins]
 
     async def delete(self, chat: str, messages: Sequence[int]) -> None:

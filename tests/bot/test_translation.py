@@ -95,6 +95,7 @@ def test_warnings_are_told_in_german() -> None:
         refusals.one_at_a_time("mix"),
         refusals.one_at_a_time("format"),
         refusals.cannot_write_here(),
+        refusals.admins_unknown(),
     ],
 )
 def test_what_the_service_says_is_told_in_german(english: str) -> None:

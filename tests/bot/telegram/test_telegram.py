@@ -16,7 +16,7 @@ from bot.telegram.app import TelegramApp
 from bot.telegram.orders import order, song_in
 from spectacles_engine.audio_files import encode
 from spectacles_engine.messages import STEMS
-from tests.bot.telegram.server import Json, content, labels
+from tests.bot.telegram.server import Json, Trouble, bad, content, labels
 from tests.bot.telegram.world import ANN, BOB, GROUP, World, telegram_world
 from tests.fake_engine import Behaviour, wav, write_song
 
@@ -394,6 +394,19 @@ async def test_an_admin_may_have_a_group_forgotten(world: World, tmp_path: Path)
     world.server.say(GROUP, BOB, "/forget chat!")
     await world.server.until(lambda: any("Deleted: 1 song" in text for text in world.server.texts(GROUP)))
     assert not list(world.settings.data_folder.rglob("*.flac"))
+
+
+async def test_where_telegram_tells_no_admins_it_is_said(
+    world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.server.send(GROUP, GROUP, "audio", wav(tmp_path), file_name="a.wav", caption="/bass")
+    await world.answered(GROUP)
+    world.server.forgiven.append("member list is inaccessible")
+    world.server.troubles.append(Trouble("getChatAdministrators", 2, bad("member list is inaccessible")))
+    assert "does not tell me who is an admin" in await world.server.tapped(world.server.notes(GROUP)[0], ANN, "Delete")
+    world.server.say(GROUP, ANN, "/forget chat")
+    await world.server.until(lambda: any("does not tell me" in text for text in world.server.texts(GROUP)))
+    assert "an update failed" not in caplog.text
 
 
 async def test_who_asked_in_the_name_of_a_group_taps_in_their_own(world: World, tmp_path: Path) -> None:
