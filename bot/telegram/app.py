@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from telegram import BotCommand, Update
-from telegram.error import BadRequest, Conflict, InvalidToken, TelegramError
+from telegram.error import BadRequest, Conflict, InvalidToken, NetworkError, TelegramError
 from telegram.ext import AIORateLimiter, Application, ApplicationBuilder, CallbackQueryHandler, MessageHandler, filters
 from telegram.request import HTTPXRequest
 from tornado.httpserver import HTTPServer
@@ -69,24 +69,40 @@ def build_application(settings: Settings) -> App:
             .concurrent_updates(True)
             # No retries here: one chat that has to wait would halt all others; see http.insist.
             .rate_limiter(AIORateLimiter(max_retries=0))
-            .connection_pool_size(_CONNECTIONS)
-            .pool_timeout(_POOL_TIMEOUT_S)
+            .request(
+                _Request(
+                    connection_pool_size=_CONNECTIONS,
+                    pool_timeout=_POOL_TIMEOUT_S,
+                    read_timeout=_READ_TIMEOUT_S,
+                    media_write_timeout=_MEDIA_WRITE_TIMEOUT_S,
+                )
+            )
             .get_updates_request(_ReadableUpdates(connection_pool_size=1))
-            .read_timeout(_READ_TIMEOUT_S)
-            .media_write_timeout(_MEDIA_WRITE_TIMEOUT_S)
             .build()
         )
     except InvalidToken:
         raise StartError("TELEGRAM_BOT_TOKEN is empty") from None
 
 
-class _ReadableUpdates(HTTPXRequest):
+class _Request(HTTPXRequest):
+    """Takes an answer that is none, as a proxy's page, for an outage."""
+
+    @staticmethod
+    def parse_json_payload(payload: bytes) -> dict[str, Any]:
+        """Telegram's answer; raises NetworkError."""
+        try:
+            return HTTPXRequest.parse_json_payload(payload)
+        except TelegramError as error:
+            raise NetworkError(error.message) from error
+
+
+class _ReadableUpdates(_Request):
     """Empties updates that the library cannot read: it would ask for them again for ever, and show them in the log."""
 
     @staticmethod
     def parse_json_payload(payload: bytes) -> dict[str, Any]:
         """Telegram's answer."""
-        answer = HTTPXRequest.parse_json_payload(payload)
+        answer = _Request.parse_json_payload(payload)
         if isinstance(updates := answer.get("result"), list):
             answer["result"] = [one if _is_readable(one) else {"update_id": one["update_id"]} for one in updates]
         return answer

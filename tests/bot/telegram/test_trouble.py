@@ -244,6 +244,26 @@ async def test_a_flood_that_telegram_calls_a_bad_request_is_waited_for(
     await comes_once(world, ANN)
 
 
+async def test_a_page_in_place_of_an_answer_is_an_outage(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    request, methods = HTTPXRequest.do_request, ["sendMessage", "getFile", "sendMediaGroup"]
+
+    async def do_request(self: HTTPXRequest, url: str, *args: Any, **kwargs: Any) -> tuple[int, bytes]:
+        answer = await request(self, url, *args, **kwargs)
+        if (method := url.rpartition("/")[2]) in methods:
+            methods.remove(method)
+            return 200, b"<html>back soon</html>"
+        return answer
+
+    monkeypatch.setattr(HTTPXRequest, "do_request", do_request)
+    world.server.forgiven += PROBES
+    send(world, tmp_path)
+    await comes_once(world, ANN)
+    assert not methods
+    assert "Traceback" not in caplog.text
+
+
 async def test_a_flood_is_waited_for_as_long_as_telegram_says_and_no_shorter_than_otherwise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
