@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from telegram import CallbackQuery, Message, Update
+from telegram import CallbackQuery, ExternalReplyInfo, Message, Update
 from telegram.error import TelegramError
 from telegram.ext import CallbackContext
 
@@ -138,7 +138,7 @@ class Desk:
             await self._accept(self._order(place, wish, song, message))
         elif quoted is None:
             await self._without_song(message, place, replies.no_song(language), wish)
-        elif job := self._job_about(message, place):
+        elif (job := self._job_about(message, place)) and not _was_replaced(quoted, job):
             answers = answers_to(message)
             await self._accept(replace(job.order, place=place, wish=wish, answers=answers, language=language))
         elif isinstance(quoted, Message) and quoted.from_user and quoted.from_user.id == me:
@@ -304,6 +304,13 @@ def _why_nothing(message: Message) -> str:
         return translated(refusals.no_links(), language)
     is_strange = bool(has_file(message) or message.photo)
     return (replies.nothing_to_hear if is_strange else replies.help_text)(language)
+
+
+def _was_replaced(message: Message | ExternalReplyInfo, job: Job) -> bool:
+    """Whether a message that led to a job holds another song by now, as it may once it is edited."""
+    led_to_it = isinstance(message, Message) and message.message_id == job.order.answers.get("message")
+    song = song_in(message)
+    return led_to_it and song is not None and song.file_unique_id != job.order.source_key
 
 
 def _names(message: Message, me: str) -> bool:

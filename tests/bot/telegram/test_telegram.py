@@ -505,6 +505,18 @@ async def test_a_command_that_is_put_right_is_heard_once(world: World, tmp_path:
     assert world.server.names(GROUP) == ["a – vocals.mp3"]
 
 
+async def test_of_a_song_that_was_replaced_by_editing_the_new_one_is_meant(world: World, tmp_path: Path) -> None:
+    song = world.server.send(ANN, ANN, "audio", wav(tmp_path), file_name="old.wav", caption="/vocals")
+    await world.answered(ANN)
+    world.server.edit(song, audio=world.server._keep(wav(tmp_path, seed=1), "new.wav", "audio", 0) | {"duration": 3})
+    world.server.say(ANN, ANN, "/bass", reply=song)
+    await world.answered(ANN, 2)
+    # who replies to stems, or to the note, means the song that they are of
+    world.server.say(ANN, ANN, "/drums", reply=world.server.files(ANN)[0])
+    await world.answered(ANN, 3)
+    assert world.server.names(ANN) == ["old – vocals.mp3", "new – bass.mp3", "old – drums.mp3"]
+
+
 async def test_a_message_of_long_ago_is_not_heard_again(world: World, tmp_path: Path) -> None:
     song = world.server.send(ANN, ANN, "audio", wav(tmp_path), file_name="a.wav", caption="/vocals")
     await world.answered(ANN)
