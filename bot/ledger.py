@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from bot.jobs import Job, Reference, State
+from bot.jobs import Job, State
 from bot.store import JobStore, StoreError
 
 log = logging.getLogger(__name__)
@@ -75,10 +75,11 @@ class Ledger:
         self._on_change(job)
         return job
 
-    def note_status(self, job_id: str, status: Reference) -> None:
+    def note(self, job_id: str, **changes: Any) -> None:
+        """Changes what is no news of a job, final or not."""
         job = self.latest(job_id) or self._store.job(job_id)
         if job is not None:
-            job = replace(job, status=status)
+            job = replace(job, **changes)
             if self.latest(job_id):
                 self._keep(job)
             self._write(job)

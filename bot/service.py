@@ -199,20 +199,17 @@ class SeparationService:
 
     def note_status(self, job_id: str, status: Reference) -> None:
         """The courier sent the job's status message: it will be edited from now on, also after a restart."""
-        self._ledger.note_status(job_id, status)
+        self._ledger.note(job_id, status=status)
 
     def move_chat(self, platform: str, chat: str, to: str) -> None:
-        """A chat has another id from now on: what is in progress there goes on under that.
-
-        What is noted of messages there is forgotten. Jobs that are over stay where their messages are.
-        """
+        """A chat has another id from now on, and so have all of its jobs; what is noted of messages is forgotten."""
         self._admission.move_chat(platform, chat, to)
         for job in self._ledger.live():
-            place = job.place
-            if place.whole_chat == (platform, chat):
-                person = to if place.person == chat else place.person
-                order = replace(job.order, place=Place(platform, to, person), answers={})
-                self._ledger.change(job.id, order=order, status=None)
+            if job.place.whole_chat == (platform, chat):
+                self._ledger.change(job.id, order=_moved(job.order, to), status=None)
+        with suppress(StoreError):  # else what is over stays behind
+            for job in self._store.of_chat(platform, chat):
+                self._ledger.note(job.id, order=_moved(job.order, to), status=None)
 
     def upload(self, audio: str, name: str, key: str, platform: str) -> str | None:
         """The platform's id of a file that was uploaded before (Telegram's ``file_id``), while the result is kept.
@@ -316,3 +313,10 @@ class SeparationService:
         self._separating.look()
         self._delivering.look()
         self._announce(self._board.refresh())
+
+
+def _moved(order: Order, to: str) -> Order:
+    """The order in a chat that has another id; so has who asks in the name of the chat."""
+    place = order.place
+    person = to if place.person == place.chat else place.person
+    return replace(order, place=Place(place.platform, to, person), answers={})

@@ -95,6 +95,7 @@ class Desk:
         query, place = update.callback_query, place_of(update)
         if query is None:
             return
+        place = replace(place, chat=self._chats.now(place.chat))  # the message may be from before its group moved
         action, job_id = parse_data(query.data or "") or ("", "")
         job = self._service.job(job_id) if action else None
         language, is_done = language_of(query), False
@@ -232,9 +233,8 @@ class Desk:
             with suppress(TelegramError):  # here it is all gone
                 await self._chats.delete(place.chat, (job.status or {}).get("message", ()))
             return replies.deleted(language)
-        answers = answers_to(query.message) if query.message else job.order.answers
-        if (now := self._chats.now(place.chat)) != place.chat:  # tapped in what was there before the group moved
-            place, answers = replace(place, chat=now), {}
+        seen = query.message
+        answers = answers_to(seen) if seen and str(seen.chat.id) == place.chat else {}
         wish = requests.wish_of_button(action, job.order.wish)
         await self._service.accept(replace(job.order, place=place, wish=wish, answers=answers, language=language))
         return replies.accepted(language)

@@ -94,6 +94,22 @@ async def test_buttons_from_before_a_group_moved_work(world: World, tmp_path: Pa
     assert len(world.server.texts(NEW)) == 2
 
 
+async def test_what_was_done_before_a_group_moved_is_forgotten_where_it_is_now(world: World, tmp_path: Path) -> None:
+    for seed, person in enumerate((BOB, OLD)):
+        song = write_song(tmp_path / f"{seed}.wav", seed=seed)
+        world.server.send(OLD, person, "audio", song.read_bytes(), file_name="a.wav", caption="/bass")
+    await world.answered(OLD, 2)
+    world.server.admins.add(ANN)
+    world.server.upgrade(OLD, ANN, NEW)
+    # in the group's name, and of the whole group
+    for person, words in ((NEW, "/forget"), (ANN, "/forget chat")):
+        known = len(world.server.texts(NEW))
+        world.server.say(NEW, person, words)
+        await world.server.until(lambda: len(world.server.texts(NEW)) > known)  # noqa: B023
+    assert [text.partition(",")[0] for text in world.server.texts(NEW)] == ["Deleted: 1 song", "Deleted: 1 song"]
+    assert not list(world.settings.data_folder.rglob("*.flac"))
+
+
 async def test_a_song_that_comes_while_its_group_moves(world: World, tmp_path: Path) -> None:
     world.server.troubles.append(Trouble("getFile", refusal=too_many()))
     send(world, tmp_path, chat=OLD)
