@@ -76,6 +76,10 @@ RAISED = {
     "That file can no longer be downloaded. Please send it again.": (
         "Diese Datei lässt sich nicht mehr herunterladen. Bitte sende sie noch einmal."
     ),
+    "I cannot read the files of my Telegram server. Please tell whoever runs me.": (
+        "Die Dateien des Telegram-Servers lassen sich nicht lesen. Bitte wende dich an die Person, die SpecTacles "
+        "betreibt."
+    ),
     "Telegram lets bots download files up to 20 MB, and this one is larger. Send it as MP3 or M4A, or a shorter part. "
     "(Whoever runs this bot can lift the limit with a local Bot API server.)": (
         "Telegram lässt Bots Dateien bis 20 MB herunterladen, und diese ist größer. Sende sie als MP3 oder M4A, oder "

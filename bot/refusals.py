@@ -93,6 +93,11 @@ def song_gone() -> str:
     return "That file can no longer be downloaded. Please send it again."
 
 
+def local_server_unreadable() -> str:
+    """A Bot API server of one's own stores songs where the bot cannot read them."""
+    return "I cannot read the files of my Telegram server. Please tell whoever runs me."
+
+
 def too_large_to_download() -> str:
     """Telegram gives bots files up to 20 MB only."""
     return (

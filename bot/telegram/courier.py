@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,11 +62,14 @@ class TelegramCourier:
         try:
             patience: dict[str, Any] = {"read_timeout": _LOCAL_GET_FILE_S} if self._is_local else {}
             file = await insist(lambda: self._bot.get_file(job.order.source["file"], **patience))
-            path = file.file_path or ""
-            if self._is_local and Path(path).is_file():
+            address = file.file_path or ""
+            # the library makes an address of the path of a file that it does not see
+            path = address.removeprefix(f"{self._bot.base_file_url}/")
+            if Path(path).is_absolute():
+                self._check_readable(path)
                 await asyncio.to_thread(shutil.copyfile, path, to)
             else:
-                await insist(lambda: download(path, to, most_bytes))
+                await insist(lambda: download(address, to, most_bytes))
         except BadRequest as error:
             if is_too_large(error):
                 raise TooLarge(refusals.too_large_to_download()) from error
@@ -74,6 +78,17 @@ class TelegramCourier:
             raise Refused(refusals.song_gone()) from error
         except _AWAY as error:
             raise ConnectionError(type(error).__name__) from error
+
+    def _check_readable(self, path: str) -> None:
+        """Raises Refused for a file of a local server that is not to be had."""
+        if not os.access(path, os.R_OK):
+            folder = path.partition(str(self._bot.id))[0]  # what follows is the token
+            log.error(
+                "files of the local Bot API server below %s cannot be read: the bot must see the server's folder under "
+                "the same path, and be allowed to read it",
+                folder,
+            )
+            raise Refused(refusals.local_server_unreadable())
 
     async def tell(self, standing: Standing) -> None:
         """See Courier."""

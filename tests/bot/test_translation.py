@@ -87,6 +87,7 @@ def test_warnings_are_told_in_german() -> None:
         refusals.upload_gone(),
         refusals.chat_not_allowed(),
         refusals.song_gone(),
+        refusals.local_server_unreadable(),
         refusals.too_large_to_download(),
         refusals.too_large_to_send(50_000_000),
         refusals.stems_already(),

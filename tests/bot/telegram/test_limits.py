@@ -140,6 +140,29 @@ async def test_a_local_server_under_another_account_gets_the_files_themselves(
         assert not [call for call in world.server.calls if "file://" in str(call)]
 
 
+@pytest.mark.parametrize("telegram", [LOCAL, TelegramSettings()])
+async def test_of_a_local_server_whose_files_cannot_be_read_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, telegram: TelegramSettings
+) -> None:
+    def of_another_machine(self: TelegramServer, *args: Any) -> Json:
+        return {"file_id": "F", "file_unique_id": "uF", "file_path": f"/nowhere/{TOKEN}/music/file_0.mp3"}
+
+    monkeypatch.setattr(TelegramServer, "_getFile", of_another_machine)
+    async with telegram_world(tmp_path, monkeypatch, telegram=telegram) as world:
+        send(world, tmp_path)
+        await world.server.until(lambda: any("tell whoever runs me" in text for text in world.server.texts(ANN)))
+        await world.quiet()
+    assert "/nowhere/" in caplog.text
+    assert "the bot must see the server's folder under the same path" in caplog.text
+    assert TOKEN not in caplog.text
+
+
+async def test_a_local_server_is_served_although_local_mode_was_forgotten(world: World, tmp_path: Path) -> None:
+    world.server.is_local = True
+    send(world, tmp_path)
+    await world.answered(ANN)
+
+
 async def test_a_local_server_may_take_its_time_to_fetch_a_song(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
