@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from collections import namedtuple
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -255,9 +256,10 @@ class House:
     def files(self) -> list[str]:
         """What lies in the data folder, of songs."""
         return sorted(
-            str(path.relative_to(self.folder))
-            for name in ("work", "songs", "results")
-            for path in (self.folder / name).rglob("*")
+            str(Path(where, name).relative_to(self.folder))
+            for top in ("work", "songs", "results")
+            for where, folders, names in os.walk(self.folder / top)  # unlike rglob it bears what vanishes meanwhile
+            for name in (*folders, *names)
         )
 
 
