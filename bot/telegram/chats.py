@@ -35,7 +35,6 @@ BETWEEN_EDITS_IN_GROUPS_S = 6.0
 
 _MOST_CHATS = 10_000
 """So many rooms are kept; what is forgotten was asked for longest ago."""
-_MOST_CHARACTERS = 4096
 _MOST_ASKED, _MOST_ASKED_IN_GROUPS = 300, 40
 """Messages, in one search for strays. In private chats numbers go on over all chats of the bot: it may be far off."""
 _SHOWS_S = 4.0
@@ -106,7 +105,7 @@ class Chats:
             nonlocal lost
             try:
                 message = await self._bot.send_message(
-                    text=text[:_MOST_CHARACTERS],
+                    text=text,
                     reply_markup=keyboard,
                     disable_notification=is_silent,
                     link_preview_options=_NO_PREVIEW,
@@ -181,7 +180,7 @@ class Chats:
 
         async def edit() -> None:
             await self._bot.edit_message_text(
-                text[:_MOST_CHARACTERS], chat, message, reply_markup=keyboard, link_preview_options=_NO_PREVIEW
+                text, chat, message, reply_markup=keyboard, link_preview_options=_NO_PREVIEW
             )
 
         try:

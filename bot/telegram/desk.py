@@ -25,7 +25,6 @@ from bot.telegram.orders import (
     PLATFORM,
     Song,
     answers_to,
-    has_file,
     language_of,
     order,
     place_of,
@@ -302,7 +301,7 @@ def _why_nothing(message: Message) -> str:
     language = language_of(message)
     if requests.has_link(text_of(message)):
         return translated(refusals.no_links(), language)
-    is_strange = bool(has_file(message) or message.photo)
+    is_strange = bool(message.document or message.photo)
     return (replies.nothing_to_hear if is_strange else replies.help_text)(language)
 
 

@@ -61,11 +61,6 @@ def was_sent_by(author: int, message: Message | ExternalReplyInfo) -> bool:
     return isinstance(origin, MessageOriginUser) and origin.sender_user.id == author
 
 
-def has_file(message: Message) -> bool:
-    """Whether a message holds anything else that could have been meant as a song."""
-    return bool(message.document or message.animation)
-
-
 def text_of(message: Message) -> str:
     """What somebody wrote, by itself or beside a file; beside a song, a link only tells where it is from."""
     words = message.text or message.caption or ""
