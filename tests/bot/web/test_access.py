@@ -194,6 +194,14 @@ async def test_a_code_that_does_not_come_is_not_waited_for(tmp_path: Path, monke
         writer.close()
 
 
+@pytest.mark.parametrize("odd", ["charset=none", "charset=punycode", "a=" + "(" * 3900], ids=["none", "slow", "long"])
+async def test_a_code_is_read_whatever_type_it_says_it_has(tmp_path: Path, odd: str) -> None:
+    async with serving(tmp_path, access_code="Secret-Code") as chat, chat.browser() as client:
+        code, headers = b'{"code": "Secret-Code"}', {"Content-Type": f"application/json; {odd}"}
+        async with client.request("POST", "/api/access", data=code, headers=headers) as answer:
+            assert answer.status == 200
+
+
 async def test_a_mark_opens_one_bot_alone(tmp_path: Path) -> None:
     async with serving(tmp_path / "a", access_code="Secret-Code") as chat, chat.browser() as client:
         async with client.request("POST", "/api/access", json={"code": "Secret-Code"}):
