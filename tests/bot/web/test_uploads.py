@@ -90,6 +90,7 @@ _PART = b'--x\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n--x--\r\
         ("/api/jobs", "multipart/form-data; boundary=x", b"--x\r\nno header\r\n\r\nabc\r\n--x--\r\n", {}),
         ("/api/jobs", "multipart/form-data; boundary=x", b"--x\r\nlong: " + b"a" * 20_000, {}),
         ("/api/jobs", "multipart/form-data; boundary=x", _PART % (b"_charset_", b"a" * 40), {}),
+        ("/api/jobs", "multipart/form-data; a=" + "(" * 3900, b"--x--\r\n", {}),
         ("/api/jobs", "multipart/form-data; boundary=x", b"not gzip", {"Content-Encoding": "gzip"}),
         ("/api/access", "application/json", b"[" * 100_000, {}),
         ("/api/access", "application/json", b"not gzip", {"Content-Encoding": "gzip"}),
