@@ -115,7 +115,7 @@ class Uploads:
                 reader._at_bof = False
                 await self._read_parts(reader, upload)
         except TimeoutError:
-            raise WebError(400, "web.stopped_arriving") from None
+            raise WebError(503, "web.stopped_arriving") from None  # so that the page offers to send it again
         except (ValueError, AssertionError, RuntimeError, web.HTTPException) as error:  # aiohttp's, of a form
             raise WebError(400, "web.broken_form") from error
         if not part.exists():
