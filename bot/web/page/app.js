@@ -210,6 +210,8 @@ function composer() {
     take([...input.files].map((file) => [file, file.name]));
     input.value = "";
   });
+  // Where a mouse leaves it, the focus cannot be seen: Space is the player's.
+  for (const over of ["change", "cancel"]) input.addEventListener(over, () => input.matches(":focus-visible") || input.blur());
   const recordButton = canRecord() ? el("button", { type: "button", class: "quiet", onclick: () => toggleRecording(recordButton) }, icon("mic"), t("page.record")) : null;
   return el(
     "section",

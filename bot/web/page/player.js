@@ -266,14 +266,14 @@ document.addEventListener("keydown", (event) => {
   const { target } = event;
   const current = [...players].at(-1);
   if (!current || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-  if (target.closest("dialog, select, textarea, input:not([type=range])")) return;
+  if (target.closest("dialog, select, textarea, input:not([type=range], [type=file])")) return;
   const isRange = target.matches("input[type=range]");
   const digit = /^Digit([1-4])$/.exec(event.code);
   const key = event.key.toLowerCase(); // Caps Lock
   const at = current.sound.position / RATE;
   const once = (press) => event.repeat || press(); // not again and again while the key is held
   if (digit) once(() => current.press(digit[1] - 1, event.shiftKey ? "solo" : "muted"));
-  else if (key === "k" || (key === " " && !target.closest("button, a, summary"))) once(() => current.toggle());
+  else if (key === "k" || (key === " " && !target.closest("button, a, summary, [type=file]"))) once(() => current.toggle());
   else if (key === "l") once(() => current.loop());
   else if (key === "o") once(() => current.original());
   else if (event.key === "ArrowLeft" && !isRange) current.seek(at - 5);

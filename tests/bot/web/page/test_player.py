@@ -260,6 +260,22 @@ async def test_keys_heed_caps_lock_and_act_once_while_they_are_held(browser: Bro
         await expect(page.get_by_role("button", name=name)).to_have_attribute("aria-pressed", "true")
 
 
+async def test_keys_speak_to_the_player_after_a_song_was_chosen(browser: Browser, chat: Chat, song: Path) -> None:
+    page = await open_page(browser, chat)
+    async with page.expect_file_chooser() as choosing:
+        await page.get_by_text("Choose songs").click()
+    await (await choosing.value).set_files(song)
+    await expect(page.locator(".player")).to_be_visible()
+    await page.keyboard.press("Space")
+    await expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    # by keyboard it can be gone back to: Space is its own then
+    await page.locator("#songs").focus()
+    await page.keyboard.press("1")
+    await expect(page.get_by_role("button", name="Mute Vocals")).to_have_attribute("aria-pressed", "true")
+    async with page.expect_file_chooser():
+        await page.keyboard.press("Space")
+
+
 # What all four stems play, sample by sample, against what the server gave; seeks and loops are cut to the sample.
 _RENDER = """async ([id, seconds, loop]) => {
   const { StemSound, RATE, decode } = await import("/sound.js");
