@@ -88,6 +88,10 @@ _WORDS: dict[str, tuple[str, str]] = {
         "SpecTacles does not answer. Is it still running?",
         "SpecTacles antwortet nicht. Läuft es noch?",
     ),
+    "page.proxy_takes_less": (
+        "A server on the way takes no file as large as this.",
+        "Ein Server auf dem Weg nimmt keine so große Datei.",
+    ),
     "page.no_cookies": (
         "This browser keeps no cookie for this page: your songs would not be found again. Allow cookies, and reload.",
         "Dieser Browser behält kein Cookie dieser Seite: Deine Lieder wären nicht wiederzufinden. "

@@ -17,17 +17,12 @@ async function ask(path, options = {}) {
   } catch {
     throw new Refused(t("page.no_server"), 0);
   }
-  if (!answer.ok) throw new Refused(await reason(answer), answer.status);
+  if (!answer.ok) throw refusal(answer.status, await answer.json().catch(() => null));
   return answer;
 }
 
-async function reason(answer) {
-  try {
-    return (await answer.json()).error;
-  } catch {
-    return t("page.no_server");
-  }
-}
+/** A proxy in between, when it refuses, says no sentence. */
+const refusal = (status, answer) => new Refused(answer?.error ?? t(status === 413 ? "page.proxy_takes_less" : "page.no_server"), status);
 
 const json = async (path, options) => (await ask(path, options)).json();
 
@@ -54,19 +49,14 @@ export function send(file, name, onShare, signal) {
       onShare(loaded / total);
     };
     request.onload = () => {
-      let answer = {};
-      try {
-        answer = JSON.parse(request.responseText);
-      } catch {
-        // the sentence below
-      }
-      if (request.status === 202) resolve(answer);
-      else reject(new Refused(answer.error ?? t("page.no_server"), request.status));
+      if (request.status === 202) resolve(request.response);
+      else reject(refusal(request.status, request.response));
     };
     request.onerror = () => reject(new Refused(t("page.no_server"), 0));
     request.onabort = () => reject(new DOMException("", "AbortError"));
     signal.addEventListener("abort", () => isSent || request.abort());
     request.open("POST", "/api/jobs");
+    request.responseType = "json";
     request.send(form);
   });
 }

@@ -121,6 +121,14 @@ async def test_every_song_that_is_too_large_is_told_of(browser: Browser, write: 
         await expect(page.locator(".player")).to_be_visible()
 
 
+async def test_a_song_that_a_proxy_finds_too_large_is_told_of(browser: Browser, chat: Chat, song: Path) -> None:
+    page = await open_page(browser, chat)
+    await page.route("**/api/jobs", lambda route: route.fulfill(status=413, content_type="text/html", body="<html>"))
+    await send(page, song)
+    await expect(page.locator(".line")).to_have_text("A server on the way takes no file as large as this.")
+    await expect(page.get_by_role("button", name="Send again")).to_have_count(0)
+
+
 IN_PROGRESS = "[data-state=queued], [data-state=running]"
 
 
