@@ -21,8 +21,10 @@ const alert = el("div", { class: "alert", role: "alert" });
 const isAway = ({ status }) => !status || status >= 429;
 
 function complain(sentence) {
+  const hadFocus = alert.contains(document.activeElement);
   alert.replaceChildren(sentence ? el("p", {}, sentence) : "");
   if (sentence) alert.firstChild.append(el("button", { type: "button", class: "quiet icon", "aria-label": t("page.close"), onclick: () => complain("") }, icon("close")));
+  if (hadFocus) (alert.querySelector("button") ?? feed.querySelector("h2") ?? document.getElementById("songs")).focus();
 }
 
 /** Whether a player opens by itself: only the first one does. */

@@ -185,3 +185,14 @@ async def test_the_keyboard_goes_on_beside_what_was_deleted(
     await page.get_by_role("button", name="Forget all my songs").press("Enter")
     await page.get_by_role("dialog").get_by_role("button", name="Forget all my songs").press("Enter")
     await expect(page.locator("#songs")).to_be_focused()
+
+
+async def test_the_keyboard_goes_on_below_a_notice_that_was_closed(browser: Browser, chat: Chat, song: Path) -> None:
+    page = await open_page(browser, chat)
+    for below in (page.locator("#songs"), page.locator(".card h2")):
+        await page.evaluate("() => { navigator.mediaDevices.getUserMedia = () => Promise.reject(); }")
+        await page.get_by_role("button", name="Record").press("Enter")
+        await page.get_by_role("button", name="Close").press("Enter")
+        await expect(page.get_by_role("alert")).to_have_text("")
+        await expect(below).to_be_focused()
+        await send(page, song)
