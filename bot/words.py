@@ -53,7 +53,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     ),
     "page.your_songs": ("Your songs", "Deine Lieder"),
     "page.sending": ("Sending: {percent} %", "Wird gesendet: {percent} %"),
-    "page.waits": ("Waits until another song is done", "Wartet, bis ein anderes Lied fertig ist"),
+    "page.waits": ("Waits for its turn", "Wartet, bis es an der Reihe ist"),
     "page.send_again": ("Send again", "Noch einmal senden"),
     "page.looking": ("Looking at the song", "Das Lied wird angesehen"),
     "page.place": ("Place {n} in the queue", "Platz {n} in der Warteschlange"),

@@ -89,10 +89,8 @@ export class Events {
   }
 
   #apply() {
-    if (!this.#unfinished.length || this.mayRest()) {
-      this.#close();
-      this.onLost(false);
-    } else if (!this.#source) this.#open();
+    if (!this.#unfinished.length || this.mayRest()) this.#close();
+    else if (!this.#source) this.#open();
   }
 
   #open() {

@@ -12,6 +12,7 @@ const waiting = []; // songs that are not sent yet
 const uploads = new Set(); // their cards, and those of songs that are being sent
 let recording = null;
 let retry = 0;
+let isReached = false; // whether the server has answered `refresh`: songs wait for that
 let page;
 let events;
 const feed = el("ol", { class: "feed" });
@@ -48,9 +49,12 @@ function show(job) {
 
 /** All that the server knows, and no more: songs come and go while nobody listens, and in other tabs. */
 async function refresh() {
+  isReached = false;
   try {
     const shown = [...cards.values()];
     const { jobs: known, known: isKnown } = await api.jobs();
+    isReached = true;
+    document.body.classList.remove("offline");
     if (!isKnown) complain(t("page.no_cookies"));
     let above = null;
     // Newest first: its player opens.
@@ -64,7 +68,7 @@ async function refresh() {
     follow(true);
   } catch (refused) {
     if (refused.status === 401) return location.reload(); // for the form that asks for the code
-    document.body.classList.toggle("offline", isAway(refused));
+    document.body.classList.add("offline");
     clearTimeout(retry);
     retry = setTimeout(refresh, RETRY_MS);
   }
@@ -108,6 +112,7 @@ function drop(card) {
 
 function take(files) {
   complain("");
+  refresh();
   for (const [file, name] of files) {
     const title = name.replace(/\.[^.]+$/, "");
     if (page.limits.upload_bytes && file.size > page.limits.upload_bytes) {
@@ -137,7 +142,7 @@ const isFull = (sending = 0) => unfinished().length + sending >= page.limits.son
 
 async function next() {
   const sending = uploads.size - waiting.length;
-  if (!waiting.length || sending >= SENDING_AT_ONCE || isFull(sending)) return;
+  if (!waiting.length || !isReached || sending >= SENDING_AT_ONCE || isFull(sending)) return;
   const song = waiting.shift();
   const { card, file, name } = song;
   next();
@@ -168,6 +173,7 @@ async function next() {
       const isFile = error.status || (await isReadable(file));
       const again = isAway(error) && isFile && (() => enqueue(card, file, name));
       card.show({ state: "failed", title, error: isFile ? error.message : t("page.unreadable"), again });
+      if (again) refresh(); // the others wait instead of failing one by one
     }
   }
   uploads.delete(card);

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from bot.jobs import Job, Order
 from bot.web.app import WebApp
@@ -17,17 +18,48 @@ from tests.bot.web.page.browsing import ENDLESS, IN_CHROMIUM, Write, open_page, 
 pytestmark = IN_CHROMIUM
 
 
-async def test_what_did_not_arrive_is_sent_again(browser: Browser, song: Path, tmp_path: Path) -> None:
+_ADDED = "node => getComputedStyle(node, '::after').content"
+
+
+async def test_what_did_not_arrive_is_sent_again_and_what_was_not_begun_waits(
+    browser: Browser, chat: Chat, write: Write
+) -> None:
+    sent: list[Route] = []
+
+    async def cut(route: Route) -> None:
+        if route.request.method == "POST":
+            sent.append(route)
+        await (route.abort() if sent else route.continue_())
+
+    page = await open_page(browser, chat)
+    await page.route("**/api/jobs", cut)
+    await send(page, *(write(f"Song {n}") for n in range(4)))
+    await expect(page.locator("[data-state=failed] .line")).to_contain_text(["does not answer"] * 2)
+    await expect(page.locator("body")).to_have_class(re.compile("offline"))
+    waiting = page.locator("[data-state=uploading] .line")
+    await expect(waiting).to_have_text(["Waits for its turn"] * 2)
+    assert await waiting.first.evaluate(_ADDED) == '" · Waiting for the connection …"'
+    await page.unroute("**/api/jobs")
+    await expect(page.locator("[data-state=done]")).to_have_count(2)
+    failed = page.locator("[data-state=failed]", has=page.get_by_role("heading", name="Song 0"))
+    await failed.get_by_role("button", name="Send again").press("Enter")
+    await expect(page.get_by_role("heading", name="Song 0")).to_be_focused()
+    await expect(page.locator("[data-state=done]")).to_have_count(3)
+    assert len(sent) == 2
+
+
+async def test_a_server_that_is_away_when_a_song_is_chosen_is_waited_for(
+    browser: Browser, song: Path, tmp_path: Path
+) -> None:
     async with serving(tmp_path) as chat:
         page = await open_page(browser, chat)
         port = chat.port
         await chat.app.stop()
         await send(page, song)
-        await expect(page.locator(".line")).to_contain_text("does not answer")
+        await expect(page.locator("body")).to_have_class(re.compile("offline"))
+        await expect(page.locator(".line")).to_have_text("Waits for its turn")
         again = WebApp(settings_for(chat.settings.data_folder, port=port), chat.service)
         await again.start()
-        await page.get_by_role("button", name="Send again").press("Enter")
-        await expect(page.get_by_role("heading", name="A song", exact=True)).to_be_focused()
         await expect(page.locator(".player")).to_be_visible()
         await again.stop()
 
@@ -122,8 +154,12 @@ async def test_every_song_that_is_too_large_is_told_of(browser: Browser, write: 
 
 
 async def test_a_song_that_a_proxy_finds_too_large_is_told_of(browser: Browser, chat: Chat, song: Path) -> None:
+    async def refuse(route: Route) -> None:
+        is_song = route.request.method == "POST"
+        await (route.fulfill(status=413, content_type="text/html", body="<html>") if is_song else route.continue_())
+
     page = await open_page(browser, chat)
-    await page.route("**/api/jobs", lambda route: route.fulfill(status=413, content_type="text/html", body="<html>"))
+    await page.route("**/api/jobs", refuse)
     await send(page, song)
     await expect(page.locator(".line")).to_have_text("A server on the way takes no file as large as this.")
     await expect(page.get_by_role("button", name="Send again")).to_have_count(0)
@@ -139,7 +175,7 @@ async def test_songs_beyond_what_may_be_in_progress_wait_in_the_page(
         page = await open_page(browser, chat)
         await send(page, *(write(f"Song {n}", ENDLESS) for n in range(4)))
         await expect(page.locator(IN_PROGRESS)).to_have_count(2)
-        await expect(page.get_by_text("Waits until another song is done")).to_have_count(2)
+        await expect(page.get_by_text("Waits for its turn")).to_have_count(2)
         async with page.expect_event("dialog") as coming:
             await page.evaluate("setTimeout(() => location.reload())")
             await (await coming.value).dismiss()
@@ -165,7 +201,7 @@ async def test_songs_of_another_tab_count_too(browser: Browser, write: Write, tm
         await expect(other.locator(IN_PROGRESS)).to_have_count(2)
         await send(page, write("Song 2", ENDLESS), write("Song 3", ENDLESS))
         await expect(page.locator(IN_PROGRESS)).to_have_count(2)
-        await expect(page.get_by_text("Waits until another song is done")).to_have_count(2)
+        await expect(page.get_by_text("Waits for its turn")).to_have_count(2)
         await other.get_by_role("button", name="Cancel Song 0").click()
         third = page.locator(".card", has=page.get_by_role("heading", name="Song 2"))
         await expect(third).to_have_attribute("data-state", "queued")
@@ -182,7 +218,7 @@ async def test_what_is_sent_while_the_tab_is_hidden_is_followed(browser: Browser
         await page.evaluate("Object.defineProperty(document, 'hidden', { value: true })")
         await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
         await send(page, write("Song 1", ENDLESS))
-        await expect(page.get_by_text("Waits until another song is done")).to_be_visible()
+        await expect(page.get_by_text("Waits for its turn")).to_be_visible()
         await other.get_by_role("button", name="Cancel Song 0").click()
         second = page.locator(".card", has=page.get_by_role("heading", name="Song 1"))
         await expect(second).to_have_attribute("data-state", "queued")
