@@ -52,18 +52,22 @@ async function refresh() {
   isReached = false;
   try {
     const shown = [...cards.values()];
-    const { jobs: known, known: isKnown } = await api.jobs();
+    let answer = await api.jobs();
+    if (!answer.known) {
+      await api.page(); // for a new cookie: without one, two songs that are sent at once would be two browsers'
+      answer = await api.jobs();
+    }
     isReached = true;
     document.body.classList.remove("offline");
-    if (!isKnown) complain(t("page.no_cookies"));
+    if (!answer.known) complain(t("page.no_cookies"));
     let above = null;
     // Newest first: its player opens.
-    for (const job of known) {
+    for (const job of answer.jobs) {
       const card = cards.get(job.id) ?? add(job, above);
       card.show(job);
       above = card.node;
     }
-    const ids = new Set(known.map((job) => job.id));
+    const ids = new Set(answer.jobs.map((job) => job.id));
     for (const card of shown) if (!ids.has(card.job.id)) drop(card);
     follow(true);
   } catch (refused) {

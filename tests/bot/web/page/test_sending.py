@@ -224,6 +224,17 @@ async def test_what_is_sent_while_the_tab_is_hidden_is_followed(browser: Browser
         await expect(second).to_have_attribute("data-state", "queued")
 
 
+async def test_songs_are_found_again_though_the_cookie_was_deleted_before(
+    browser: Browser, chat: Chat, write: Write
+) -> None:
+    page = await open_page(browser, chat)
+    await page.context.clear_cookies()
+    await send(page, write("Song 0"), write("Song 1"))
+    await expect(page.locator("[data-state=done]")).to_have_count(2)
+    await page.reload()
+    await expect(page.locator("[data-state=done]")).to_have_count(2)
+
+
 async def test_a_folder_is_called_one(browser: Browser, chat: Chat, song: Path) -> None:
     page = await open_page(browser, chat)
     drag = {"x": 700, "y": 300, "data": {"items": [], "files": [str(song.parent)], "dragOperationsMask": 1}}
