@@ -105,9 +105,7 @@ class SeparationService:
         try:
             self._shelf.open()
             self._board.elapsed_per_second = self._store.speed(self._setup)
-            charges = self._store.charges(time.time() - DAY_S)
-            self._admission.remember(charges)
-            self._separating.served_at.update({each.place.whole_chat: each.at for each in charges})
+            self._admission.remember(self._store.charges(time.time() - DAY_S))
             self._is_started = True
             self._take_up(self._couriers)
         except StoreError as error:
@@ -266,10 +264,15 @@ class SeparationService:
 
     def _take_up(self, platforms: Iterable[str]) -> None:
         """Goes on with what the store holds of these platforms."""
+        charges = self._store.charges(time.time() - DAY_S)
+        served_at = {each.place.whole_chat: each.at for each in charges if each.place.platform in platforms}
         unfinished = self._store.unfinished()
         for job in unfinished:
             if job.place.platform in platforms:
                 self._ledger.take_up(self._placed(job))
+                if job.state is State.RUNNING:  # the bot was killed, perhaps by this song: others come first
+                    served_at[job.place.whole_chat] = time.time()
+        self._separating.served_at.update(served_at)
         for job in self._store.untold():
             if job.place.platform in platforms:
                 self._ledger.take_up(job)

@@ -282,17 +282,25 @@ async def house(
     storage: StorageSettings = StorageSettings(keep_free_mb=0),  # noqa: B008
     engine_settings: EngineSettings = EngineSettings(),  # noqa: B008
     starts: bool = True,
+    is_late: bool = False,
     **more: object,
 ) -> AsyncIterator[House]:
-    """A service at work in ``folder``; what it did not finish is there for the next one."""
+    """A service at work in ``folder``; what it did not finish is there for the next one.
+
+    ``is_late``: the chat comes after the start, as platforms do.
+    """
     store = JobStore(folder)
     engine, courier = engine or FakeEngine(), courier or FakeCourier()
     settings = Settings(data_dir=folder, engine=engine_settings, limits=limits, storage=storage, **more)  # type: ignore[arg-type]
     service = SeparationService(settings, store, inspect=inspect, patience=patience)
-    service.attach("fake", courier)
+    if not is_late:
+        service.attach("fake", courier)
     try:
         if starts:
             await service.start()
+        if is_late:
+            await asyncio.sleep(0)
+            service.attach("fake", courier)
         for _ in range(engines):
             service.add_engine(engine)
         yield House(service, store, engine, courier, folder)

@@ -134,10 +134,25 @@ async def test_a_chat_that_was_just_served_waits_for_the_others_also_after_a_res
     store.save([replace(served, state=State.DONE)])
     store.charge(served.id, 100.0)
     store.close()
-    async with house(tmp_path) as home:
+    async with house(tmp_path, is_late=True) as home:
         for job in waiting:
             await home.told(job)
         assert home.engine.begun == ["b1", "a2"]
+
+
+async def test_a_song_with_which_the_whole_bot_died_lets_others_go_first(tmp_path: Path) -> None:
+    async with house(tmp_path, engine=held_engine()) as home:
+        running = await home.service.accept(order("a1", chat="a"))
+        await home.until(running, State.RUNNING)
+        waiting = await home.service.accept(order("b1", chat="b"))
+        await home.until(waiting, State.QUEUED)
+    store = JobStore(tmp_path)
+    store.save([replace(running, state=State.RUNNING, audio=audio_of("a1"))])  # as a kill leaves it
+    store.close()
+    async with house(tmp_path, is_late=True) as home:
+        for job in (running, waiting):
+            await home.told(job)
+        assert home.engine.begun == ["b1", "a1"]
 
 
 async def test_a_folder_that_cannot_be_made_is_told_at_the_start(tmp_path: Path) -> None:
