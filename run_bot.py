@@ -133,9 +133,12 @@ def _stems(text: str) -> set[str]:
 def _separate(arguments: argparse.Namespace, settings: Settings, load_engine: LoadEngine) -> int:
     from bot.console import complain, print_result, song_progress
 
+    own = settings.engine
     given = {key: value for key in ("preset", "blend") if (value := getattr(arguments, key))}
-    # a mixer of one's own is for the preset that is meant now
-    settings = settings.model_copy(update={"engine": settings.engine.model_copy(update=given)})
+    # what is set beside a preset is for it; but lite is set for everybody, and a mixer may be for the one meant now
+    if arguments.preset not in (None, own.preset) and (own.preset != "lite" or not own.mixer):
+        given |= {"mixer": None, "quality": None}
+    settings = settings.model_copy(update={"engine": own.model_copy(update=given)})
     request = SeparationRequest(
         stems=stems_meant(arguments.stems, arguments.mix),
         mix=arguments.mix,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from spectacles_engine.ensemble import Ensemble
 from spectacles_engine.errors import ModelError
-from spectacles_engine.manifest import BaseModelSpec, PresetSpec
+from spectacles_engine.manifest import OWN, BaseModelSpec, PresetSpec
 from spectacles_engine.messages import STEMS
 from spectacles_engine.mixer_files import load_mixer
 from spectacles_engine.mixers import FixedShares, Mixer, require_models
@@ -70,8 +70,10 @@ def load_blend(spec: PresetSpec, store: ModelStore, blend: str, device: str) -> 
     if blend == "average":
         return FixedShares(average_shares(spec), spec.up_to_hz)
     if blend in spec.mixers:
-        mixer = load_mixer(store.path(spec.mixers[blend]), device)
-        require_models(mixer, FixedShares(average_shares(spec)).names(STEMS), spec.mixers[blend])
+        name = spec.mixers[blend]
+        mixer = load_mixer(store.path(name), device)
+        what = f"engine.mixer ({name})" if store.manifest.files[name].source == OWN else name
+        require_models(mixer, FixedShares(average_shares(spec)).names(STEMS), what)
         return mixer
     if blend != "stemmixer":
         raise ModelError(f"the preset {spec.name} has no blend {blend!r}, only {', '.join(blends(spec))}")

@@ -210,6 +210,37 @@ def test_a_mixer_of_ones_own_is_for_the_preset_that_is_asked_for(tmp_path: Path)
     assert [settings.engine.preset for settings in loaded] == ["studio"]
 
 
+@pytest.mark.parametrize(
+    ("set_for", "asked", "own", "used"),
+    [
+        ("studio", "lite", ("m", "q"), (None, None)),
+        ("studio", "studio", ("m", "q"), ("m", "q")),
+        ("lite", "studio", (None, "q"), (None, None)),
+        # lite is what everybody has who set no preset: both may be meant for the one that is asked for
+        ("lite", "studio", ("m", "q"), ("m", "q")),
+    ],
+)
+def test_files_of_ones_own_go_with_the_preset_that_they_are_set_beside(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    set_for: str,
+    asked: str,
+    own: tuple[str | None, str],
+    used: tuple[str | None, str | None],
+) -> None:
+    for key, value in zip(("PRESET", "MIXER", "QUALITY"), (set_for, *own), strict=True):
+        monkeypatch.setenv(f"SPECTACLES_ENGINE__{key}", value or "")
+    loaded: list[Settings] = []
+
+    def load_engine(settings: Settings) -> SeparateSong:
+        loaded.append(settings)
+        return _separate
+
+    assert run_bot.main(["separate", _song(tmp_path / "x.wav"), "--preset", asked], load_engine) == 0
+    engine = loaded[0].engine
+    assert (engine.mixer, engine.quality) == tuple(name and Path(name) for name in used)
+
+
 def test_a_name_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert _run("separate", "a\x1b[2J\nb.mp3") == 1
     assert capsys.readouterr().err.splitlines()[-1] == "a\ufffd[2J b.mp3: no such file"
