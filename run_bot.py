@@ -271,15 +271,17 @@ def _chat_apps(settings: Settings, service: SeparationService) -> list[ChatApp]:
 
 
 def _engine_options(settings: Settings) -> EngineOptions:
-    """Raises StartError for a preset that is not here."""
-    store, preset = _store(settings), settings.engine.preset
+    """Raises StartError for a preset that is not here, or a blend that it does not have."""
+    store, preset, blend = _store(settings), settings.engine.preset, settings.engine.blend
+    if blend not in (blends := store.preset(preset).blends):
+        raise StartError(f"engine.blend is {blend!r}, but {preset} has only {', '.join(blends)}")
     for file in store.status():
         if preset in file.presets and file.problem:
             raise StartError(file.problem)
     return EngineOptions(
         models=store.folder,
         preset=preset,
-        blend=settings.engine.blend,
+        blend=blend,
         device=settings.engine.device,
         mixer=settings.engine.mixer,
         quality=settings.engine.quality,

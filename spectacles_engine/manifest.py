@@ -90,6 +90,12 @@ class PresetSpec:
     shares: Mapping[str, Mapping[str, float]]
 
     @property
+    def blends(self) -> tuple[str, ...]:
+        """What can be had of it: its mixers (or the published shares in their place), the average, single models."""
+        alone = [model.name for model in self.models if not model.front]
+        return tuple(dict.fromkeys(["stemmixer", *self.mixers, "average", *alone]))
+
+    @property
     def up_to_hz(self) -> Mapping[str, float]:
         """Model → what is the highest that it knows, of those that don't know everything."""
         return {model.name: float(model.up_to_hz) for model in self.models if model.up_to_hz}

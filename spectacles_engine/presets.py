@@ -26,7 +26,7 @@ def load_ensemble(
 ) -> Ensemble:
     """Loads the base models that the blend listens to (but for those that are ``loaded``), and its mixer.
 
-    ``blend``: one of ``blends(spec)``. Raises ModelError.
+    ``blend``: one of ``spec.blends``. Raises ModelError.
     """
     mixer = load_blend(spec, store, blend, device)
     names = mixer.names(STEMS)
@@ -48,11 +48,6 @@ def load_calibration(spec: PresetSpec, store: ModelStore) -> Calibration | None:
     return Calibration.load(store.path(spec.quality)) if spec.quality else None
 
 
-def blends(spec: PresetSpec) -> tuple[str, ...]:
-    """What can be had of a preset: its mixers (or the published shares in their place), the average, single models."""
-    return tuple(dict.fromkeys(["stemmixer", *spec.mixers, "average", *(m.name for m in spec.models if not m.front)]))
-
-
 def average_shares(spec: PresetSpec) -> Mapping[str, Mapping[str, float]]:
     """Every base model has the same share; a front has vocals only, and comes last: the phase is the first one's."""
     models = sorted(spec.models, key=lambda model: model.front)
@@ -64,7 +59,7 @@ def average_shares(spec: PresetSpec) -> Mapping[str, Mapping[str, float]]:
 
 
 def load_blend(spec: PresetSpec, store: ModelStore, blend: str, device: str) -> Mixer:
-    """The mixer of a blend, see ``blends``; raises ModelError if the preset has no such."""
+    """The mixer of a blend, see ``PresetSpec.blends``; raises ModelError if the preset has no such."""
     if blend in [model.name for model in spec.models if not model.front]:
         return FixedShares({stem: {blend: 1.0} for stem in STEMS})
     if blend == "average":
@@ -76,7 +71,7 @@ def load_blend(spec: PresetSpec, store: ModelStore, blend: str, device: str) -> 
         require_models(mixer, FixedShares(average_shares(spec)).names(STEMS), what)
         return mixer
     if blend != "stemmixer":
-        raise ModelError(f"the preset {spec.name} has no blend {blend!r}, only {', '.join(blends(spec))}")
+        raise ModelError(f"the preset {spec.name} has no blend {blend!r}, only {', '.join(spec.blends)}")
     return FixedShares({stem: _published(spec, stem) for stem in STEMS})
 
 

@@ -423,6 +423,10 @@ def test_what_keeps_a_bot_from_starting_is_one_sentence(monkeypatch: pytest.Monk
         done = _script()
         assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
         assert "python run_bot.py models fetch studio" in done.stderr
+        patch.setenv("SPECTACLES_ENGINE__BLEND", "stemmixer-paper")
+        done = _script()
+        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+        assert "engine.blend is 'stemmixer-paper', but studio has only stemmixer, average, demucs, mdx" in done.stderr
     unreadable = "/proc/self/mem"  # by anybody, also by root
     for file, sentence in (
         (

@@ -11,7 +11,7 @@ from spectacles_engine.manifest import PresetSpec, describe
 from spectacles_engine.mixer_files import load_mixer
 from spectacles_engine.mixers import LinearMixer, MeanMixer, Mixer, StemMixers, require_models
 from spectacles_engine.models import ModelStore
-from spectacles_engine.presets import blends, load_blend, load_ensemble
+from spectacles_engine.presets import load_blend, load_ensemble
 from spectacles_engine.stem_mixer import Design
 from spectacles_engine.training import estimates
 from spectacles_engine.training.evaluate import Evaluation
@@ -81,7 +81,7 @@ class Bench:
     def _mixers(self) -> dict[str, Mixer]:
         """Row → mixer, for all that the preset has, and for the linear part of its mean by itself."""
         models = {model.name for model in self.spec.models}
-        names = [blend for blend in reversed(blends(self.spec)) if blend not in models]
+        names = [blend for blend in reversed(self.spec.blends) if blend not in models]
         known = {name: load_blend(self.spec, self.store, name, self.device) for name in names}
         mean = known["stemmixer"]
         parts = mean.mixers if isinstance(mean, MeanMixer) else ()
