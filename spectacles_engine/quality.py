@@ -24,6 +24,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from itertools import combinations, combinations_with_replacement
+from math import isfinite
 from operator import mul
 from pathlib import Path
 from typing import Any, TypeVar
@@ -218,9 +219,8 @@ class Calibration:
         """Reads what ``training`` wrote; raises ModelError where it is none of ours."""
         try:
             read = json.loads(path.read_text(encoding="utf-8"))
-            fits = read["stems"].values()
-            if not all(fitted.keys() >= FITTED and fitted["weights"].keys() == TERMS.keys() for fitted in fits):
-                raise ValueError("made by another version")
+            if not all(_is_fitted(fitted) for fitted in read["stems"].values()):
+                raise ValueError("damaged, or made by another version")
             return cls(read["stems"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"{path.name} could not be read as the calibration of the quality note") from error
@@ -232,6 +232,15 @@ class Calibration:
             return StemQuality("unknown")
         middle_db = estimated_db(fitted, features)
         return _graded(middle_db, middle_db + fitted["low_db"], middle_db + fitted["high_db"])
+
+
+def _is_fitted(read: Mapping[str, Any]) -> bool:
+    """Whether this is all of ``FITTED``, in numbers; raises TypeError or ValueError for some of what it is not."""
+    if not (read.keys() >= FITTED and read["weights"].keys() == TERMS.keys() and read["seen"].keys() == set(FEATURES)):
+        return False
+    bounds = [bound for low, high in (read["seen_db"], *read["seen"].values()) for bound in (low, high)]
+    numbers = (read["intercept"], *read["weights"].values(), *bounds, read["low_db"], read["high_db"])
+    return all(isfinite(number) for number in numbers)
 
 
 def note(meter: Meter, calibration: Calibration | None) -> QualityNote:

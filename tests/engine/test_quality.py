@@ -221,6 +221,33 @@ def test_a_calibration_of_another_version_is_a_clear_error(tmp_path: Path) -> No
         Calibration.load(tmp_path / "quality.json")
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"low_db": None},
+        {"seen_db": [0, float("inf")]},
+        {"seen": {}},
+        {"weights": dict.fromkeys(TERMS, float("nan"))},
+    ],
+)
+def test_a_calibration_with_something_else_in_place_of_a_number_is_a_clear_error(
+    tmp_path: Path, damage: dict[str, object]
+) -> None:
+    fitted = {
+        "intercept": 1.0,
+        "weights": dict.fromkeys(TERMS, 0.0),
+        "seen": {name: [-2.0, 30.0] for name in FEATURES},
+        "seen_db": [-3.0, 12.0],
+        "low_db": -1.5,
+        "high_db": 1.0,
+    }
+    (tmp_path / "quality.json").write_text(json.dumps({"stems": {"vocals": fitted}}))
+    Calibration.load(tmp_path / "quality.json")
+    (tmp_path / "quality.json").write_text(json.dumps({"stems": {"vocals": fitted | damage}}))
+    with pytest.raises(ModelError, match=r"quality\.json could not be read as the calibration"):
+        Calibration.load(tmp_path / "quality.json")
+
+
 def test_a_mix_of_all_but_one_has_that_ones_error() -> None:
     left_out, rest = _noise(0, 2, 0.1), _noise(1, 2, 0.3)
     wrong = left_out + _noise(2, 2, 0.05)
