@@ -19,8 +19,8 @@ _WORDS: dict[str, tuple[str, str]] = {
     "grade.silent": ("silent", "still"),
     "grade.unknown": ("no estimate", "keine Schätzung"),
     "note.unknown": (
-        "There is no estimate of the quality for this blend.",
-        "Für diese Mischung gibt es keine Schätzung der Qualität.",
+        "How good this is could not be estimated.",
+        "Wie gut das ist, ließ sich nicht schätzen.",
     ),
     "note.silent": ("Silent: {names}.", "Still: {names}."),
     "note.estimated": (

@@ -25,12 +25,12 @@ def test_the_note_of_the_contract() -> None:
 
 def test_a_blend_without_a_calibration_says_so_once() -> None:
     note = QualityNote(dict.fromkeys(STEMS, StemQuality("unknown")), -40.0)
-    assert quality_note(note) == "There is no estimate of the quality for this blend."
+    assert quality_note(note) == "How good this is could not be estimated."
 
 
 def test_a_blend_without_a_calibration_names_what_is_silent_and_promises_no_figures() -> None:
     note = QualityNote(dict.fromkeys(STEMS, StemQuality("unknown")) | {"other": StemQuality("silent")}, -40.0)
-    assert quality_note(note) == "There is no estimate of the quality for this blend. Silent: other."
+    assert quality_note(note) == "How good this is could not be estimated. Silent: other."
     assert quality_note(note, "de").endswith(" Still: Sonstiges.")
 
 
