@@ -109,16 +109,30 @@ def _parser() -> argparse.ArgumentParser:
     separate.add_argument("--mix", choices=tuple(MIXES), help="all stems but one, in one file")
     separate.add_argument("--format", choices=FORMATS, default="wav", help="of the stems (default: wav)")
     separate.add_argument("--preset", choices=PRESETS, help="which models (default: as in config.yaml)")
-    separate.add_argument("--blend", choices=BLENDS, help="how they are blended (default: as in config.yaml)")
+    separate.add_argument(
+        "--blend",
+        choices=BLENDS,
+        help="how they are blended, or one of them alone; stemmixer-paper is of lite only (default: as in config.yaml)",
+    )
     separate.add_argument("--json", action="store_true", help="one JSON object per song on stdout")
 
     demo = commands.add_parser("demo", help="separate six seconds of a real song, and show how good that is")
     for command in (separate, demo):
-        command.add_argument("--out", type=Path, default=Path("stems"), metavar="DIR", help="default: stems/")
+        command.add_argument(
+            "--out",
+            type=Path,
+            default=Path("stems"),
+            metavar="DIR",
+            help="for the stems, a folder for each song (default: stems/)",
+        )
 
-    models = commands.add_parser("models", help="list or fetch models").add_subparsers(dest="action", required=True)
+    models = commands.add_parser("models", help="list, fetch or check models").add_subparsers(
+        dest="action", required=True
+    )
     models.add_parser("list", help="every model file, with its licence and source")
-    models.add_parser("fetch", help="download what a preset lacks").add_argument("preset", choices=PRESETS)
+    models.add_parser("fetch", help="download what a preset lacks").add_argument(
+        "preset", choices=PRESETS, help="which models; lite comes with SpecTacles"
+    )
     models.add_parser("verify", help="check the SHA-256 of every file")
     return parser
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -25,7 +26,7 @@ from spectacles_engine.mixer_files import load_mixer, save_mixer
 from spectacles_engine.mixers import FixedShares, LinearMixer, MeanMixer
 from spectacles_engine.models import ModelStore
 from spectacles_engine.presets import load_blend
-from spectacles_engine.training import commands, mixer, separators
+from spectacles_engine.training import command_line, commands, mixer, separators
 from spectacles_engine.training.estimates import FORMAT
 from spectacles_engine.training.scoring import Row
 from tests.engine.fakes import FakeSeparator, share
@@ -370,3 +371,10 @@ def test_no_other_mixer_takes_the_place_of_one_in_training(run: Run, tmp_path: P
     (tmp_path / "m-0.1.training").write_bytes((tmp_path / "m-0.1.training").read_bytes()[:5000])
     with pytest.raises(SystemExit, match="is damaged: remove it to start anew"):
         run("mixer", "--estimates", "est", "--epochs", "1", "--out", "m-0.1.safetensors")
+
+
+@pytest.mark.parametrize("name", command_line.COMMANDS)
+def test_each_option_has_a_word_of_help(name: str) -> None:
+    command = argparse.ArgumentParser(name)
+    command_line.COMMANDS[name][1](command)
+    assert [action.dest for action in command._actions if not action.help] == []
