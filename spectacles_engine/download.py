@@ -83,7 +83,7 @@ def download(wanted: Download, on_progress: Callable[[int, int], None]) -> None:
     caller holds a lock.
 
     Raises :class:`NoNetworkError` (unreachable, or three retries brought nothing new), :class:`ModelError` (refused
-    by the server, or an address that is not https), :class:`ChecksumError`, :class:`OutputError`.
+    by the server, a web page, or an address that is not https), :class:`ChecksumError`, :class:`OutputError`.
     """
     if not _allowed(wanted.url, wanted.url):
         raise ModelError(f"{wanted.target.name} is not fetched from {wanted.url}: only https is")
@@ -131,6 +131,8 @@ def _receive(wanted: Download, on_progress: Callable[[int, int], None]) -> None:
         request.add_header("Range", f"bytes={have}-")
         request.add_header("If-Range", etag)
     with _open(wanted, request) as response:
+        if response.headers.get_content_type() == "text/html":
+            raise ModelError(f"{wanted.host} sent a web page in place of {wanted.target.name}")
         resumed = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
         done = have if resumed else 0
         total = _total_bytes(wanted, response, done)

@@ -38,6 +38,7 @@ class Shelf:
     etag: str | None = '"v1"'
     takes_ranges: bool = True
     says_length: bool = True
+    content_type: str = "application/octet-stream"
     cut_after: list[int] = field(default_factory=list)
     status: list[int] = field(default_factory=list)
     redirect_to: str | None = None
@@ -87,6 +88,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _send(self, start: int) -> None:
         shelf, body = self.shelf, self.shelf.content[start:]
+        self.send_header("Content-Type", shelf.content_type)
         if shelf.says_length:
             self.send_header("Content-Length", str(len(body)))
         if shelf.etag:
@@ -301,6 +303,14 @@ def test_a_login_page_in_between_costs_nothing_of_what_is_there(tmp_path: Path, 
     shelf.content, shelf.etag = CONTENT, '"v1"'
     assert store.fetch("studio")[0].read_bytes() == CONTENT
     assert shelf.ranges[-1] == "bytes=400000-"
+
+
+def test_a_web_page_in_place_of_a_model_is_told_at_once(tmp_path: Path, shelf: Shelf) -> None:
+    shelf.content, shelf.content_type, shelf.says_length = b"<html>log in</html>", "text/html; charset=utf-8", False
+    store = make_store(tmp_path, shelf.url)
+    with pytest.raises(ModelError, match=r"^127\.0\.0\.1 sent a web page in place of model\.onnx$"):
+        store.fetch("studio")
+    assert (len(shelf.ranges), left_over(store)) == (1, set())
 
 
 def test_another_size_is_not_even_read(tmp_path: Path, shelf: Shelf) -> None:
