@@ -219,6 +219,8 @@ def _open(wanted: Download, request: urllib.request.Request) -> http.client.HTTP
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows to https only."""
 
+    inf_msg = "again and again: "  # before the server's own word, where a redirect goes in a circle
+
     def redirect_request(
         self,
         req: urllib.request.Request,

@@ -416,6 +416,12 @@ def test_a_redirect_on_this_machine_is_followed(tmp_path: Path, shelf: Shelf) ->
     assert make_store(tmp_path, shelf.url).fetch("studio")[0].read_bytes() == CONTENT
 
 
+def test_a_redirect_in_a_circle_is_a_sentence(tmp_path: Path, shelf: Shelf) -> None:
+    shelf.redirect_to = shelf.url
+    with pytest.raises(ModelError, match=r"127\.0\.0\.1 answered 302 again and again: Found$"):
+        make_store(tmp_path, shelf.url).fetch("studio")
+
+
 def test_a_redirect_to_no_address_at_all_is_a_sentence(tmp_path: Path, shelf: Shelf) -> None:
     shelf.redirect_to = "http://[::1"
     with pytest.raises(NoNetworkError, match=r"from 127\.0\.0\.1: Invalid IPv6 URL$"):
