@@ -95,7 +95,8 @@ def print_models(files: Iterable[FileStatus]) -> None:
     rows = []
     for status in files:
         file = status.file
-        size = f"{status.size_bytes / 1e6:.1f}" if status.size_bytes else "?"
+        size_mb = (status.size_bytes or 0) / 1e6
+        size = "?" if not size_mb else "<0.1" if size_mb < 0.1 else f"{size_mb:.1f}"
         rows.append((", ".join(status.presets), file.name, status.state, size, file.licence, file.source))
     print_table(("preset", "file", "state", "MB", "licence", "source"), rows)
 

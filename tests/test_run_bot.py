@@ -310,6 +310,7 @@ def test_models_list_and_fetch_and_verify(capsys: pytest.CaptureFixture[str]) ->
     assert _run("models", "list") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["preset", "file", "state", "MB", "licence", "source"]
+    assert any("lite-quality.json" in line and " <0.1 " in line for line in lines)
     assert any("studio" in line and "missing" in line and "https://" in line for line in lines)
     assert _run("models", "fetch", "lite") == 0
     assert "lite is here" in capsys.readouterr().out
