@@ -322,4 +322,5 @@ def _moved(order: Order, to: str) -> Order:
     """The order in a chat that has another id; so has who asks in the name of the chat."""
     place = order.place
     person = to if place.person == place.chat else place.person
-    return replace(order, place=Place(place.platform, to, person), answers={})
+    source = {**order.source, "before": place.chat}  # where buttons of messages from before still are
+    return replace(order, place=Place(place.platform, to, person), source=source, answers={})

@@ -94,9 +94,10 @@ class Desk:
         query, place = update.callback_query, place_of(update)
         if query is None:
             return
-        place = replace(place, chat=self._chats.now(place.chat))  # the message may be from before its group moved
         action, job_id = parse_data(query.data or "") or ("", "")
         job = self._service.job(job_id) if action else None
+        if job and job.order.source.get("before") == place.chat:  # the message is from before its group moved
+            place = replace(place, chat=job.place.chat)
         language, is_done = language_of(query), False
         try:
             if job is None and action == "delete":

@@ -24,7 +24,7 @@ from spectacles_engine.messages import STEMS, EngineOptions
 from tests.bot.telegram.server import Json, Refusal, TelegramServer, Trouble, bad, content, telegram_server
 from tests.bot.telegram.world import ANN, BOB, GROUP, PAIR, PROBES, World, telegram_world
 from tests.fake_engine import Behaviour, write_song
-from tests.service_fakes import outages_are_short
+from tests.service_fakes import eventually, outages_are_short
 
 OLD, NEW = -5, -1005
 """A group, and the supergroup that it becomes."""
@@ -80,11 +80,16 @@ async def test_jobs_follow_a_group_that_becomes_a_supergroup(
     assert world.server.names(NEW) == [*PAIR, "a – drums.mp3"]
 
 
-@pytest.mark.parametrize("is_said", [True, False])
-async def test_buttons_from_before_a_group_moved_work(world: World, tmp_path: Path, is_said: bool) -> None:
+@pytest.mark.parametrize(("is_said", "restarts"), [(True, False), (False, False), (True, True)])
+async def test_buttons_from_before_a_group_moved_work(
+    world: World, tmp_path: Path, is_said: bool, restarts: bool
+) -> None:
     send(world, tmp_path, chat=OLD)
     await world.answered(OLD)
     world.server.upgrade(OLD, ANN, NEW, is_said=is_said)
+    if restarts:
+        await eventually(lambda: bool(world.store.of_chat("telegram", str(NEW))))
+        await world.restart()
     await world.server.tapped(world.server.notes(OLD)[0], ANN, "Drums")
     await world.answered(NEW)
     await world.server.tapped(world.server.notes(NEW)[0], ANN, "Bass")
