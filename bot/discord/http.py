@@ -47,8 +47,13 @@ async def insist(call: Callable[[], Awaitable[T]]) -> T:
 
 
 def proxy() -> str | None:
-    """The way to Discord that the environment or the system prescribes, as Telegram and Python itself understand it."""
+    """The way to Discord that the environment or the system prescribes, as Telegram and Python itself understand it.
+
+    But for SOCKS, of which aiohttp knows nothing.
+    """
     found = None if proxy_bypass("discord.com") else getproxies().get("https")
+    if found and found.startswith("socks"):
+        return None
     return found if not found or "://" in found else f"http://{found}"
 
 

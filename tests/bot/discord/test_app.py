@@ -125,6 +125,9 @@ async def test_it_goes_through_a_proxy_where_there_is_one(
     monkeypatch.setenv("https_proxy", server.base.removeprefix("http://"))
     assert DiscordApp(Settings(), service).client.http.proxy is None  # as no_proxy says
     monkeypatch.setenv("no_proxy", "localhost")
+    with monkeypatch.context() as patch:
+        patch.setenv("https_proxy", "socks5://127.0.0.1:9")
+        assert DiscordApp(Settings(), service).client.http.proxy is None
     # the server stands for the proxy as well: there is no other way to these
     monkeypatch.setattr(discord.http.Route, "BASE", "http://discord.invalid/api")
     monkeypatch.setattr(DiscordWebSocket, "DEFAULT_GATEWAY", URL("http://discord.invalid/gateway"))
