@@ -72,6 +72,7 @@ async function refresh() {
     follow(true);
   } catch (refused) {
     if (refused.status === 401) return location.reload(); // for the form that asks for the code
+    isReached = false; // an earlier one may have been answered meanwhile
     document.body.classList.add("offline");
     clearTimeout(retry);
     retry = setTimeout(refresh, RETRY_MS);

@@ -17,6 +17,8 @@ from tests.bot.web.page.browsing import ENDLESS, IN_CHROMIUM, Write, open_page, 
 
 pytestmark = IN_CHROMIUM
 
+IN_PROGRESS = "[data-state=queued], [data-state=running]"
+
 
 _ADDED = "node => getComputedStyle(node, '::after').content"
 
@@ -102,6 +104,7 @@ async def test_forget_all_ends_what_is_being_sent(
     await page.get_by_role("button", name="Forget all my songs").click()
     await page.get_by_role("dialog").get_by_role("button", name="Forget all my songs").click()
     await expect(page.locator(".card")).to_have_count(2)
+    await expect(page.get_by_role("alert")).to_contain_text("Songs deleted")
     goes_on.set()
     await expect(page.locator("[data-state=cancelled]")).to_have_count(2)
 
@@ -126,6 +129,7 @@ async def test_a_song_that_the_stream_tells_of_before_its_answer_comes_has_one_c
     await expect(page.get_by_role("heading", name="Late")).to_have_count(2)
     goes_on.set()
     await expect(page.get_by_role("heading", name="Late")).to_have_count(1)
+    await expect(page.locator(IN_PROGRESS)).to_have_count(2)
     await page.get_by_role("button", name="Cancel Endless").click()
     await page.get_by_role("button", name="Cancel Late").click()
     await expect(page.locator("[data-state=cancelled]")).to_have_count(2)
@@ -163,9 +167,6 @@ async def test_a_song_that_a_proxy_finds_too_large_is_told_of(browser: Browser, 
     await send(page, song)
     await expect(page.locator(".line")).to_have_text("A server on the way takes no file as large as this.")
     await expect(page.get_by_role("button", name="Send again")).to_have_count(0)
-
-
-IN_PROGRESS = "[data-state=queued], [data-state=running]"
 
 
 async def test_songs_beyond_what_may_be_in_progress_wait_in_the_page(
