@@ -17,6 +17,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises OSError, with the name of the file also where a full disk tells none.
     """
+    path = path.resolve()  # a link stays one
+    if path.exists() and not path.is_file():  # /dev/null, a pipe: nothing is there to be lost
+        yield path
+        return
     part = path.with_name(f".{os.getpid()}-{path.name}")  # hidden, of the same kind, and of this process alone
     try:
         yield part
