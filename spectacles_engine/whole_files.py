@@ -26,7 +26,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield part
         part.replace(path)
     except OSError as error:
-        error.filename = error.filename or path
+        error.filename, error.filename2 = path, None  # not the hidden one, nor none
         raise
     finally:
         part.unlink(missing_ok=True)

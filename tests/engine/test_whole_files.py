@@ -19,6 +19,13 @@ def test_what_was_there_stays_until_the_new_is_whole(tmp_path: Path) -> None:
     assert path.read_bytes() == b"new"
 
 
+def test_an_error_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "none" / "a.txt"
+    with pytest.raises(FileNotFoundError) as caught:
+        write_whole(path, b"new")
+    assert caught.value.filename == path
+
+
 def test_links_stay_links_and_what_is_no_file_stays_what_it_is(tmp_path: Path) -> None:
     path, link = tmp_path / "a.txt", tmp_path / "latest.txt"
     link.symlink_to(path)
