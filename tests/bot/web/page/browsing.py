@@ -47,6 +47,18 @@ async def open_page(browser: Browser, chat: Chat, size: ViewportSize = DESKTOP, 
     return page
 
 
+async def another_tab(page: Page) -> Page:
+    other = await page.context.new_page()
+    await other.goto(page.url)
+    return other
+
+
+async def hide(page: Page) -> None:
+    """As another tab in front of it does: no tab of this Chromium is hidden."""
+    await page.evaluate("Object.defineProperty(document, 'hidden', { value: true })")
+    await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+
+
 async def send(page: Page, *songs: Path) -> None:
     await page.set_input_files("#songs", songs)
 

@@ -11,7 +11,7 @@ from playwright.async_api import Browser, ViewportSize, expect
 from bot.web.app import WebApp
 from tests.bot.web.chat import Chat, serving, settings_for
 from tests.bot.web.chromium import DESKTOP, PHONE
-from tests.bot.web.page.browsing import ENDLESS, IN_CHROMIUM, SLOW, Write, open_page, position_s, send
+from tests.bot.web.page.browsing import ENDLESS, IN_CHROMIUM, SLOW, Write, another_tab, open_page, position_s, send
 
 pytestmark = IN_CHROMIUM
 
@@ -54,8 +54,7 @@ async def test_a_page_that_is_looked_at_again_shows_what_another_one_did(
     await expect(page.locator(".player")).to_be_visible()
     await send(page, write("Kept"))
     await expect(page.get_by_role("button", name="Open the player")).to_be_visible()
-    other = await page.context.new_page()
-    await other.goto(chat.url)
+    other = await another_tab(page)
     await send(other, write("New"))
     await other.get_by_role("button", name="Forget A song").click()
     await other.get_by_role("dialog").get_by_role("button", name="Delete").click()

@@ -13,7 +13,7 @@ from bot.jobs import Job, Order
 from bot.web.app import WebApp
 from tests.bot.web.chat import Chat, serving, settings_for
 from tests.bot.web.chromium import PHONE
-from tests.bot.web.page.browsing import ENDLESS, IN_CHROMIUM, Write, open_page, send
+from tests.bot.web.page.browsing import ENDLESS, IN_CHROMIUM, Write, another_tab, hide, open_page, send
 
 pytestmark = IN_CHROMIUM
 
@@ -181,11 +181,8 @@ async def test_songs_beyond_what_may_be_in_progress_wait_in_the_page(
             await page.evaluate("setTimeout(() => location.reload())")
             await (await coming.value).dismiss()
         await page.get_by_role("button", name="Cancel Song 2").click()
-        other = await page.context.new_page()
-        await other.goto(chat.url)
-        # no tab of this Chromium is hidden
-        await page.evaluate("Object.defineProperty(document, 'hidden', { value: true })")
-        await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        other = await another_tab(page)
+        await hide(page)
         await other.get_by_role("button", name="Cancel Song 0").click()
         third = page.locator(".card", has=page.get_by_role("heading", name="Song 3"))
         await expect(third).to_have_attribute("data-state", "queued")
@@ -196,8 +193,7 @@ async def test_songs_of_another_tab_count_too(browser: Browser, write: Write, tm
         page = await open_page(browser, chat)
         await send(page, write("Song 0", ENDLESS))
         await expect(page.locator(IN_PROGRESS)).to_have_count(1)
-        other = await page.context.new_page()
-        await other.goto(chat.url)
+        other = await another_tab(page)
         await send(other, write("Song 1", ENDLESS))
         await expect(other.locator(IN_PROGRESS)).to_have_count(2)
         await send(page, write("Song 2", ENDLESS), write("Song 3", ENDLESS))
@@ -213,11 +209,8 @@ async def test_what_is_sent_while_the_tab_is_hidden_is_followed(browser: Browser
         page = await open_page(browser, chat)
         await send(page, write("Song 0", ENDLESS))
         await expect(page.locator(IN_PROGRESS)).to_have_count(1)
-        other = await page.context.new_page()
-        await other.goto(chat.url)
-        # no tab of this Chromium is hidden
-        await page.evaluate("Object.defineProperty(document, 'hidden', { value: true })")
-        await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        other = await another_tab(page)
+        await hide(page)
         await send(page, write("Song 1", ENDLESS))
         await expect(page.get_by_text("Waits for its turn")).to_be_visible()
         await other.get_by_role("button", name="Cancel Song 0").click()
